@@ -1,0 +1,162 @@
+"""Errors of this package, each of which owns its message, and the two signals that end a turn early.
+
+Errors derive from :class:`HookFlowException`. Signals derive from ``BaseException``, so that an ``except Exception``
+in a workflow cannot swallow them; code that catches them all the same is told so at its next step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = [
+    "ArchivedRun",
+    "ConcurrentAppend",
+    "DuplicateStep",
+    "HookFlowException",
+    "MisplacedStep",
+    "NotConfigured",
+    "NotSerializable",
+    "RunConflict",
+    "StepCompleted",
+    "StepMismatch",
+    "TurnLost",
+    "UnknownRun",
+    "UnknownWorkflow",
+    "WorkflowError",
+]
+
+
+class HookFlowException(Exception):
+    """Base of every error this package raises."""
+
+
+class WorkflowError(HookFlowException):
+    """A step failed for good, or a workflow could not be started.
+
+    Raised in the workflow, where it can be caught, by the step that failed; ``__cause__`` is what the step raised,
+    on the first execution and on a replay alike (there rebuilt from the record, see ``RecordedFailure``).
+
+    ``step_id`` (str, "" outside a step), ``attempts`` (int), ``error`` (``{"type": str, "message": str}``).
+    """
+
+    def __init__(
+        self, message: str, *, step_id: str = "", attempts: int = 0, error: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.step_id = step_id
+        self.attempts = attempts
+        self.error = error or {}
+
+
+class RecordedFailure(HookFlowException):
+    """What a step raised, as the log tells it: the cause of a :class:`WorkflowError` in a replay.
+
+    ``type`` is the dotted path of the original exception's class, ``str()`` its message.
+    """
+
+    def __init__(self, type: str, message: str) -> None:
+        super().__init__(message)
+        self.type = type
+
+
+class NotConfigured(WorkflowError, ImproperlyConfigured):
+    """A setting that the requested work needs is missing."""
+
+    def __init__(self, setting: str, why: str) -> None:
+        super().__init__(f"{setting} is not configured: {why}")
+        self.setting = setting
+
+
+class RunConflict(WorkflowError):
+    """``trigger(run_id=…)`` named a run that was started with another workflow or other data."""
+
+    def __init__(self, run_id: str, workflow_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} exists and was started with another workflow or other data than this trigger of "
+            f"{workflow_id!r}: use a new run_id, or the same data to get the same run"
+        )
+
+
+class ArchivedRun(WorkflowError):
+    """The run's events have gone to an archive; its id is not used again."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id!r} has been archived and its id is not used again: choose a new run_id")
+
+
+class UnknownWorkflow(WorkflowError):
+    """No workflow is registered under this id in this process."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(
+            f"no workflow is registered as {workflow_id!r}: workflows are imported from the workflows.py of each "
+            f"installed app; import the module that defines it, or give back its old id with @workflow(workflow_id=…)"
+        )
+
+
+class UnknownRun(HookFlowException):
+    """No run has this id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run has the id {run_id!r}")
+
+
+class ConcurrentAppend(HookFlowException):
+    """The log of a run has moved on since the caller read it; nothing was written."""
+
+    def __init__(self, run_uid: Any, expected: int | None, actual: int | None) -> None:
+        super().__init__(f"run {run_uid} is at seq {actual}, expected {expected}")
+        self.expected = expected
+        self.actual = actual
+
+
+class NotSerializable(HookFlowException, TypeError):
+    """A value cannot be recorded so that it comes back equal. ``path`` says where, as in ``result["lines"][3]``."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path} cannot be recorded: {problem}")
+        self.path = path
+
+
+class DuplicateStep(HookFlowException):
+    """A workflow asked for the same step id twice in one pass."""
+
+    def __init__(self, step_id: str) -> None:
+        super().__init__(
+            f"step {step_id!r} was asked for twice in one pass of the workflow: each step needs an id of its own, "
+            f"in a loop for instance f'{step_id}-{{i}}'"
+        )
+
+
+class StepMismatch(HookFlowException):
+    """A step was recorded as one kind and the code now asks for another."""
+
+    def __init__(self, step_id: str, recorded: str, asked: str) -> None:
+        super().__init__(
+            f"step {step_id!r} is recorded as {recorded!r} but the code asks for {asked!r}: "
+            f"a step whose kind changes needs a new id"
+        )
+
+
+class MisplacedStep(HookFlowException):
+    """A step was called where no step can run: inside another step, in another thread, or after its turn was over."""
+
+    def __init__(self, step_id: str, problem: str) -> None:
+        super().__init__(f"step {step_id!r} {problem}")
+
+
+class StepCompleted(BaseException):
+    """Ends a delivery whose share of the work is done. Not an error, and not for workflows to catch.
+
+    ``step_id`` names the step with which the turn ended; everything up to it is recorded, the next turn announced.
+    """
+
+    def __init__(self, step_id: str) -> None:
+        super().__init__(f"the turn ends with step {step_id!r}")
+        self.step_id = step_id
+
+
+class TurnLost(BaseException):
+    """Ends a turn whose run went on without it: another worker took it over, or an operator ended it."""

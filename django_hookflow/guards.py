@@ -1,0 +1,83 @@
+"""Guard triggers of the event log, managed by django-pgtrigger but without its way around them.
+
+django-pgtrigger installs triggers that any session can switch off with ``SET pgtrigger.ignore``, and PostgreSQL skips
+ordinary triggers under ``session_replication_role = replica``. A log that is evidence can allow neither, so these
+compile to SQL of their own: no ignore function, and ``ENABLE ALWAYS``. django-pgtrigger still sees them
+(``manage.py pgtrigger ls``) and ``makemigrations`` notices when they change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pgtrigger
+from pgtrigger import compiler, utils
+
+REDACTION_OR_ARCHIVAL = """\
+IF TG_OP = 'UPDATE' THEN
+    IF OLD.payload IS NOT NULL AND NEW.payload IS NULL AND NEW.salt IS NULL
+       AND NEW.payload_digest = sha256(OLD.salt || convert_to(OLD.payload::text, 'UTF8'))
+       AND to_jsonb(NEW) - '{payload,salt,payload_digest}'::text[] = to_jsonb(OLD) - '{payload,salt,payload_digest}'::text[]
+    THEN
+      RETURN NEW;
+    END IF;
+  ELSIF EXISTS (SELECT FROM django_hookflow_head WHERE run_uid = OLD.run_uid AND archived_at IS NOT NULL) THEN
+    RETURN OLD;
+  END IF;
+  RAISE EXCEPTION 'hookflow: the event log is append-only, % of %/% is refused', TG_OP, OLD.run_uid, OLD.seq
+    USING ERRCODE = 'restrict_violation';"""
+
+TEST_ENVIRONMENT = """\
+IF current_setting('hookflow.allow_truncate', true) = 'on' THEN
+    RETURN NULL;
+  END IF;
+  RAISE EXCEPTION 'hookflow: the event log is append-only, TRUNCATE is refused'
+    USING ERRCODE = 'restrict_violation';"""
+
+
+class GuardSql(compiler.UpsertTriggerSql):
+    """The SQL that installs one guard, in the place of django-pgtrigger's template."""
+
+    def get_template(self) -> str:
+        return """\
+CREATE OR REPLACE FUNCTION {pgid}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  {func}
+END $$;
+DROP TRIGGER IF EXISTS {pgid} ON {table};
+CREATE TRIGGER {pgid} {when} {operation} ON {table} FOR EACH {level} EXECUTE FUNCTION {execute};
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER {pgid};
+COMMENT ON TRIGGER {pgid} ON {table} IS '{hash}';
+"""
+
+
+class Guard(pgtrigger.Trigger):
+    """A trigger that no session setting lifts."""
+
+    def compile(self, model: Any) -> compiler.Trigger:
+        return compiler.Trigger(
+            name=self.name,
+            sql=GuardSql(
+                pgid=self.get_pgid(model),
+                func=self.render_func(model),
+                table=model._meta.db_table,
+                when=self.when,
+                operation=self.operation,
+                level=self.level,
+            ),
+        )
+
+
+#: What may happen to an event after it is written: nothing but the two changes the first guard names.
+EVENT_GUARDS = [
+    Guard(
+        name="guard", when=pgtrigger.Before, operation=pgtrigger.Update | pgtrigger.Delete, func=REDACTION_OR_ARCHIVAL
+    ),
+    Guard(
+        name="guard_truncate",
+        level=pgtrigger.Statement,
+        when=pgtrigger.Before,
+        operation=pgtrigger.Truncate,
+        func=TEST_ENVIRONMENT,
+    ),
+]

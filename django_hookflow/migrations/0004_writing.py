@@ -1,0 +1,21 @@
+"""The functions through which the application writes."""
+
+from pathlib import Path
+
+from django.db import migrations
+
+REVERSE = """
+DROP FUNCTION hookflow_append, hookflow_refuse, hookflow_start, hookflow_claim, hookflow_renew, hookflow_release;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("django_hookflow", "0003_delivery")]
+
+    operations = [
+        migrations.RunSQL(
+            sql=Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"),
+            reverse_sql=REVERSE,
+            state_operations=[],
+        ),
+    ]

@@ -1,0 +1,239 @@
+"""Read models. The log (:class:`WorkflowEvent`) is the truth; the three projections are folded from it by the database.
+
+Nothing here is written through the ORM: events are appended by ``django_hookflow.events``, projections follow in the
+same statement, and the guards in the database refuse changes to an event whoever asks.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db import models
+from django.db.models import F
+
+from django_hookflow.guards import EVENT_GUARDS
+
+__all__ = ["DeadLetterEntry", "StepExecution", "WorkflowEvent", "WorkflowRun", "WorkflowRunStatus"]
+
+
+class VerbatimJSONField(models.JSONField):
+    """JSON kept as ``json``, to the letter: ``jsonb`` would reorder keys and rewrite numbers, and the text is hashed."""
+
+    def db_type(self, connection: Any) -> str:
+        return "json"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+
+class WorkflowRunStatus(models.TextChoices):
+    """Where a run stands. The first four are the first release's; the others are visible ways of waiting or ending."""
+
+    PENDING = "pending", "Pending"
+    RUNNING = "running", "Running"
+    COMPLETED = "completed", "Completed"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+    PAUSED = "paused", "Paused"
+    IN_DOUBT = "in_doubt", "In doubt"
+    DIVERGED = "diverged", "Diverged"
+
+
+class WorkflowRun(models.Model):
+    """One start of a workflow, as its events leave it."""
+
+    run_uid = models.UUIDField(primary_key=True, editable=False)
+    run_id = models.CharField(max_length=255, unique=True)
+    workflow_id = models.CharField(max_length=255)
+    status = models.CharField(max_length=20, choices=WorkflowRunStatus.choices)
+    data = models.JSONField()
+    result = models.JSONField(null=True)
+    error_message = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    completed_at = models.DateTimeField(null=True)
+    wake_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "workflow run"
+        indexes = [
+            models.Index(models.F("created_at").desc(), name="django_hookflow_run_newest"),
+            models.Index(F("status"), F("created_at").desc(), name="django_hookflow_run_by_status"),
+            models.Index(F("workflow_id"), F("status"), F("created_at").desc(), name="django_hookflow_run_by_flow"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} ({self.workflow_id}, {self.status})"
+
+
+class StepExecution(models.Model):
+    """A completed step of a run; its ``id`` is the position of the event that completed it."""
+
+    id = models.BigIntegerField(primary_key=True, editable=False)
+    workflow_run = models.ForeignKey(
+        WorkflowRun, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="step_executions"
+    )
+    step_id = models.CharField(max_length=255)
+    kind = models.CharField(max_length=20)
+    result = models.JSONField(null=True)
+    attempts = models.IntegerField()
+    executed_at = models.DateTimeField()
+    seq = models.IntegerField()
+
+    class Meta:
+        ordering = ["seq"]
+        verbose_name = "step execution"
+        constraints = [
+            models.UniqueConstraint(fields=["workflow_run", "step_id"], name="django_hookflow_step_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step_id} of {self.workflow_run_id}"
+
+
+class DeadLetterEntry(models.Model):
+    """A failure of a run, with what is needed to look at it and to replay it.
+
+    ``payload`` is what the run was started with: ``{"workflow_id": str, "run_id": str, "data": object}``.
+    """
+
+    id = models.BigIntegerField(primary_key=True, editable=False)
+    run_uid = models.UUIDField()
+    seq = models.IntegerField()
+    workflow_id = models.CharField(max_length=255)
+    run_id = models.CharField(max_length=255)
+    step_id = models.CharField(max_length=255, blank=True)
+    payload = models.JSONField()
+    error_message = models.TextField()
+    error_traceback = models.TextField(blank=True)
+    attempt_count = models.IntegerField()
+    is_replayed = models.BooleanField()
+    replayed_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "dead letter entry"
+        verbose_name_plural = "dead letter entries"
+        constraints = [
+            models.UniqueConstraint(fields=["run_uid", "seq"], name="django_hookflow_deadletter_once_per_failure"),
+        ]
+        indexes = [
+            models.Index(F("created_at").desc(), name="django_hookflow_dead_newest"),
+            models.Index(F("run_id"), name="django_hookflow_dead_by_run"),
+            models.Index(F("workflow_id"), F("created_at").desc(), name="django_hookflow_dead_by_flow"),
+            models.Index(
+                F("created_at").desc(), name="django_hookflow_dead_open", condition=models.Q(is_replayed=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.workflow_id} / {self.run_id} at #{self.seq}"
+
+    @property
+    def completed_steps(self) -> dict[str, Any]:
+        """The results of the steps that had completed when the run failed, by step id."""
+        events = WorkflowEvent.objects.filter(
+            workflow_run_id=self.run_uid, seq__lt=self.seq, type__in=["step.completed", "step.superseded"]
+        ).order_by("seq")
+        latest = {event.step_id: event for event in events}
+        return {
+            step_id: event.payload["result"]
+            for step_id, event in latest.items()
+            if event.type == "step.completed" and event.payload
+        }
+
+
+class WorkflowEventManager(models.Manager["WorkflowEvent"]):
+    """Events with the ``run_id`` of their run, by an outer join: the log outlives its projections."""
+
+    def get_queryset(self) -> models.QuerySet[WorkflowEvent]:
+        return super().get_queryset().annotate(run_id=F("workflow_run__run_id"))
+
+
+class WorkflowEvent(models.Model):
+    """One immutable row of the log. The database refuses to change or delete it."""
+
+    run_id: str
+
+    position = models.BigIntegerField(primary_key=True, editable=False)
+    workflow_run = models.ForeignKey(
+        WorkflowRun,
+        on_delete=models.DO_NOTHING,
+        db_column="run_uid",
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="events",
+    )
+    seq = models.IntegerField()
+    type = models.TextField()
+    step_id = models.TextField(null=True)
+    actor = models.TextField(null=True)
+    payload = VerbatimJSONField(null=True)
+    recorded_at = models.DateTimeField()
+    version = models.SmallIntegerField()
+    salt = models.BinaryField(null=True)
+    payload_digest = models.BinaryField(null=True)
+    hash = models.BinaryField()
+
+    objects = WorkflowEventManager()
+
+    class Meta:
+        db_table = "django_hookflow_event"
+        ordering = ["workflow_run", "seq"]
+        verbose_name = "workflow event"
+        triggers = EVENT_GUARDS
+
+    def __str__(self) -> str:
+        return f"#{self.seq} {self.type}"
+
+
+class Head(models.Model):
+    """How long a run's log is, and the lock under which it grows. A run that is archived keeps its head."""
+
+    run_uid = models.UUIDField(primary_key=True, editable=False)
+    run_id = models.TextField(unique=True)
+    workflow_id = models.TextField()
+    last_seq = models.IntegerField()
+    fence_seq = models.IntegerField()
+    last_at = models.DateTimeField()
+    head_hash = models.BinaryField()
+    archived_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "django_hookflow_head"
+
+
+class OutboxMessage(models.Model):
+    """The turn that a run has announced and not ended."""
+
+    id = models.BigAutoField(primary_key=True)
+    run_uid = models.UUIDField()
+    seq = models.IntegerField()
+    kind = models.CharField(max_length=20, default="turn")
+    due_at = models.DateTimeField()
+    send_at = models.DateTimeField()
+    attempts = models.IntegerField(default=0)
+    turn_seq = models.IntegerField(null=True)
+
+    class Meta:
+        db_table = "django_hookflow_outbox"
+        constraints = [
+            models.UniqueConstraint(fields=["run_uid", "kind"], name="django_hookflow_outbox_one_turn_a_run"),
+        ]
+        indexes = [models.Index(F("send_at"), name="django_hookflow_outbox_next")]
+
+
+class Lease(models.Model):
+    """Who may run a turn of a run now."""
+
+    run_uid = models.UUIDField(primary_key=True, editable=False)
+    token = models.BigIntegerField()
+    owner = models.TextField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "django_hookflow_lease"
