@@ -1,86 +1,177 @@
 """The settings of this package, typed, each read from Django's settings at the moment it is asked for.
 
 :data:`SETTINGS` is the one list: system checks, ``manage.py hookflow_settings`` and the README's table follow it.
+
+``conf.turn_budget`` and the like give a value that can be used as it is: of the right type, within its range, a path
+with its slashes, None for a text that is empty (as ``os.environ.get(…, "")`` leaves it). Whatever is wrong is said by
+:meth:`Setting.find_fault`, once, to the system check and to whoever asks for the value.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+from django_hookflow.exceptions import HookFlowException
 
 QSTASH_PUBLIC_URL = "https://qstash.upstash.io"
+GITHUB_PUBLIC_API_URL = "https://api.github.com"
+TRANSPORTS = ("qstash", "http", "inline")
+
+_TEXT: tuple[type, ...] = (str,)
+_WHOLE: tuple[type, ...] = (int,)
+_NUMBER: tuple[type, ...] = (int, float)
+_KIND_NAMES = {_TEXT: "a string", _WHOLE: "a whole number", _NUMBER: "a number", (bool,): "True or False"}
+
+
+class InvalidSetting(HookFlowException, ImproperlyConfigured):
+    """A setting has a value that cannot be used."""
+
+    def __init__(self, name: str, fault: str, remedy: str) -> None:
+        super().__init__(f"{name} {fault}: {remedy}")
+        self.setting = name
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: ``kind`` is what its value must be, ``required`` whether the qstash transport cannot go without."""
+    """One setting.
+
+    ``kind`` is what its value must be, ``least`` the smallest number it may be (``positive``: and not 0 itself),
+    ``required_by`` the transports that cannot go without. A setting whose default is None may be None.
+    """
 
     name: str
     default: Any
-    kind: type | tuple[type, ...]
+    kind: tuple[type, ...]
     meaning: str
-    required: bool = False
+    required_by: tuple[str, ...] = ()
     secret: bool = False
+    least: float | None = None
+    positive: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether the qstash transport, the default, cannot go without."""
+        return "qstash" in self.required_by
+
+    @property
+    def kind_name(self) -> str:
+        """What a value must be, in words: ``a number greater than 0``."""
+        name = _KIND_NAMES[self.kind]
+        if self.least is not None:
+            name += f" greater than {self.least:g}" if self.positive else f" of at least {self.least:g}"
+        return f"{name}, or None" if self.default is None else name
+
+    @property
+    def default_text(self) -> str:
+        """The default as the documentation writes it."""
+        return "none" if self.default is None else repr(self.default).replace("'", '"')
 
     def read(self) -> Any:
+        """The value as the project has it, right or wrong; the default where the project says nothing."""
         return getattr(django_settings, self.name, self.default)
+
+    def find_fault(self, value: Any) -> str:
+        """What is wrong with a value, as the rest of a sentence that begins with the setting's name; "" if nothing is.
+
+        Never shows a text: it may be a secret, put into the wrong setting.
+        """
+        if value is None and self.default is None:
+            return ""
+        # True is an int to Python; as a number of seconds it is a mistake.
+        if not isinstance(value, self.kind) or (isinstance(value, bool) and bool not in self.kind):
+            return f"is of type {type(value).__name__}" if value is not None else "is None"
+        if isinstance(value, (int, float)) and not (math.isfinite(value) and self._is_in_range(value)):
+            return f"is {value}"
+        return ""
+
+    def _is_in_range(self, value: float) -> bool:
+        return self.least is None or value > self.least or (value == self.least and not self.positive)
 
 
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting("QSTASH_TOKEN", None, str, "bearer token of the QStash API", required=True, secret=True),
-        Setting("QSTASH_URL", QSTASH_PUBLIC_URL, str, "base URL of the QStash API"),
+        Setting("QSTASH_TOKEN", None, _TEXT, "bearer token of the QStash API", required_by=("qstash",), secret=True),
+        Setting("QSTASH_URL", QSTASH_PUBLIC_URL, _TEXT, "base URL of the QStash API, of a region or a local server"),
         Setting(
-            "QSTASH_CURRENT_SIGNING_KEY", None, str, "verifies the signature of deliveries", required=True, secret=True
+            "QSTASH_CURRENT_SIGNING_KEY",
+            None,
+            _TEXT,
+            "verifies the signature of deliveries",
+            required_by=("qstash", "http"),
+            secret=True,
         ),
         Setting(
             "QSTASH_NEXT_SIGNING_KEY",
             None,
-            str,
-            "the key that follows when QStash rotates keys",
-            required=True,
+            _TEXT,
+            "the key that follows when QStash rotates its keys",
+            required_by=("qstash",),
             secret=True,
         ),
-        Setting("DJANGO_HOOKFLOW_DOMAIN", None, str, "public origin at which deliveries reach the app", required=True),
-        Setting("DJANGO_HOOKFLOW_WEBHOOK_PATH", "/hookflow/", str, "where django_hookflow.urls is mounted"),
-        Setting("DJANGO_HOOKFLOW_PERSISTENCE_ENABLED", True, bool, "keep the event log; the only mode there is so far"),
-        Setting("DJANGO_HOOKFLOW_TRANSPORT", "qstash", str, "how messages are sent: qstash, http or inline"),
-        Setting("DJANGO_HOOKFLOW_TURN_BUDGET", 10, (int, float), "seconds a turn goes on starting further steps"),
-        Setting("DJANGO_HOOKFLOW_STEPS_PER_TURN", None, int, "at most so many new steps a turn"),
         Setting(
-            "DJANGO_HOOKFLOW_LEASE_SECONDS", 60, (int, float), "how long a turn may be silent before it is taken over"
+            "DJANGO_HOOKFLOW_DOMAIN",
+            None,
+            _TEXT,
+            "public origin at which the deliverer reaches the app, such as https://my-app.com",
+            required_by=("qstash", "http"),
+        ),
+        Setting("DJANGO_HOOKFLOW_WEBHOOK_PATH", "/hookflow/", _TEXT, "where django_hookflow.urls is mounted"),
+        Setting(
+            "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED", True, (bool,), "keep the event log; the only mode there is so far"
+        ),
+        Setting("DJANGO_HOOKFLOW_TRANSPORT", "qstash", _TEXT, "how messages are sent: qstash, http or inline"),
+        Setting("DJANGO_HOOKFLOW_TURN_BUDGET", 10, _NUMBER, "seconds a turn goes on starting further steps", least=0),
+        Setting(
+            "DJANGO_HOOKFLOW_STEPS_PER_TURN",
+            None,
+            _WHOLE,
+            "at most so many new steps a turn; 1 is one delivery per step",
+            least=1,
+        ),
+        Setting(
+            "DJANGO_HOOKFLOW_LEASE_SECONDS",
+            60,
+            _NUMBER,
+            "how long a turn may be silent before another may take the run over",
+            least=0,
+            positive=True,
         ),
         Setting(
             "DJANGO_HOOKFLOW_OVERDUE_SECONDS",
             300,
-            (int, float),
-            "how long after it was due an announced turn is announced again",
+            _NUMBER,
+            "how long after it was due a turn that has not begun is announced again",
+            least=0,
+            positive=True,
         ),
-        Setting("DJANGO_HOOKFLOW_CLOCK_SKEW_SECONDS", 60, (int, float), "leeway for the times in a signature"),
+        Setting("DJANGO_HOOKFLOW_CLOCK_SKEW_SECONDS", 60, _NUMBER, "leeway for the times in a signature", least=0),
         Setting(
             "DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE",
             1024 * 1024,
-            int,
-            "bytes a webhook body, trigger data or one recorded result may have",
+            _WHOLE,
+            "bytes that a webhook body, trigger data or one recorded result may have",
+            least=1,
         ),
-        Setting("GITHUB_PERSONAL_ACCESS_TOKEN", None, str, "token that dispatches GitHub Actions", secret=True),
-        Setting("GITHUB_DEFAULT_REPO", None, str, "owner/name used when a dispatch names no repository"),
+        Setting("GITHUB_PERSONAL_ACCESS_TOKEN", None, _TEXT, "token that dispatches GitHub Actions", secret=True),
+        Setting("GITHUB_DEFAULT_REPO", None, _TEXT, "owner/name used when a dispatch names no repository"),
+        Setting(
+            "DJANGO_HOOKFLOW_GITHUB_API_URL",
+            GITHUB_PUBLIC_API_URL,
+            _TEXT,
+            "base URL of the GitHub API; https://HOST/api/v3 for GitHub Enterprise Server",
+        ),
     )
 }
 
 
 class Settings:
     """``conf.turn_budget`` and the like: the short lower-case name of each setting, read through Django's settings."""
-
-    def __getattr__(self, short_name: str) -> Any:
-        upper = short_name.upper()
-        setting = SETTINGS.get(f"DJANGO_HOOKFLOW_{upper}") or SETTINGS.get(upper)
-        if setting is None:
-            raise AttributeError(f"django_hookflow has no setting {short_name!r}")
-        return setting.read()
 
     qstash_token: str | None
     qstash_url: str
@@ -98,6 +189,34 @@ class Settings:
     max_payload_size: int
     github_personal_access_token: str | None
     github_default_repo: str | None
+    github_api_url: str
+
+    def __getattr__(self, short_name: str) -> Any:
+        """The value of a setting. Raises InvalidSetting for one that cannot be used."""
+        upper = short_name.upper()
+        setting = SETTINGS.get(f"DJANGO_HOOKFLOW_{upper}") or SETTINGS.get(upper)
+        if setting is None:
+            raise AttributeError(f"django_hookflow has no setting {short_name!r}")
+        value = setting.read()
+        fault = setting.find_fault(value)
+        if fault:
+            raise InvalidSetting(setting.name, fault, f"it must be {setting.kind_name}")
+        if value == "":
+            return setting.default
+        return _NORMALIZE[setting.name](value) if setting.name in _NORMALIZE else value
+
+
+def normalize_path(path: str) -> str:
+    """A path with one slash at each end: ``hookflow`` means ``/hookflow/``; ``/`` stays what it is."""
+    inner = path.strip("/")
+    return f"/{inner}/" if inner else "/"
+
+
+#: The two that are put together to a URL, so that a slash too many or too few makes no difference.
+_NORMALIZE = {
+    "DJANGO_HOOKFLOW_DOMAIN": lambda origin: origin.rstrip("/"),
+    "DJANGO_HOOKFLOW_WEBHOOK_PATH": normalize_path,
+}
 
 
 conf = Settings()

@@ -65,7 +65,8 @@ DECLARE
 BEGIN
   SELECT * INTO head FROM django_hookflow_head WHERE run_uid = p_run_uid;
   IF NOT FOUND OR head.archived_at IS NOT NULL THEN
-    RAISE EXCEPTION 'hookflow: run % is %', p_run_uid, CASE WHEN FOUND THEN 'archived' ELSE 'unknown' END
+    RAISE EXCEPTION 'hookflow: run % is %', coalesce(head.run_id, p_run_uid::text),
+      CASE WHEN head.run_id IS NULL THEN 'unknown' ELSE 'archived' END
       USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'django_hookflow_event_of_a_living_run';
   END IF;
   RAISE EXCEPTION 'hookflow: run % is at seq %, expected %', head.run_id, head.last_seq, p_expected_seq
@@ -73,7 +74,7 @@ BEGIN
 END $$;
 
 -- Starts a run, once for each run_id. Answers the run that has the id, whether this call made it, and if not, whether
--- it was started with the same workflow and data.
+-- it was started with the same workflow and data. An archived run is refused: its id is not used again.
 CREATE FUNCTION hookflow_start(
   p_run_uid uuid, p_run_id text, p_workflow_id text, p_payload json, p_actor text,
   p_next_in interval DEFAULT interval '0', p_grace interval DEFAULT NULL
@@ -90,20 +91,24 @@ BEGIN
       ARRAY[p_payload], p_actor, false, p_next_in, p_grace);
     RETURN;
   END IF;
+  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id;
+  IF head.archived_at IS NOT NULL THEN
+    PERFORM hookflow_refuse(head.run_uid, NULL);
+  END IF;
   RETURN QUERY
-    SELECT h.run_uid, false, e.payload::jsonb IS NOT DISTINCT FROM p_payload::jsonb AND h.archived_at IS NULL, h.last_seq
-    FROM django_hookflow_head AS h LEFT JOIN django_hookflow_event AS e ON e.run_uid = h.run_uid AND e.seq = 1
-    WHERE h.run_id = p_run_id;
+    SELECT head.run_uid, false, e.payload::jsonb IS NOT DISTINCT FROM p_payload::jsonb, head.last_seq
+    FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1;
 END $$;
 
 -- Asks whether a delivery may run a turn, and begins the turn if it may.
 -- Answers one row for each event of the run's history when `answer` is 'run', else one row with the answer alone:
---   unknown   no run has this id                 finished  the run has ended
+--   unknown   the workflow has no such run       finished  the run has ended
 --   stale     the turn announced at p_seq is over, a later one may be announced
 --   early     the turn is not due before due_at  busy      another worker holds the lease until due_at
 -- A turn that was begun and neither ended nor was handed back, and whose lease has run out, is recorded as abandoned.
-CREATE FUNCTION hookflow_claim(p_run_id text, p_seq integer, p_owner text, p_lease interval, p_turn json)
-RETURNS TABLE (
+CREATE FUNCTION hookflow_claim(
+  p_workflow_id text, p_run_id text, p_seq integer, p_owner text, p_lease interval, p_turn json
+) RETURNS TABLE (
   answer text, run_uid uuid, turn_seq integer, due_at timestamptz, now timestamptz,
   seq integer, type text, step_id text, payload text, recorded_at timestamptz
 ) LANGUAGE plpgsql AS $$
@@ -115,7 +120,8 @@ DECLARE
   v_now     timestamptz;
   v_turn    integer;
 BEGIN
-  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id FOR NO KEY UPDATE;
+  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id AND h.workflow_id = p_workflow_id
+    FOR NO KEY UPDATE;
   v_now := hookflow_now();
   IF NOT FOUND THEN
     answer := 'unknown';

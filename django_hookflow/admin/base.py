@@ -1,0 +1,82 @@
+"""What the pages have in common: nothing can be changed, lists are searched by run id and filtered by workflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+
+from django_hookflow.registry import registered_workflows
+
+if TYPE_CHECKING:
+    from django.contrib.admin.views.main import ChangeList
+    from django.db.models import QuerySet
+    from django.http import HttpRequest, HttpResponse
+
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Pages that show and never write. Subclasses say with :meth:`describe` what the page of one object shows."""
+
+    list_per_page = 50
+    show_full_result_count = False  # counting a large table a second time says nothing that a page needs
+    search_fields = ("run_id",)  # makes the search box appear; get_search_results does the search
+    search_help_text = "A run id, or how it begins."
+
+    class Media:
+        css = {"all": ["django_hookflow/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """The run with exactly this id, found by the index; where there is none, those whose id begins with it."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        exact = queryset.filter(run_id=term)
+        return (exact if exact.exists() else queryset.filter(run_id__startswith=term)), False
+
+    def describe(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """What the page of ``obj`` shows, for its template."""
+        raise NotImplementedError
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        context.update(self.describe(request, obj))
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+
+class WorkflowFilter(admin.SimpleListFilter):
+    """By workflow. Offers those this process knows: to ask the table would read all of it each time."""
+
+    title = "workflow"
+    parameter_name = "workflow"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = self.value()  # may be one whose code is gone while its runs are not
+        return [(name, name) for name in sorted({*registered_workflows(), *([chosen] if chosen else [])})]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(workflow_id=self.value()) if self.value() else queryset
+
+    def choices(self, changelist: ChangeList) -> Any:
+        return super().choices(changelist)

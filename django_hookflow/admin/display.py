@@ -1,0 +1,126 @@
+"""Values as pages show them: JSON indented, long texts cut, durations in words, long lists in pages.
+
+What is cut is cut in the database, so that a result of a megabyte is not fetched to show its beginning.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.core.paginator import Paginator
+from django.db.models import TextField
+from django.db.models.functions import Cast, Left, Length
+
+if TYPE_CHECKING:
+    import datetime
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+#: Characters of one value that a page shows, and up to which it is shown without being unfolded.
+MAX_SHOWN = 4_000
+MAX_INLINE = 80
+#: Characters of a traceback that a page shows, from its end, where the error is.
+MAX_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A JSON value as text: all of it, indented, or its beginning. ``size`` is how many characters it has."""
+
+    text: str
+    size: int
+
+    @property
+    def is_cut(self) -> bool:
+        return self.size > MAX_SHOWN
+
+    @property
+    def is_short(self) -> bool:
+        return len(self.text) <= MAX_INLINE and "\n" not in self.text
+
+    @property
+    def summary(self) -> str:
+        """One line that says what unfolding will show."""
+        line = " ".join(self.text[: 2 * MAX_INLINE].split())
+        return f"{line[:MAX_INLINE]} …"
+
+
+def shown_columns(field: str) -> dict[str, Any]:
+    """Annotations from which :func:`show_row` makes a :class:`Shown` of a JSON field."""
+    text = Cast(field, TextField())
+    return {f"{field}_text": Left(text, MAX_SHOWN), f"{field}_size": Length(text)}
+
+
+def show_row(row: dict[str, Any], field: str) -> Shown | None:
+    """The value of a JSON field of a row that has :func:`shown_columns`; None if it is null."""
+    text, size = row[f"{field}_text"], row[f"{field}_size"]
+    if text is None:
+        return None
+    return Shown(text if size > MAX_SHOWN else indent_json(text), size)
+
+
+def indent_json(text: str) -> str:
+    """JSON as people read it: indented where it is long; a text that is none, or none we can read, as it is."""
+    if len(text) <= MAX_INLINE and "\n" not in text:
+        return text
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def cut_traceback(text: str) -> str:
+    """The end of a traceback that is too long to show."""
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    return f"… {len(text) - MAX_TRACEBACK:,} characters cut …\n{text[-MAX_TRACEBACK:]}"
+
+
+def format_duration(duration: datetime.timedelta | None) -> str:
+    """A time span in its two largest units: ``0.35 s``, ``12.5 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    if duration is None:
+        return "–"
+    seconds = max(0.0, duration.total_seconds())
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One page of a long list; ``previous`` and ``next`` are links that leave the page's other lists where they are."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    total: int
+    previous: str = ""
+    next: str = ""
+
+
+def cut_section(
+    request: HttpRequest, name: str, rows: QuerySet[Any, dict[str, Any]], per_page: int, json_field: str
+) -> Section:
+    """The part of ``rows`` that the request asks for with ``?name=2``; the nearest one if it asks for nonsense."""
+    page = Paginator(rows, per_page).get_page(request.GET.get(name))
+
+    def link(number: int) -> str:
+        query = request.GET.copy()
+        query[name] = str(number)
+        return f"?{query.urlencode()}#{name}"
+
+    return Section(
+        name,
+        [{**row, "shown": show_row(row, json_field)} for row in page],
+        page.paginator.count,
+        previous=link(page.previous_page_number()) if page.has_previous() else "",
+        next=link(page.next_page_number()) if page.has_next() else "",
+    )

@@ -1,0 +1,99 @@
+"""A message: the hint that a run may have a turn to take. It names the run and a seq and never carries state."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.utils.encoding import escape_uri_path
+
+from django_hookflow.conf import conf
+from django_hookflow.exceptions import HookFlowException, NotConfigured
+
+#: The largest ``integer`` of PostgreSQL, the type of a seq.
+MAX_SEQ = 2**31 - 1
+
+
+class BadMessage(HookFlowException):
+    """The body of a delivery is not a message of ours."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f'the body is not a hookflow message: {problem}; expected {{"workflow_id": str, "run_id": str, "seq": int}}'
+        )
+
+
+@dataclass(frozen=True)
+class Message:
+    """One announcement of the turn at ``seq``; ``attempt`` counts announcements from 1, ``delay`` is in seconds."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    run_uid: UUID
+    attempt: int
+    delay: float = 0.0
+
+    def body(self) -> bytes:
+        """What is sent: compact JSON whose size depends on the two ids alone, not on how far the run has come."""
+        fields = {"workflow_id": self.workflow_id, "run_id": self.run_id, "seq": self.seq}
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def url(self) -> str:
+        """Where it is sent. Raises NotConfigured without DJANGO_HOOKFLOW_DOMAIN."""
+        return webhook_url(self.workflow_id)
+
+    @property
+    def deduplication_id(self) -> str:
+        """Names this publication, not the state of the run: QStash swallows a repeated id for ten minutes."""
+        return f"{self.run_uid}-{self.seq}-{self.attempt}"
+
+    def __str__(self) -> str:
+        return f"{self.workflow_id}/{self.run_id} at seq {self.seq}, attempt {self.attempt}"
+
+
+def webhook_url(workflow_id: str) -> str:
+    """The URL at which deliveries for a workflow reach the app, escaped as Django escapes a request's path."""
+    domain = conf.domain
+    if not domain:
+        raise NotConfigured(
+            "DJANGO_HOOKFLOW_DOMAIN",
+            "set it to the origin at which deliveries reach this app, for example https://my-app.com",
+        )
+    return domain + escape_uri_path(f"{conf.webhook_path}workflow/{workflow_id}/")
+
+
+def parse_body(raw: bytes) -> tuple[str, str, int]:
+    """The workflow id, run id and seq of a delivery's body. Raises BadMessage for anything that is not a message."""
+    try:
+        content = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not JSON, an integer of too many digits. RecursionError: a nest of brackets.
+        raise BadMessage(f"malformed JSON ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise BadMessage(f"a JSON {type(content).__name__}, not an object")
+    return _text(content, "workflow_id"), _text(content, "run_id"), _seq(content)
+
+
+def _text(content: dict[str, Any], key: str) -> str:
+    value = _value(content, key)
+    if not isinstance(value, str) or not value:
+        raise BadMessage(f"{key} is not a non-empty string")
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadMessage(f"{key} holds characters that no id can have")  # and that PostgreSQL would refuse loudly
+    return value
+
+
+def _seq(content: dict[str, Any]) -> int:
+    value = _value(content, "seq")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SEQ:
+        raise BadMessage("seq is not an integer from 1")
+    return value
+
+
+def _value(content: dict[str, Any], key: str) -> Any:
+    if key not in content:
+        raise BadMessage(f"{key} is missing")
+    return content[key]

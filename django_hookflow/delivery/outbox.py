@@ -1,0 +1,104 @@
+"""The outbox: which turns are announced and due, who sends them next, and what happens when sending fails.
+
+Rows are written and removed by the functions in the database, with the events they belong to. Here they are only taken
+for sending, which moves ``send_at``: while a message is on its way the row waits to come due again, in case the turn
+never begins. ``send_at`` is never before ``due_at``, so a relay never sends a message early.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from functools import partial
+
+from django.db import Error, transaction
+
+from django_hookflow.conf import conf
+from django_hookflow.delivery.messages import Message
+from django_hookflow.delivery.transports import SendFailed, get_transport
+from django_hookflow.events.database import cursor
+from django_hookflow.sql import load
+
+logger = logging.getLogger("django_hookflow.delivery")
+
+#: How soon a relay sends what could not be published right after the commit.
+FIRST_RETRY_SECONDS = 5.0
+
+
+def grace(delay: float = 0.0) -> float | None:
+    """How long after its due time a relay sends a turn announced with ``delay``: None, at once, unless it is published.
+
+    For the ``p_grace`` of the functions that announce. Raises NotConfigured for an unknown DJANGO_HOOKFLOW_TRANSPORT.
+    """
+    transport = get_transport()
+    if not transport.publishes_on_commit or delay > transport.max_delay:
+        return None
+    return conf.overdue_seconds
+
+
+def publish_after_commit(message: Message, *, using: str) -> None:
+    """Has ``message`` published once the transaction on ``using`` commits, if that is how the transport works.
+
+    Never raises: the outbox row stands, and what is not published here a relay sends.
+    """
+    try:
+        if grace(message.delay) is not None:
+            transaction.on_commit(partial(_publish, message), using=using, robust=True)
+    except Exception:  # no transport, or a transaction that the caller manages by hand and no hook can follow
+        logger.exception("%s is left to a relay", message)
+
+
+def _publish(message: Message) -> None:
+    try:
+        get_transport().send(message)
+    except SendFailed as error:
+        logger.warning("%s was not published and is left to a relay: %s", message, error)
+        pause = FIRST_RETRY_SECONDS if error.retry_after is None else error.retry_after
+    except Exception:  # whatever went wrong, the caller's transaction is committed and its request must go on
+        logger.exception("%s was not published and is left to a relay", message)
+        pause = FIRST_RETRY_SECONDS
+    else:
+        return
+    try:
+        reschedule(message, pause)
+    except Error:
+        logger.exception("%s stays as it is and comes due in %s s", message, conf.overdue_seconds)
+
+
+def take_due(limit: int, *, until: datetime.datetime | None = None) -> list[Message]:
+    """Up to ``limit`` messages that are due (and were at ``until``), longest due first, for this caller alone to send.
+
+    One statement and one commit; a message that then is not heard of again comes due after the overdue time.
+    """
+    with cursor() as c:
+        c.execute(load("outbox_take_due"), {"limit": limit, "until": until, "overdue": conf.overdue_seconds})
+        return [Message(*row) for row in c.fetchall()]
+
+
+def reschedule(message: Message, in_seconds: float) -> bool:
+    """Has a message that failed sent again after ``in_seconds``, but not before it is due.
+
+    False, and nothing is changed, when the turn has meanwhile begun or ended, or another sender has taken it.
+    """
+    with cursor() as c:
+        c.execute(
+            load("outbox_reschedule"),
+            {"run_uid": message.run_uid, "seq": message.seq, "attempt": message.attempt, "in_seconds": in_seconds},
+        )
+        return bool(c.rowcount)
+
+
+def seconds_until_next() -> float | None:
+    """Seconds until something comes due, negative if it is; None when nothing is announced. One index-only query."""
+    with cursor() as c:
+        c.execute(load("outbox_seconds_until_next"))
+        seconds: float | None = c.fetchone()[0]
+    return seconds
+
+
+def database_time() -> datetime.datetime:
+    """What time it is in the outbox."""
+    with cursor() as c:
+        c.execute("SELECT hookflow_now()")
+        now: datetime.datetime = c.fetchone()[0]
+    return now

@@ -1,0 +1,185 @@
+"""The relay: the loop that sends what is due. Any number of them may run, and any of them may die at any moment.
+
+One thread looks into the outbox and hands messages to a crew of workers, never more than there are free hands, so that
+what is taken is sent at once. While there is more than it can take it does not look first; when there is nothing it looks
+ever more rarely, down to one index-only query a second. Each worker sends with no transaction open and puts a message that
+failed back into the outbox, later each time. A message that arrived needs nothing: its turn moves or ends its row.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+
+from django.db import Error, close_old_connections, connections
+
+from django_hookflow.delivery import outbox
+from django_hookflow.delivery.messages import Message
+from django_hookflow.delivery.transports import SendFailed, Transport, get_transport
+from django_hookflow.delivery.transports.base import RunTurn
+from django_hookflow.events.database import alias
+
+logger = logging.getLogger("django_hookflow.delivery")
+
+#: The pause between two looks that find nothing doubles from the first to the second. No NOTIFY wakes a relay: it would
+#: take a lock on the whole server at each commit.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+#: The same between two attempts to reach a database that is away.
+SHORTEST_OUTAGE, LONGEST_OUTAGE = 0.5, 15.0
+#: Between two attempts to send a message.
+SHORTEST_BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
+
+
+def backoff_seconds(attempt: int) -> float:
+    """How long to wait after the attempt that failed: doubling, capped, and spread so that crowds disperse."""
+    longest: float = min(LONGEST_BACKOFF, SHORTEST_BACKOFF * 2 ** min(attempt - 1, 20))
+    return longest * random.uniform(0.75, 1.0)
+
+
+class Relay:
+    """Sends by ``transport`` (an object, a name, or None for the configured one), ``concurrency`` messages at a time."""
+
+    def __init__(
+        self, transport: Transport | str | None = None, run_turn: RunTurn | None = None, concurrency: int = 8
+    ) -> None:
+        if transport is None or isinstance(transport, str):
+            transport = get_transport(transport, run_turn=run_turn)
+        self.transport = transport
+        self.concurrency = concurrency
+        self.sent = 0
+        self.failed = 0
+        self._in_flight = 0
+        self._more = False  # the last look filled all hands, so there may be more
+        self._pause = SHORTEST_PAUSE
+        self._outage = 0.0
+        self._stopping = False
+        self._jobs: SimpleQueue[Message | None] = SimpleQueue()
+        # SimpleQueue.put is safe in a signal handler, which an Event's set() is not; None stands for "look up".
+        self._outcomes: SimpleQueue[bool | None] = SimpleQueue()
+
+    def run_once(self) -> int:
+        """Sends everything that is due at this moment, waits for it, and returns how many messages were sent."""
+        before = self.sent
+        with self._crew():
+            start = outbox.database_time()
+            while not self._stopping:
+                if not self._free:
+                    self._wait(None)
+                elif not self._hand_out(outbox.take_due(self._free, until=start)):
+                    break
+            self._finish()
+        return self.sent - before
+
+    def run_forever(self) -> None:
+        """Sends what comes due until :meth:`stop` is called, then finishes what is in flight."""
+        with self._crew():
+            while not self._stopping:
+                self._wait(self._attend())
+            self._finish()
+
+    def stop(self) -> None:
+        """Has the relay take nothing more and return. May be called from any thread and from a signal handler."""
+        self._stopping = True
+        self._outcomes.put(None)
+
+    @property
+    def _free(self) -> int:
+        return self.concurrency - self._in_flight
+
+    def _attend(self) -> float:
+        """Sends what is due as far as hands are free; returns how long nothing needs to be looked at."""
+        try:
+            pause = self._look()
+            self._outage = 0.0
+            return pause
+        except Error as error:
+            self._outage = min(LONGEST_OUTAGE, max(SHORTEST_OUTAGE, self._outage * 2))
+            logger.warning("no database, next attempt in %s s: %s", self._outage, error)
+            connections[alias()].close()
+            return self._outage
+
+    def _look(self) -> float:
+        if not self._free:
+            return LONGEST_PAUSE  # a worker that gets free ends it
+        due_in = 0.0 if self._more else outbox.seconds_until_next()
+        if due_in is not None and due_in <= 0:
+            free = self._free
+            taken = self._hand_out(outbox.take_due(free))
+            self._more = taken == free
+            if taken:
+                self._pause = SHORTEST_PAUSE
+                return 0.0
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        return min(pause, due_in) if due_in is not None and due_in > 0 else pause
+
+    def _hand_out(self, messages: list[Message]) -> int:
+        for message in messages:
+            self._in_flight += 1
+            self._jobs.put(message)
+        return len(messages)
+
+    def _finish(self) -> None:
+        while self._in_flight:
+            self._wait(None)
+
+    def _wait(self, seconds: float | None) -> None:
+        """Waits for a worker to report or for ``seconds``, and counts all that has been reported."""
+        try:
+            self._count(self._outcomes.get(timeout=seconds))
+            while True:
+                self._count(self._outcomes.get_nowait())
+        except Empty:
+            return
+
+    def _count(self, outcome: bool | None) -> None:
+        if outcome is None:
+            return
+        self._in_flight -= 1
+        self._pause = SHORTEST_PAUSE  # a turn that ended may have announced the next
+        if outcome:
+            self.sent += 1
+        else:
+            self.failed += 1
+
+    @contextmanager
+    def _crew(self) -> Iterator[None]:
+        workers = [threading.Thread(target=self._work, name=f"hookflow-relay-{i}") for i in range(self.concurrency)]
+        for worker in workers:
+            worker.start()
+        try:
+            yield
+        finally:
+            for _ in workers:
+                self._jobs.put(None)
+            for worker in workers:
+                worker.join()
+
+    def _work(self) -> None:
+        try:
+            while (message := self._jobs.get()) is not None:
+                close_old_connections()  # as around a request: CONN_MAX_AGE is honoured, broken ones are replaced
+                delivered = self._deliver(message)
+                close_old_connections()
+                self._outcomes.put(delivered)
+        finally:
+            connections.close_all()
+
+    def _deliver(self, message: Message) -> bool:
+        retry_in: float | None = None
+        try:
+            self.transport.send(message)
+            return True
+        except SendFailed as error:
+            retry_in = error.retry_after
+            logger.warning("%s was not delivered: %s", message, error)
+        except BaseException:  # a workflow run inline may even call sys.exit(): it must not take a worker with it
+            logger.exception("%s was not delivered", message)
+        try:
+            outbox.reschedule(message, backoff_seconds(message.attempt) if retry_in is None else retry_in)
+        except Error as error:
+            logger.warning("%s could not be put back and comes due when overdue: %s", message, error)
+        return False

@@ -1,0 +1,27 @@
+"""How a message is sent: ``qstash`` (QStash delivers it), ``http`` (the relay does), ``inline`` (the relay runs the turn).
+
+One seam, :class:`Transport`, and one conformance suite for all three (``tests/delivery/test_transports.py``).
+"""
+
+from __future__ import annotations
+
+from django_hookflow.conf import TRANSPORTS, conf
+from django_hookflow.delivery.transports.base import RunTurn, SendFailed, Transport, Undeliverable
+from django_hookflow.delivery.transports.http import HttpTransport
+from django_hookflow.delivery.transports.inline import InlineTransport
+from django_hookflow.delivery.transports.qstash import QStashTransport
+from django_hookflow.exceptions import NotConfigured
+
+__all__ = ["TRANSPORTS", "SendFailed", "Transport", "Undeliverable", "get_transport"]
+
+
+def get_transport(name: str | None = None, *, run_turn: RunTurn | None = None) -> Transport:
+    """The transport ``name``, by default DJANGO_HOOKFLOW_TRANSPORT; only a relay's inline transport needs ``run_turn``."""
+    name = conf.transport if name is None else name
+    if name == "qstash":
+        return QStashTransport()
+    if name == "http":
+        return HttpTransport()
+    if name == "inline":
+        return InlineTransport(run_turn)
+    raise NotConfigured("DJANGO_HOOKFLOW_TRANSPORT", f"{name!r} is none of {', '.join(TRANSPORTS)}")

@@ -1,0 +1,88 @@
+"""The relay signs and POSTs to the webhook itself, as QStash would: no account, no network beyond the app's own."""
+
+from __future__ import annotations
+
+import requests
+
+from django_hookflow.conf import conf
+from django_hookflow.delivery.messages import Message, webhook_url
+from django_hookflow.delivery.signature import sign
+from django_hookflow.delivery.transports.base import (
+    SendFailed,
+    ThreadSession,
+    Undeliverable,
+    post,
+    retry_after_seconds,
+)
+from django_hookflow.exceptions import NotConfigured
+
+CONNECT_SECONDS = 5.0
+#: A turn goes on starting steps for its budget, and the last of them may take as long as QStash would wait for it.
+LAST_STEP_SECONDS = 900.0
+#: Sent by a receiver for what can never succeed, in QStash's convention.
+NON_RETRYABLE = 489
+
+
+def _make_session() -> requests.Session:
+    session = requests.Session()
+    session.auth = _no_auth  # None would have requests look for credentials in ~/.netrc
+    return session
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+#: The app is next door: a proxy for the outside world, which the environment may name, is not the way to it.
+_NO_PROXIES = {"http": None, "https": None, "all": None}
+_sessions = ThreadSession(_make_session)
+
+
+class HttpTransport:
+    name = "http"
+    publishes_on_commit = False
+    max_delay = 0.0
+
+    def check_configured(self) -> None:
+        webhook_url("")
+        if not conf.qstash_current_signing_key:
+            raise NotConfigured(
+                "QSTASH_CURRENT_SIGNING_KEY", "the http transport signs with it; set it to any long random text"
+            )
+
+    def send(self, message: Message) -> None:
+        """Returns when the turn is over; the webhook answers only then."""
+        url, body = message.url(), message.body()
+        response, text = post(
+            _sessions.get(),
+            url,
+            data=body,
+            headers=self._headers(message, sign(body, url)),
+            timeout=(CONNECT_SECONDS, conf.turn_budget + LAST_STEP_SECONDS),
+            proxies=_NO_PROXIES,
+        )
+        self._judge(url, response, text)
+
+    def _headers(self, message: Message, token: str) -> dict[str, str]:
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "Upstash-QStash",
+            "Upstash-Signature": token,
+            # The same over every delivery of one announcement, as QStash's is.
+            "Upstash-Message-Id": f"msg_{message.run_uid}-{message.seq}",
+            "Upstash-Retried": str(message.attempt - 1),
+        }
+
+    def _judge(self, url: str, response: requests.Response, text: str) -> None:
+        status = response.status_code
+        if 200 <= status < 300:
+            return
+        problem = f"POST {url} was answered {status}: {text:.500}"
+        if status == NON_RETRYABLE:
+            raise Undeliverable(problem)
+        if response.is_redirect:
+            problem = (
+                f"POST {url} was redirected to {response.headers['Location']!r:.300}: set DJANGO_HOOKFLOW_DOMAIN and "
+                "DJANGO_HOOKFLOW_WEBHOOK_PATH so that no redirect is needed (SECURE_SSL_REDIRECT wants https)"
+            )
+        raise SendFailed(problem, retry_after=retry_after_seconds(response.headers))

@@ -1,0 +1,29 @@
+"""The relay runs the turn itself: workers without a web hop, and tests."""
+
+from __future__ import annotations
+
+from django_hookflow.delivery.messages import Message
+from django_hookflow.delivery.transports.base import RunTurn, SendFailed
+
+
+class InlineTransport:
+    name = "inline"
+    publishes_on_commit = False
+    max_delay = 0.0
+
+    def __init__(self, run_turn: RunTurn | None = None) -> None:
+        self._run_turn = run_turn
+
+    def check_configured(self) -> None:
+        """Nothing to configure: what is needed is a relay, and a relay brings its own ``run_turn``."""
+
+    def send(self, message: Message) -> None:
+        if self._run_turn is None:
+            raise SendFailed("only a relay runs turns inline: start manage.py hookflow_relay --transport inline")
+        delivery: dict[str, object] = {"transport": self.name, "attempt": message.attempt}
+        try:
+            result = self._run_turn(message.workflow_id, message.run_id, message.seq, delivery=delivery)
+        except Exception as error:
+            raise SendFailed(f"the turn of {message} raised {type(error).__name__}: {error}") from error
+        if result.retry_after is not None:
+            raise SendFailed(f"the turn of {message} answered {result.answer!r}", retry_after=result.retry_after)

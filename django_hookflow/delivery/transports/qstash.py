@@ -1,0 +1,155 @@
+"""Published over HTTPS to QStash, which delivers: no worker of the user's own needs to run."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3 import Retry
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError, ResponseError
+
+from django_hookflow.conf import conf
+from django_hookflow.delivery.messages import Message, webhook_url
+from django_hookflow.delivery.transports.base import SendFailed, ThreadSession, post, retry_after_seconds
+from django_hookflow.exceptions import NotConfigured
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from urllib3 import BaseHTTPResponse
+    from urllib3.connectionpool import ConnectionPool
+
+# trigger() waits for this after its commit, so all of it is short: connecting and answering take QStash a tenth of it,
+# and what is not published now a relay publishes later.
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 3.0
+PAUSE_SECONDS = 1.0
+
+#: The free plan holds a message back no longer; what is due later stays in the outbox for a relay.
+MAX_DELAY_SECONDS = 7 * 86_400.0
+# Three is what every plan allows. QStash's own delays (12 s, 2 min, 30 min) would be at work long after the relay has
+# announced the turn again; these, 2, 10 and 50 s, outlast a restart of the app and end well before it is overdue.
+RETRIES = "3"
+RETRY_DELAY_MS = "min(60000, 2000 * pow(5, retried))"
+
+
+_HINTS = {
+    400: "; check that DJANGO_HOOKFLOW_DOMAIN can be reached from the internet",
+    401: "; check QSTASH_TOKEN, and QSTASH_URL: each region has tokens of its own",
+    412: "; a limit of the QStash plan",
+    429: "; the plan's messages a day, or too many at once",
+}
+
+
+class BriefRetry(Retry):
+    """Retries what passes quickly. A server that hangs, or asks for a long pause, is left to the relay at once."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> BriefRetry:
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        if response is not None and (retry_after_seconds(response.headers) or 0) > PAUSE_SECONDS and _pool is not None:
+            raise MaxRetryError(_pool, url or "", ResponseError("asked for a longer pause than a caller can wait"))
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+class BearerAuth(AuthBase):
+    """An auth object and not a header, in whose place requests would put an entry of ~/.netrc."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {conf.qstash_token}"
+        return request
+
+
+def _make_session() -> requests.Session:
+    session = requests.Session()
+    session.auth = BearerAuth()
+    retry = BriefRetry(
+        total=2,
+        connect=1,
+        backoff_factor=0.2,
+        status_forcelist=[429, 500, 502, 503, 504],
+        allowed_methods=None,  # POST too: the deduplication id makes it safe to repeat
+        raise_on_status=False,
+    )
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    return session
+
+
+_sessions = ThreadSession(_make_session)
+
+
+class QStashTransport:
+    name = "qstash"
+    publishes_on_commit = True
+    max_delay = MAX_DELAY_SECONDS
+
+    def check_configured(self) -> None:
+        if not conf.qstash_token:
+            raise NotConfigured("QSTASH_TOKEN", "set it to the token shown in the QStash console")
+        webhook_url("")
+
+    def send(self, message: Message) -> None:
+        """Returns when QStash has taken the message. A few seconds at most, also when QStash hangs."""
+        self.check_configured()
+        response, text = post(
+            _sessions.get(),
+            f"{base_url()}/v2/publish/{message.url()}",
+            data=message.body(),
+            headers=self._headers(message),
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+        )
+        if not 200 <= response.status_code < 300:
+            raise SendFailed(_problem(response.status_code, text), retry_after=retry_after_seconds(response.headers))
+
+    def _headers(self, message: Message) -> dict[str, str]:
+        # No Upstash-Timeout: without one QStash waits as long as the plan allows, and a step may take that long.
+        headers = {
+            "Content-Type": "application/json",
+            "Upstash-Method": "POST",
+            "Upstash-Retries": RETRIES,
+            "Upstash-Retry-Delay": RETRY_DELAY_MS,
+            "Upstash-Deduplication-Id": message.deduplication_id,
+            "Upstash-Label": label(message),
+        }
+        if message.delay > 0:
+            headers["Upstash-Delay"] = f"{math.ceil(message.delay)}s"
+        return headers
+
+
+def base_url() -> str:
+    """QSTASH_URL without what people paste along with it."""
+    return conf.qstash_url.strip().rstrip("/").removesuffix("/v2/publish").rstrip("/")
+
+
+def label(message: Message) -> str:
+    """Under which QStash can be asked to cancel the messages of this run and of no other."""
+    return f"hookflow-{message.run_uid}"
+
+
+def _problem(status: int, text: str) -> str:
+    return f"QStash answered {status}: {_error_text(text)}{_HINTS.get(status, '')}"
+
+
+def _error_text(text: str) -> str:
+    """The ``error`` of a JSON answer or the answer itself, cut short, and never with the token in it."""
+    try:
+        answer: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        answer = None
+    error = str(answer["error"]) if isinstance(answer, dict) and "error" in answer else text
+    if conf.qstash_token:
+        error = error.replace(conf.qstash_token, "…")
+    return error[:500]

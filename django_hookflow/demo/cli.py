@@ -1,0 +1,67 @@
+"""``python -m django_hookflow demo``: sets the stage, plays the story, and stays up until it is stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from django_hookflow.demo.console import Console
+from django_hookflow.demo.stage import Stage
+from django_hookflow.exceptions import HookFlowException
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def run(*, check: bool = False, port: int | None = None) -> int:
+    """The exit status: 0, or 1 when something is not as the story says. With ``check`` it returns when that is known."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, leave)
+    console = Console()
+    try:
+        return play(console, check=check, port=port)
+    except HookFlowException as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        console.say("\nStopped; nothing is left running.")
+        return 130
+
+
+def play(console: Console, *, check: bool, port: int | None) -> int:
+    console.title("django-hookflow: an order, a crash, and an end")
+    started = time.monotonic()
+    with Stage(port) as stage:
+        console.fact("PostgreSQL", f"pid {stage.postgres.pid}, its data is gone when this ends")
+        console.fact("web process", f"pid {stage.start_web().pid}, {stage.url}/")
+        console.fact("relay", f"pid {stage.start_relay().pid}, delivers what is due, signed")
+        console.fact("ready", f"in {time.monotonic() - started:.1f} s")
+
+        from django_hookflow.demo.story import Story  # models can be imported once the stage is set
+        from django_hookflow.demo.verdict import judge
+
+        story = Story(stage, console)
+        order = story.play()
+        console.title("At the end")
+        verdicts = judge(order)
+        for is_good, text in verdicts:
+            console.verdict(is_good, text)
+        if check:
+            return 0 if all(is_good for is_good, _ in verdicts) else 1
+        invite(console, stage)
+        story.follow()
+    raise AssertionError("follow() ends by an exception only")
+
+
+def invite(console: Console, stage: Stage) -> None:
+    console.title("It stays up until Ctrl-C")
+    console.fact("shop", f"{stage.url}/  (place another order)")
+    console.fact("admin", f"{stage.url}/admin/django_hookflow/workflowrun/")
+    console.fact("login", f"admin / {stage.password}")
+    console.say("")
+
+
+def leave(signum: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signum)

@@ -1,0 +1,173 @@
+"""The only caller of the functions that write: start a run, claim a turn, append, renew, release.
+
+Each call is one round trip. Called outside a transaction it is one commit; inside one it belongs to the caller's.
+Payloads are handed over as JSON text, which the database stores to the letter and hashes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError
+
+from django_hookflow.events.database import cursor
+from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, UnknownRun
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event to append; ``payload`` is JSON text."""
+
+    type: str
+    payload: str
+    step_id: str | None = None
+
+
+@dataclass(frozen=True)
+class NextTurn:
+    """The turn to announce: due after ``delay`` seconds, sent by a relay ``grace`` seconds later (None: when due)."""
+
+    delay: float = 0.0
+    grace: float | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run that has the id: made by this call or not, and if not, whether from the same workflow and data."""
+
+    run_uid: UUID
+    created: bool
+    same: bool
+    seq: int
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    seq: int
+    type: str
+    step_id: str | None
+    payload: str | None
+    recorded_at: datetime.datetime
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a delivery may do: ``answer`` is one of those of ``hookflow_claim``; the rest is set as far as it has sense."""
+
+    answer: str
+    run_uid: UUID | None = None
+    turn_seq: int = 0
+    due_at: datetime.datetime | None = None
+    now: datetime.datetime | None = None
+    history: list[RecordedEvent] = field(default_factory=list)
+
+
+#: Names under which hookflow_refuse raises.
+ONE_SEQ_ONE_EVENT = "django_hookflow_event_pk"
+OF_A_LIVING_RUN = "django_hookflow_event_of_a_living_run"
+
+
+@functools.cache
+def _append_statement(events: int, announces: bool) -> str:
+    """The call for so many events. Arrays are built from plain parameters, which psycopg quotes faster than lists."""
+    text, json_ = (f"ARRAY[{', '.join(['%s'] * events)}]::{kind}[]" for kind in ("text", "json"))
+    announced = ", %s, make_interval(secs => %s), make_interval(secs => %s)" if announces else ""
+    return f"SELECT hookflow_append(%s, %s, {text}, {text}, {json_}, %s{announced})"  # noqa: S608 - placeholders only
+
+
+_START = (
+    "SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s, %s, interval '0', make_interval(secs => %s))"
+)
+_CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
+
+
+def append(
+    run_uid: UUID,
+    expected_seq: int | None,
+    events: Sequence[NewEvent],
+    *,
+    actor: str | None = None,
+    ends_turn: bool = False,
+    next_turn: NextTurn | None = None,
+) -> int:
+    """Appends ``events`` and answers the new length of the run's log.
+
+    Raises ConcurrentAppend, nothing written, when the log is not where ``expected_seq`` says (see ``hookflow_append``),
+    and UnknownRun when there is no such run or it has been archived.
+    """
+    announces = ends_turn or next_turn is not None
+    arguments: list[Any] = [str(run_uid), expected_seq]
+    arguments += [event.type for event in events]
+    arguments += [event.step_id for event in events]
+    arguments += [event.payload for event in events]
+    arguments.append(actor)
+    if announces:
+        arguments += [ends_turn, next_turn and next_turn.delay, next_turn and next_turn.grace]
+    try:
+        with cursor() as c:
+            c.execute(_append_statement(len(events), announces), arguments)
+            return int(c.fetchone()[0])
+    except IntegrityError as error:
+        raise _explained(error, run_uid, expected_seq) from error
+
+
+def _explained(error: IntegrityError, run_uid: UUID, expected_seq: int | None) -> Exception:
+    constraint = _constraint(error)
+    if constraint == ONE_SEQ_ONE_EVENT:
+        actual = getattr(getattr(error.__cause__, "diag", None), "message_detail", None)
+        return ConcurrentAppend(run_uid, expected_seq, int(actual) if actual and actual.isdigit() else None)
+    return UnknownRun(str(run_uid)) if constraint == OF_A_LIVING_RUN else error
+
+
+def _constraint(error: IntegrityError) -> str | None:
+    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+
+
+def start(
+    run_uid: UUID, run_id: str, workflow_id: str, data: str, *, actor: str | None, grace: float | None
+) -> Started:
+    """Starts the run ``run_id`` with ``data`` (JSON text) and announces its first turn, once for each ``run_id``.
+
+    Raises ArchivedRun when the id was a run's whose events have been archived.
+    """
+    payload = f'{{"run_id":{json.dumps(run_id)},"workflow_id":{json.dumps(workflow_id)},"data":{data}}}'
+    try:
+        with cursor() as c:
+            c.execute(_START, [run_uid, run_id, workflow_id, payload, actor, grace])
+            return Started(*c.fetchone())
+    except IntegrityError as error:
+        if _constraint(error) == OF_A_LIVING_RUN:
+            raise ArchivedRun(run_id) from error
+        raise
+
+
+def claim(
+    workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds: float, delivery: dict[str, Any]
+) -> Claim:
+    """Asks for the turn announced at ``seq``; with the answer ``run`` it has begun and the history is the run's."""
+    with cursor() as c:
+        c.execute(_CLAIM, [workflow_id, run_id, seq, owner, lease_seconds, json.dumps(delivery)])
+        rows = c.fetchall()
+    answer, run_uid, turn_seq, due_at, now = rows[0][:5]
+    history = [RecordedEvent(*row[5:]) for row in rows] if answer == "run" else []
+    return Claim(answer, run_uid, turn_seq or 0, due_at, now, history)
+
+
+def renew(run_uid: UUID, turn_seq: int, lease_seconds: float) -> bool:
+    """Extends the lease of a turn; False when the run has gone to another worker."""
+    with cursor() as c:
+        c.execute("SELECT hookflow_renew(%s, %s, make_interval(secs => %s))", [run_uid, turn_seq, lease_seconds])
+        return bool(c.fetchone()[0])
+
+
+def release(run_uid: UUID, turn_seq: int, retry_in: float) -> bool:
+    """Hands a run back in mid-turn, to be taken up again after ``retry_in`` seconds; False when it was not this turn's."""
+    with cursor() as c:
+        c.execute("SELECT hookflow_release(%s, %s, make_interval(secs => %s))", [run_uid, turn_seq, retry_in])
+        return bool(c.fetchone()[0])

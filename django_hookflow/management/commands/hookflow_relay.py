@@ -1,0 +1,76 @@
+"""``manage.py hookflow_relay``: sends what is due in the outbox until it is told to stop, or once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from django_hookflow.delivery.relay import Relay
+from django_hookflow.delivery.transports import TRANSPORTS
+from django_hookflow.exceptions import HookFlowException
+from django_hookflow.runtime.turn import run_turn
+
+
+class Command(BaseCommand):
+    help = (
+        "Sends the messages that are due: all of them with the http and inline transports, and with qstash those that "
+        "could not be published or got lost. Run any number; SIGTERM and SIGINT stop one when what it sends is sent."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="one pass over what is due now, for cron")
+        parser.add_argument("--transport", choices=TRANSPORTS, help="instead of DJANGO_HOOKFLOW_TRANSPORT")
+        parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="messages sent at a time (8)")
+
+    def handle(self, *, once: bool, transport: str | None, concurrency: int, **options: Any) -> None:
+        if concurrency < 1:
+            raise CommandError("--concurrency must be at least 1")
+        try:
+            relay = Relay(transport, run_turn, concurrency)
+            relay.transport.check_configured()
+        except HookFlowException as error:
+            raise CommandError(str(error)) from error
+        with _stopped_by_signals(relay):
+            if once:
+                self._run_once(relay)
+            else:
+                self._run_forever(relay)
+
+    def _run_once(self, relay: Relay) -> None:
+        sent = relay.run_once()
+        if relay.failed:
+            raise CommandError(f"sent {sent}, {relay.failed} failed and will be sent again", returncode=1)
+        self.stdout.write(f"sent {sent}")
+
+    def _run_forever(self, relay: Relay) -> None:
+        self.stdout.write(f"relay sends by {relay.transport.name}, {relay.concurrency} at a time")
+        self.stdout.flush()
+        relay.run_forever()
+        self.stdout.write(f"relay stopped; sent {relay.sent}, {relay.failed} failed")
+
+
+@contextmanager
+def _stopped_by_signals(relay: Relay) -> Iterator[None]:
+    """The first SIGTERM or SIGINT lets the relay finish what is in flight; the second ends the process at once."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        relay.stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signal handlers can be set in the main thread only; call_command may be used in any
+        return
+    previous = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)

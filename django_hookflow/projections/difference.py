@@ -1,0 +1,84 @@
+"""What differs between the projections and the log, told row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from django_hookflow.events.database import cursor
+from django_hookflow.projections.ranges import PROJECTIONS, Projection, Range, ranges_of
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that is not what the log says: ``missing``, ``invented`` (the log knows nothing of it) or ``changed``.
+
+    ``projection`` is the model's name; ``stored`` and ``folded`` are the row as it stands and as the log has it, by
+    column, JSON as text; ``columns`` are those of a changed row that differ.
+    """
+
+    projection: str
+    run_uid: UUID
+    run_id: str
+    what: Literal["missing", "invented", "changed"]
+    stored: Row | None
+    folded: Row | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        if self.stored is None or self.folded is None:
+            return ()
+        return tuple(column for column, value in self.folded.items() if self.stored[column] != value)
+
+    def __str__(self) -> str:
+        """One line, as ``hookflow_rebuild --check`` prints it."""
+        row = self.folded or self.stored or {}
+        place = "".join(f" {label} {row[column]}" for column, label in _PLACES if row.get(column) not in (None, ""))
+        columns = f" {', '.join(self.columns)}" if self.columns else ""
+        return f"{self.projection} of run {self.run_id}{place}: {self.what}{columns}"
+
+
+_PLACES = (("step_id", "step"), ("seq", "seq"))
+
+
+def diff(run_id: str | None = None) -> Iterator[Difference]:
+    """Every difference between the projections and the fold of the log, by run; of one run when ``run_id`` is given.
+
+    Takes no locks and is right beside running appends. Raises UnknownRun and NothingToFold, see ``ranges_of``.
+    """
+    for runs in ranges_of(run_id):
+        found = [difference for projection in PROJECTIONS for difference in _differences(projection, runs)]
+        yield from sorted(found, key=lambda difference: difference.run_uid)
+
+
+def _differences(projection: Projection, runs: Range) -> Iterator[Difference]:
+    with cursor() as c:
+        c.execute(projection.statement("diff_rows"), runs.bounds)
+        columns = [column.name for column in c.description[1:]]
+        width = len(columns) // 2
+        for head_run_id, *values in c.fetchall():
+            stored = _row(columns, values[:width], projection)
+            folded = _row(columns, values[width:], projection)
+            yield _difference(projection, head_run_id, stored, folded)
+
+
+def _row(columns: list[str], values: list[Any], projection: Projection) -> Row | None:
+    row = dict(zip(columns, values))
+    return row if row[projection.run] is not None else None
+
+
+def _difference(projection: Projection, head_run_id: str | None, stored: Row | None, folded: Row | None) -> Difference:
+    row = folded or stored or {}
+    run_uid = row[projection.run]
+    return Difference(
+        projection=projection.name,
+        run_uid=run_uid,
+        run_id=head_run_id or row.get("run_id") or str(run_uid),
+        what="missing" if stored is None else "invented" if folded is None else "changed",
+        stored=stored,
+        folded=folded,
+    )

@@ -1,0 +1,131 @@
+"""The three projections as their statements know them, and the ranges of runs in which the log is gone through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import models
+from psycopg import sql
+
+from django_hookflow.events.database import cursor
+from django_hookflow.exceptions import HookFlowException, UnknownRun
+from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
+from django_hookflow.sql import load
+
+#: A range takes so many events, or runs, whichever comes first: what is folded in the time a lock may be held (50 ms).
+EVENTS_PER_RANGE = 3000
+RUNS_PER_RANGE = 1_000
+
+FIRST_UID = UUID(int=0)
+LAST_UID = UUID(int=2**128 - 1)
+
+
+class NothingToFold(HookFlowException):
+    """The run's events are in an archive, so its rows cannot be folded from the log."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} has been archived: its events are no longer in the log, so its rows can neither be "
+            f"compared with it nor rebuilt from it"
+        )
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One projection: its model, its fold, and which of its columns say what.
+
+    ``run`` names the run; ``key`` tells rows apart by what the log says; ``once`` is unique across runs.
+    """
+
+    model: type[models.Model]
+    fold: str
+    run: str
+    key: tuple[str, ...]
+    once: str
+
+    @property
+    def name(self) -> str:
+        return self.model.__name__
+
+    def statement(self, name: str) -> sql.Composed:
+        """The statement ``name``, with this projection's table, fold and columns in it."""
+        return sql.SQL(load(name)).format(
+            stored=sql.Identifier(self.model._meta.db_table),
+            folded=sql.Identifier(self.fold),
+            run=sql.Identifier(self.run),
+            key=sql.SQL(", ").join(map(sql.Identifier, self.key)),
+            once=sql.Identifier(self.once),
+            gone_key=self._row("gone"),
+            stored_key=self._row("(stored)"),
+            folded_key=self._row("(folded)"),
+            difference=self.statement("diff_range") if name != "diff_range" else sql.SQL(""),
+        )
+
+    def _row(self, source: str) -> sql.Composed:
+        columns = (sql.SQL(f"{source}.") + sql.Identifier(column) for column in self.key)
+        return sql.SQL("({})").format(sql.SQL(", ").join(columns))
+
+
+PROJECTIONS = (
+    Projection(WorkflowRun, "hookflow_fold_runs", run="run_uid", key=("run_uid",), once="run_id"),
+    Projection(
+        StepExecution, "hookflow_fold_steps", run="workflow_run_id", key=("workflow_run_id", "step_id"), once="id"
+    ),
+    Projection(DeadLetterEntry, "hookflow_fold_dead_letters", run="run_uid", key=("run_uid", "seq"), once="id"),
+)
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of run_uids, both ends included, and how many heads it has."""
+
+    first: UUID
+    last: UUID
+    runs: int
+
+    @property
+    def bounds(self) -> dict[str, UUID]:
+        return {"from": self.first, "to": self.last}
+
+
+def ranges_of(run_id: str | None) -> Iterator[Range]:
+    """The ranges to go through: of the whole log, or of the run ``run_id`` alone.
+
+    Raises UnknownRun, or NothingToFold for an archived run.
+    """
+    return _ranges_of_log() if run_id is None else iter(_ranges_of_run(run_id))
+
+
+def _ranges_of_log() -> Iterator[Range]:
+    """Intervals without gaps between them, from the least uid there can be to the greatest."""
+    first = FIRST_UID
+    while True:
+        with cursor() as c:
+            c.execute(load("diff_next_range"), {"from": first, "events": EVENTS_PER_RANGE, "runs": RUNS_PER_RANGE})
+            found = c.fetchone()
+        if found is None:
+            yield Range(first, LAST_UID, runs=0)
+            return
+        yield Range(first, *found)
+        first = UUID(int=found[0].int + 1)
+
+
+def _ranges_of_run(run_id: str) -> list[Range]:
+    """The run that has the id, and runs whose row claims it: rows may have been changed or invented."""
+    with cursor() as c:
+        c.execute(load("diff_run"), {"run_id": run_id})
+        found = c.fetchall()
+    if not found:
+        raise UnknownRun(run_id)
+    if any(archived for _, archived in found):
+        raise NothingToFold(run_id)
+    return [Range(run_uid, run_uid, runs=1) for run_uid, _ in found]
+
+
+def count_runs() -> int:
+    """How many runs the log has, for a sense of progress."""
+    with cursor() as c:
+        c.execute("SELECT count(*) FROM django_hookflow_head")
+        return int(c.fetchone()[0])

@@ -1,0 +1,115 @@
+"""Workflows by id: the decorator that makes them, and where deliveries find them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, overload
+
+from django_hookflow.exceptions import HookFlowException, UnknownWorkflow
+
+if TYPE_CHECKING:
+    from django_hookflow.runtime.context import WorkflowContext
+    from django_hookflow.runtime.retries import Retry
+
+__all__ = ["InvalidWorkflow", "Workflow", "get_workflow", "registered_workflows", "workflow"]
+
+#: Bytes; with a run id of as many, a message stays under 512.
+MAX_WORKFLOW_ID = 200
+#: What stands for itself in the path of a URL (RFC 3986, pchar without percent-encoding), since the id is part of one.
+_WORKFLOW_ID = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
+
+_workflows: dict[str, Workflow] = {}
+
+
+class InvalidWorkflow(HookFlowException, ValueError):
+    """A workflow's id cannot be used, or is taken by another function."""
+
+
+class Workflow:
+    """A workflow function under its id. Calling it calls the function; :meth:`trigger` starts a run."""
+
+    def __init__(
+        self, function: Callable[[WorkflowContext], Any], workflow_id: str | None = None, *, retry: Retry | None = None
+    ) -> None:
+        self.function = function
+        self.workflow_id = workflow_id or _default_id(function)
+        self.retry = retry
+        functools.update_wrapper(self, function)
+
+    def __call__(self, ctx: WorkflowContext) -> Any:
+        return self.function(ctx)
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.workflow_id}>"
+
+    def trigger(self, data: dict[str, Any] | None = None, run_id: str | None = None, *, actor: str | None = None) -> str:
+        """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`."""
+        from django_hookflow.runtime.trigger import trigger  # workflows are defined before models are ready
+
+        return trigger(self.workflow_id, data, run_id, actor=actor)
+
+
+@overload
+def workflow(function: Callable[[WorkflowContext], Any], /) -> Workflow: ...
+
+
+@overload
+def workflow(
+    *, workflow_id: str | None = None, retry: Retry | None = None
+) -> Callable[[Callable[[WorkflowContext], Any]], Workflow]: ...
+
+
+def workflow(
+    function: Callable[[WorkflowContext], Any] | None = None,
+    /,
+    *,
+    workflow_id: str | None = None,
+    retry: Retry | None = None,
+) -> Workflow | Callable[[Callable[[WorkflowContext], Any]], Workflow]:
+    """Makes a function a workflow, registered under ``workflow_id``, by default its dotted path.
+
+    ``retry`` is the policy of its steps. Raises InvalidWorkflow when the id is not fit for a URL or belongs to another
+    function.
+    """
+
+    def decorate(function: Callable[[WorkflowContext], Any]) -> Workflow:
+        made = Workflow(function, workflow_id, retry=retry)
+        _register(made)
+        return made
+
+    return decorate if function is None else decorate(function)
+
+
+def get_workflow(workflow_id: str) -> Workflow:
+    """The workflow with this id. Raises UnknownWorkflow."""
+    try:
+        return _workflows[workflow_id]
+    except KeyError:
+        raise UnknownWorkflow(workflow_id) from None
+
+
+def registered_workflows() -> dict[str, Workflow]:
+    """Every workflow this process knows, by id."""
+    return dict(_workflows)
+
+
+def _register(made: Workflow) -> None:
+    workflow_id = made.workflow_id
+    if not _WORKFLOW_ID.fullmatch(workflow_id) or len(workflow_id) > MAX_WORKFLOW_ID or workflow_id in (".", ".."):
+        raise InvalidWorkflow(
+            f"workflow id {workflow_id!r} cannot stand in a URL: use at most {MAX_WORKFLOW_ID} ASCII letters, digits "
+            f"and -._~ characters, with @workflow(workflow_id=…)"
+        )
+    known = _workflows.get(workflow_id)
+    if known is not None and _default_id(known.function) != _default_id(made.function):
+        raise InvalidWorkflow(
+            f"workflow id {workflow_id!r} is taken by {_default_id(known.function)}: "
+            f"give {_default_id(made.function)} another one with @workflow(workflow_id=…)"
+        )
+    _workflows[workflow_id] = made
+
+
+def _default_id(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}".replace(".<locals>", "")

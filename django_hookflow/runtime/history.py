@@ -1,0 +1,75 @@
+"""A run's history as a turn needs it: read once, and then a step lookup is a dict access."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django_hookflow.events import codec, types
+from django_hookflow.events.log import RecordedEvent
+
+WAITING, COMPLETED, FAILED = "waiting", "completed", "failed"
+
+
+@dataclass
+class StepRecord:
+    """What the log says of one step: its kind, how it stands, and the payload that says so."""
+
+    kind: str
+    state: str = WAITING
+    attempts: int = 0
+    payload: dict[str, Any] = field(default_factory=dict)
+    tagged: bool = False
+    wake_at: datetime.datetime | None = None
+
+    def result(self) -> Any:
+        value = self.payload["result"]
+        return codec.untag(value) if self.tagged else value
+
+
+class History:
+    """The recorded steps of a run by id, in the order they were first recorded, and what the run was started with."""
+
+    def __init__(self, events: Iterable[RecordedEvent]) -> None:
+        self.data: Any = {}
+        self.steps: dict[str, StepRecord] = {}
+        for event in events:
+            self._add(event)
+        self._unasked = dict.fromkeys(self.steps)
+
+    def find(self, step_id: str) -> StepRecord | None:
+        """The record of a step; the workflow has asked for it now."""
+        self._unasked.pop(step_id, None)
+        return self.steps.get(step_id)
+
+    def next_unasked(self) -> str | None:
+        """The first recorded step the workflow has not asked for in this pass."""
+        return next(iter(self._unasked), None)
+
+    def _add(self, event: RecordedEvent) -> None:
+        text = event.payload
+        payload: dict[str, Any] = json.loads(text) if text else {}
+        if event.type == types.RUN_TRIGGERED:
+            self.data = codec.untag(payload.get("data") or {})
+        elif event.step_id is None:
+            return
+        elif event.type == types.STEP_SUPERSEDED:
+            self.steps.pop(event.step_id, None)
+        else:
+            self._add_to_step(event.step_id, event, payload, '"$' in (text or ""))
+
+    def _add_to_step(self, step_id: str, event: RecordedEvent, payload: dict[str, Any], tagged: bool) -> None:
+        kind = "sleep" if event.type == types.SLEEP_STARTED else payload.get("kind", "")
+        step = self.steps.setdefault(step_id, StepRecord(kind))
+        if event.type == types.STEP_COMPLETED:
+            step.state, step.payload, step.tagged = COMPLETED, payload, tagged
+            step.attempts = payload.get("attempt", 1)
+        elif event.type == types.STEP_FAILED:
+            step.attempts = payload["attempt"]
+            step.payload = payload
+            step.state = WAITING if payload.get("retry_in") is not None else FAILED
+        elif event.type == types.SLEEP_STARTED:
+            step.wake_at = event.recorded_at + datetime.timedelta(seconds=payload["seconds"])

@@ -1,0 +1,129 @@
+"""Whether a failure is worth another attempt, and when.
+
+Decided by the type of what was raised and by HTTP status, never by the words of a message. A status decides first:
+5xx, 408, 425 and 429 are worth it, other 4xx are not. Then the type: errors that say the input or the code is wrong
+are not worth it, everything else, known or not, is.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from django.core.exceptions import (
+    ImproperlyConfigured,
+    MultipleObjectsReturned,
+    ObjectDoesNotExist,
+    PermissionDenied,
+    ValidationError,
+)
+from django.http import Http404
+
+from django_hookflow.exceptions import HookFlowException
+
+#: Wrong input or wrong code: the same call will fail the same way.
+NON_RETRYABLE: tuple[type[BaseException], ...] = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NameError,
+    AssertionError,
+    ArithmeticError,
+    NotImplementedError,
+    ImportError,
+    SyntaxError,
+    Http404,
+    ObjectDoesNotExist,
+    MultipleObjectsReturned,
+    PermissionDenied,
+    ValidationError,
+    ImproperlyConfigured,
+)
+#: Statuses below 500 that ask for another attempt: timeout, too early, too many requests (RFC 9110, 8470, 6585).
+RETRYABLE_STATUSES = frozenset({408, 425, 429})
+#: The longest a Retry-After header can make a step wait, in seconds: a day, as QStash has it for itself.
+MAX_RETRY_AFTER = 86_400.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how long after a failed attempt a step is tried again.
+
+    ``max_attempts`` counts the first one. The n-th retry waits ``first_delay * factor ** (n - 1)`` seconds, at most
+    ``max_delay``, and up to ``jitter`` (a share of it, 0 to 1) less, so that many runs do not come back at once.
+    ``non_retryable`` adds exception types to those that are not worth another attempt.
+    """
+
+    max_attempts: int = 4
+    first_delay: float = 1.0
+    factor: float = 4.0
+    max_delay: float = 3600.0
+    jitter: float = 0.1
+    non_retryable: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"Retry.max_attempts is {self.max_attempts}: it counts the first attempt, so at least 1")
+        if self.first_delay < 0 or self.max_delay < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
+            raise ValueError(f"{self} is out of range: delays at least 0, factor at least 1, jitter from 0 to 1")
+
+    def delay_after(self, error: BaseException, attempt: int) -> float | None:
+        """Seconds to wait after the ``attempt``-th attempt (from 1) raised ``error``; None when there is no other."""
+        if attempt >= self.max_attempts or isinstance(error, self.non_retryable) or not is_retryable(error):
+            return None
+        asked = retry_after(error)
+        if asked is not None:
+            return min(asked, MAX_RETRY_AFTER)
+        delay = min(self.first_delay * self.factor ** min(attempt - 1, 100), self.max_delay)
+        return delay * (1 - self.jitter * random.random())
+
+
+DEFAULT_RETRY = Retry()
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the same call may succeed later."""
+    status = status_of(error)
+    if status is not None:
+        return status >= 500 or status in RETRYABLE_STATUSES
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    return not isinstance(error, (*NON_RETRYABLE, HookFlowException))
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status an exception carries: its own ``status_code``, or its response's (requests, httpx)."""
+    for holder in (error, getattr(error, "response", None)):
+        status = getattr(holder, "status_code", None)
+        if isinstance(status, int) and 100 <= status <= 599:
+            return status
+    return None
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds until the other side wants to be asked again: the error's ``retry_after``, or its response's header."""
+    own = getattr(error, "retry_after", None)
+    if isinstance(own, (int, float)):
+        return max(0.0, float(own))
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    return parse_retry_after(headers.get("Retry-After")) if isinstance(headers, Mapping) else None
+
+
+def parse_retry_after(value: Any) -> float | None:
+    """Seconds a Retry-After header asks for (RFC 9110 §10.2.3: seconds or an HTTP date); None if it is neither."""
+    if not isinstance(value, str):
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        then = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=datetime.timezone.utc)
+    return max(0.0, (then - datetime.datetime.now(datetime.timezone.utc)).total_seconds())

@@ -1,0 +1,249 @@
+"""Steps: the named pieces of recorded work a workflow is made of.
+
+A step is two calls: :meth:`StepManager._begin` answers its record or says that it is to be done, and
+:meth:`StepManager._finish` records what came of it and ends the turn if its share is done. The public methods differ in
+what they do between the two.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import connections, transaction
+
+from django_hookflow.events import codec, types
+from django_hookflow.events.database import alias
+from django_hookflow.events.log import NewEvent
+from django_hookflow.exceptions import (
+    DuplicateStep,
+    MisplacedStep,
+    StepCompleted,
+    StepMismatch,
+    TurnLost,
+    WorkflowError,
+)
+from django_hookflow.runtime import calls, failures
+from django_hookflow.runtime.history import COMPLETED, FAILED, StepRecord
+from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
+
+if TYPE_CHECKING:
+    from django_hookflow.runtime.turn import Turn
+
+T = TypeVar("T")
+
+#: Bytes; ``StepExecution.step_id`` holds 255 characters.
+MAX_STEP_ID = 255
+#: Seconds; a hundred years keep every date PostgreSQL and Python compute with in range.
+MAX_SLEEP = 100 * 366 * 86_400
+
+
+class Diverged(BaseException):
+    """The code does not fit the run's history: it asks for a new step before it has asked for every recorded one."""
+
+    def __init__(self, recorded: str, asked: str | None) -> None:
+        self.recorded = recorded
+        self.asked = asked
+        self.step_id = asked
+        asks = f"asks for {asked!r}, which is not recorded" if asked else "has ended"
+        super().__init__(f"step {recorded!r} is recorded, but the code has not asked for it and {asks}")
+
+    def describe(self) -> dict[str, Any]:
+        error = {"type": "Diverged", "message": str(self), "traceback": ""}
+        return {"error": error, "recorded": self.recorded, "asked": self.asked}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a step is to be run: its retry policy, and the seconds it may take (None: no limit of ours)."""
+
+    retry: Retry = DEFAULT_RETRY
+    timeout: float | None = None
+
+
+class StepManager:
+    """``ctx.step``: runs steps durably. Each id is used once in a pass of the workflow."""
+
+    def __init__(self, turn: Turn, *, retry: Retry | None = None) -> None:
+        self._turn = turn
+        self._options = Options(retry or DEFAULT_RETRY)
+        self._asked: set[str] = set()
+        self._running: list[str] = []
+        self._thread = threading.get_ident()
+
+    def run(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Calls ``fn(*args, **kwargs)`` and records its result, which is what every replay returns.
+
+        ``fn`` runs at least once: a crash between its effect and the record runs it again. The result is JSON or one of
+        the types :mod:`django_hookflow.events.codec` names. Raises WorkflowError when ``fn`` fails for good.
+        """
+        result: T = self._perform(step_id, "run", lambda: fn(*args, **kwargs))
+        return result
+
+    def atomic(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Like :meth:`run`, in one transaction: what ``fn`` writes through the ORM and the record commit together or not at all.
+
+        The transaction is on the database that holds the log; ``fn``'s writes to others are not covered.
+        """
+        result: T = self._perform(step_id, "atomic", lambda: fn(*args, **kwargs), atomic=True)
+        return result
+
+    def call(
+        self,
+        step_id: str,
+        url: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Makes an HTTP request durably: ``{"status_code": int, "data": parsed JSON, text or None}``.
+
+        A status of 400 or more fails the step; 5xx and 429 are tried again. Every attempt carries the same
+        ``Idempotency-Key``. Request headers are never recorded.
+        """
+        key = self.idempotency_key(step_id)
+        timeout = self._options.timeout
+
+        def send() -> dict[str, Any]:
+            return calls.request(url, method, body, headers, idempotency_key=key, timeout=timeout)
+
+        result: dict[str, Any] = self._perform(step_id, "call", send)
+        return result
+
+    def sleep(self, step_id: str, seconds: float) -> None:
+        """Ends the turn; the run goes on when ``seconds`` have passed by the database's clock, never earlier."""
+        record = self._begin(step_id, "sleep")
+        if record is None:
+            seconds = _checked_seconds(step_id, seconds)
+            event = NewEvent(types.SLEEP_STARTED, json.dumps({"seconds": seconds}), step_id)
+            self._turn.append(event, ends_turn=True, next_turn=self._turn.next_turn(seconds))
+            raise StepCompleted(step_id)
+        if record.state == COMPLETED:
+            return
+        if record.wake_at is not None and self._turn.now is not None and record.wake_at > self._turn.now:
+            raise TurnLost(f"it was woken before {record.wake_at}")
+        self._turn.append_later(NewEvent(types.STEP_COMPLETED, '{"kind":"sleep","attempt":1,"result":null}', step_id))
+
+    def options(self, *, retry: Retry | None = None, timeout: float | None = None) -> StepManager:
+        """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``."""
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout is {timeout!r}: it is a number of seconds above 0")
+        manager = object.__new__(StepManager)
+        manager.__dict__.update(self.__dict__)
+        manager._options = replace(self._options, retry=retry or self._options.retry, timeout=timeout)
+        return manager
+
+    def idempotency_key(self, step_id: str) -> str:
+        """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""
+        return str(uuid.uuid5(self._turn.run_uid, step_id))
+
+    def check_history_was_asked(self) -> None:
+        """Raises Diverged if the workflow ends without having asked for a recorded step."""
+        unasked = self._turn.history.next_unasked()
+        if unasked is not None:
+            raise Diverged(unasked, None)
+
+    def _perform(self, step_id: str, kind: str, work: Callable[[], Any], *, atomic: bool = False) -> Any:
+        record = self._begin(step_id, kind)
+        if record is not None and record.state == COMPLETED:
+            return record.result()
+        if record is not None and record.state == FAILED:
+            raise _recorded_error(step_id, record)
+        attempt = 1 + (record.attempts if record else 0)
+        turn = self._turn
+        mark = turn.mark()
+        self._running.append(step_id)
+        try:
+            with _atomic() if atomic else nullcontext():
+                encoded = codec.encode(work(), path="result", limit=turn.max_size)
+                ended = self._finish(step_id, kind, attempt, encoded)
+        except Exception as error:
+            turn.rewind(mark)
+            self._record_failure(step_id, kind, attempt, error)
+        finally:
+            self._running.pop()
+        if ended:
+            raise StepCompleted(step_id)
+        return codec.decode(encoded)
+
+    def _begin(self, step_id: str, kind: str) -> StepRecord | None:
+        """The record of a step, or None if the log knows nothing of it; refuses what would damage the run."""
+        _check_step_id(step_id)
+        if threading.get_ident() != self._thread:
+            raise MisplacedStep(step_id, "was called from another thread than its workflow's: steps run one after another")
+        if self._running:
+            raise MisplacedStep(step_id, f"was called inside step {self._running[-1]!r}: call it from the workflow itself")
+        if self._turn.over:
+            raise MisplacedStep(
+                step_id, "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass"
+            )
+        if self._turn.is_lost():
+            raise TurnLost("another worker has taken the run over")
+        if step_id in self._asked:
+            raise DuplicateStep(step_id)
+        self._asked.add(step_id)
+        record = self._turn.history.find(step_id)
+        if record is None:
+            unasked = self._turn.history.next_unasked()
+            if unasked is not None:
+                raise Diverged(unasked, step_id)
+        elif record.kind != kind:
+            raise StepMismatch(step_id, record.kind, kind)
+        return record
+
+    def _finish(self, step_id: str, kind: str, attempt: int, encoded: str) -> bool:
+        """Records a result; whether the turn ends with it."""
+        event = NewEvent(types.STEP_COMPLETED, f'{{"kind":"{kind}","attempt":{attempt},"result":{encoded}}}', step_id)
+        ends = self._turn.share_is_done()
+        self._turn.append(event, ends_turn=ends, next_turn=self._turn.next_turn() if ends else None)
+        return ends
+
+    def _record_failure(self, step_id: str, kind: str, attempt: int, error: Exception) -> None:
+        """Records a failed attempt and ends the turn until the next one, or raises WorkflowError if there is none."""
+        connections[alias()].close_if_unusable_or_obsolete()
+        told = failures.describe(error)
+        retry_in = self._options.retry.delay_after(error, attempt)
+        payload = json.dumps({"kind": kind, "attempt": attempt, "error": told, "retry_in": retry_in})
+        event = NewEvent(types.STEP_FAILED, payload, step_id)
+        if retry_in is not None:
+            self._turn.append(event, ends_turn=True, next_turn=self._turn.next_turn(retry_in))
+            raise StepCompleted(step_id)
+        self._turn.append(event)
+        raise _workflow_error(step_id, attempt, told) from error
+
+
+def _atomic() -> AbstractContextManager[Any]:
+    return transaction.atomic(using=alias())
+
+
+def _workflow_error(step_id: str, attempts: int, told: dict[str, Any]) -> WorkflowError:
+    message = f"step {step_id!r} failed after {attempts} attempt{'s' if attempts > 1 else ''}: {told['type']}: {told['message']}"
+    return WorkflowError(message, step_id=step_id, attempts=attempts, error=told)
+
+
+def _recorded_error(step_id: str, record: StepRecord) -> WorkflowError:
+    told = record.payload["error"]
+    error = _workflow_error(step_id, record.attempts, told)
+    error.__cause__ = failures.rebuild(told)
+    return error
+
+
+def _check_step_id(step_id: Any) -> None:
+    if not isinstance(step_id, str):
+        raise TypeError(f"a step id is text, not {type(step_id).__name__}: {step_id!r}")
+    if not step_id or len(step_id) > MAX_STEP_ID or not step_id.isprintable():
+        raise ValueError(f"step id {step_id[:80]!r} is empty, longer than {MAX_STEP_ID} or has control characters")
+
+
+def _checked_seconds(step_id: str, seconds: Any) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        raise TypeError(f"sleep {step_id!r}: seconds is a finite number, not {seconds!r}")
+    if not 0 <= seconds <= MAX_SLEEP:
+        raise ValueError(f"sleep {step_id!r}: seconds is {seconds!r}, it is from 0 to {MAX_SLEEP}")
+    return seconds

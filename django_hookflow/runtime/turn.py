@@ -1,0 +1,200 @@
+"""One turn of a run, from the claim to what comes next."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import DatabaseError, connections
+
+from django_hookflow import registry
+from django_hookflow.clock import clock
+from django_hookflow.conf import conf
+from django_hookflow.delivery import outbox
+from django_hookflow.delivery.messages import Message
+from django_hookflow.events import codec, log, types
+from django_hookflow.events.database import alias
+from django_hookflow.events.log import NewEvent, NextTurn
+from django_hookflow.exceptions import ConcurrentAppend, StepCompleted, TurnLost, WorkflowError
+from django_hookflow.runtime import failures
+from django_hookflow.runtime.context import WorkflowContext
+from django_hookflow.runtime.history import History
+from django_hookflow.runtime.lease import Heartbeat
+from django_hookflow.runtime.steps import Diverged, StepManager
+
+if TYPE_CHECKING:
+    from django_hookflow.registry import Workflow
+
+logger = logging.getLogger("django_hookflow.turn")
+
+#: Seconds after which a run that a turn had to let go is taken up again.
+HAND_BACK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class TurnResult:
+    """What a delivery came to.
+
+    ``answer``: ``completed`` and ``failed`` (the run ended), ``suspended`` (the next turn is announced), ``diverged``,
+    ``lost`` (the run went on without this worker, or could not be recorded); or, when no turn was run, the claim's
+    answer: ``finished``, ``stale``, ``busy``, ``early``, ``unknown``. ``retry_after`` is set, in seconds, exactly when
+    a new delivery of the same message is wanted.
+    """
+
+    answer: str
+    retry_after: float | None = None
+
+
+def run_turn(workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, Any] | None = None) -> TurnResult:
+    """Runs the turn that the message (``workflow_id``, ``run_id``, ``seq``) announces, if it is still to be run.
+
+    ``delivery`` is what is known of the message's journey, kept with the turn's first event. Raises UnknownWorkflow
+    before anything is touched; errors of the workflow never escape, they are what the run came to.
+    """
+    workflow = registry.get_workflow(workflow_id)
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    claim = log.claim(
+        workflow_id,
+        run_id,
+        seq,
+        owner=worker,
+        lease_seconds=conf.lease_seconds,
+        delivery={"worker": worker, "transport": conf.transport, **(delivery or {})},
+    )
+    if claim.answer != "run":
+        early_by = None
+        if claim.answer == "early" and claim.due_at and claim.now:
+            early_by = (claim.due_at - claim.now).total_seconds()
+        return TurnResult(claim.answer, early_by)
+    assert claim.run_uid is not None
+    turn = Turn(claim.run_uid, run_id, workflow, claim)
+    with Heartbeat(turn.run_uid, turn.turn_seq, conf.lease_seconds) as heartbeat:
+        turn.is_lost = heartbeat.lost.is_set
+        return turn.run()
+
+
+class Turn:
+    """The work on one run between a claim and what comes next: what it knows of the log, and how it adds to it."""
+
+    def __init__(self, run_uid: UUID, run_id: str, workflow: Workflow, claim: log.Claim) -> None:
+        self.run_uid = run_uid
+        self.run_id = run_id
+        self.workflow = workflow
+        self.turn_seq = self.seq = claim.turn_seq
+        self.now = claim.now
+        self.history = History(claim.history)
+        self.over = False
+        self.is_lost: Callable[[], bool] = lambda: False
+        self._new_steps = 0
+        self._ends_at = clock.monotonic() + conf.turn_budget
+        self._steps_per_turn = conf.steps_per_turn
+        self.max_size = conf.max_payload_size
+        self._unwritten: list[NewEvent] = []
+
+    def run(self) -> TurnResult:
+        """Calls the workflow function and records what it came to."""
+        steps = StepManager(self, retry=self.workflow.retry)
+        context = WorkflowContext(self.history.data, self.run_id, self.workflow.workflow_id, steps)
+        try:
+            try:
+                result = self.workflow(context)
+            except Exception as error:
+                return self._fail(error)
+            return self._complete(result, steps)
+        except StepCompleted:
+            return TurnResult("suspended")
+        except Diverged as divergence:
+            return self._diverge(divergence)
+        except TurnLost as loss:
+            return self._hand_back(loss)
+        except BaseException:
+            self._hand_back(None)
+            raise
+
+    def append(self, event: NewEvent, *, ends_turn: bool = False, next_turn: NextTurn | None = None) -> None:
+        """Records ``event``; a message for ``next_turn`` goes out once the surrounding transaction, if any, commits.
+
+        Raises TurnLost when the run has gone on without this turn, or the log cannot be reached.
+        """
+        self.over = self.over or ends_turn
+        try:
+            seq = log.append(
+                self.run_uid, self.seq, [*self._unwritten, event], ends_turn=ends_turn, next_turn=next_turn
+            )
+        except (ConcurrentAppend, DatabaseError) as error:
+            self.over = True
+            raise TurnLost(f"{event.type} could not be recorded: {error}") from error
+        self.seq = seq
+        self._unwritten = []
+        if next_turn is not None:
+            message = Message(self.workflow.workflow_id, self.run_id, seq, self.run_uid, 1, next_turn.delay)
+            outbox.publish_after_commit(message, using=alias())
+
+    def append_later(self, event: NewEvent) -> None:
+        """Records ``event`` together with the next one: for what replay finds again by itself should that not come."""
+        self._unwritten.append(event)
+
+    def next_turn(self, delay: float = 0.0) -> NextTurn:
+        return NextTurn(delay, outbox.grace(delay))
+
+    def mark(self) -> tuple[int, list[NewEvent], bool]:
+        """What to :meth:`rewind` to if a transaction around an append rolls back."""
+        return self.seq, self._unwritten, self.over
+
+    def rewind(self, mark: tuple[int, list[NewEvent], bool]) -> None:
+        self.seq, self._unwritten, self.over = mark
+
+    def share_is_done(self) -> bool:
+        """Whether the step now being recorded is the last this turn takes on."""
+        self._new_steps += 1
+        share = self._steps_per_turn
+        return clock.monotonic() >= self._ends_at or (share is not None and self._new_steps >= share)
+
+    def _complete(self, result: Any, steps: StepManager) -> TurnResult:
+        if self.over:  # the workflow caught the signal that ended its turn
+            return TurnResult("suspended")
+        steps.check_history_was_asked()
+        try:
+            encoded = codec.encode(result, path="result", limit=self.max_size)
+        except Exception as error:
+            return self._fail(error)
+        self.append(NewEvent(types.RUN_COMPLETED, f'{{"result":{encoded}}}'), ends_turn=True)
+        return TurnResult("completed")
+
+    def _fail(self, error: Exception) -> TurnResult:
+        if self.over:
+            return TurnResult("suspended")
+        connections[alias()].close_if_unusable_or_obsolete()
+        step_id, attempts, told = None, 1, failures.describe(error)
+        if isinstance(error, WorkflowError) and error.step_id:
+            step_id, attempts = error.step_id, error.attempts
+            told = {**error.error, "message": told["message"]}
+        payload = json.dumps({"error": told, "attempts": attempts})
+        self.append(NewEvent(types.RUN_FAILED, payload, step_id), ends_turn=True)
+        logger.error("hookflow: run %s of %s failed: %s", self.run_id, self.workflow.workflow_id, told["message"])
+        return TurnResult("failed")
+
+    def _diverge(self, divergence: Diverged) -> TurnResult:
+        self._unwritten = []
+        payload = json.dumps(divergence.describe())
+        self.append(NewEvent(types.RUN_DIVERGED, payload, divergence.step_id), ends_turn=True)
+        logger.error("hookflow: run %s of %s diverged: %s", self.run_id, self.workflow.workflow_id, divergence)
+        return TurnResult("diverged")
+
+    def _hand_back(self, loss: TurnLost | None) -> TurnResult:
+        """Lets the run go without deciding anything; if it is still this turn's, it is announced again at once."""
+        self.over = True
+        if loss is not None:
+            logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, loss)
+        try:
+            connections[alias()].close_if_unusable_or_obsolete()
+            released = log.release(self.run_uid, self.turn_seq, HAND_BACK_SECONDS)
+        except DatabaseError:  # then the lease runs out, and the outbox row comes due with it
+            released = True
+        return TurnResult("lost", HAND_BACK_SECONDS if released else None)

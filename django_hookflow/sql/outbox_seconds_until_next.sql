@@ -1,0 +1,1 @@
+SELECT extract(epoch FROM min(send_at) - hookflow_now())::float8 FROM django_hookflow_outbox

@@ -1,0 +1,122 @@
+"""The webhook: where deliveries come in.
+
+A request is refused for its size before it is read, for its signature before it is parsed, for its content before
+anything is looked up; nothing is changed until the turn has been claimed. Statuses are chosen for what the deliverer
+does with them: 2xx ends a delivery, and so answers everything that is already decided; 489 ends it for good; anything
+else has it repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError, connections, transaction
+from django.http import HttpRequest, HttpResponseBase, JsonResponse, UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+
+from django_hookflow import registry
+from django_hookflow.conf import conf
+from django_hookflow.delivery.messages import BadMessage, parse_body
+from django_hookflow.delivery.signature import InvalidSignature, verify
+from django_hookflow.exceptions import UnknownWorkflow
+from django_hookflow.runtime.turn import TurnResult, run_turn
+
+logger = logging.getLogger("django_hookflow.webhook")
+
+#: QStash takes this status, with the header beside it, for a delivery that can never succeed.
+NON_RETRYABLE_STATUS = 489
+NON_RETRYABLE_HEADER = "Upstash-NonRetryable-Error"
+
+
+class Refused(Exception):
+    """A request the webhook answers with an error."""
+
+    def __init__(self, status: int, error: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(error)
+        self.status = status
+        self.headers = headers or {}
+
+
+def receive(request: HttpRequest, workflow_id: str) -> JsonResponse:
+    """Takes one delivery: ``{"status": answer}`` with 200, or ``{"error": text}`` with the status that fits."""
+    try:
+        run_id, seq = _authenticated_message(request, workflow_id)
+        result = _run(workflow_id, run_id, seq, request)
+    except Refused as refusal:
+        logger.warning("hookflow: delivery for %s refused, %s: %s", workflow_id[:200], refusal.status, refusal)
+        return JsonResponse({"error": str(refusal)}, status=refusal.status, headers=refusal.headers)
+    return JsonResponse({"status": result.answer})
+
+
+def _authenticated_message(request: HttpRequest, workflow_id: str) -> tuple[str, int]:
+    if request.method != "POST":
+        raise Refused(405, "deliveries are POST requests", {"Allow": "POST"})
+    body = _read(request)
+    urls = {request.build_absolute_uri()}
+    if conf.domain:
+        urls.add(conf.domain.rstrip("/") + request.get_full_path())
+    try:
+        verify(request.headers.get("Upstash-Signature", ""), body, urls)
+    except InvalidSignature as error:
+        raise Refused(401, str(error)) from error
+    try:
+        named, run_id, seq = parse_body(body)
+    except BadMessage as error:
+        raise Refused(400, str(error)) from error
+    if named != workflow_id:
+        raise Refused(400, f"the URL names workflow {workflow_id!r}, the body {named!r}")
+    return run_id, seq
+
+
+def _read(request: HttpRequest) -> bytes:
+    limit = conf.max_payload_size
+    too_large = Refused(413, f"the body is larger than {limit:,} bytes (DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE)")
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdigit() or int(length) > limit:
+        raise too_large
+    try:
+        body: bytes = request.body
+    except RequestDataTooBig as error:
+        raise too_large from error
+    except UnreadablePostError as error:
+        raise Refused(400, "the body could not be read to its end") from error
+    if len(body) > limit:
+        raise too_large
+    return body
+
+
+def _run(workflow_id: str, run_id: str, seq: int, request: HttpRequest) -> TurnResult:
+    delivery = {
+        "message_id": request.headers.get("Upstash-Message-Id", "")[:200],
+        "retried": request.headers.get("Upstash-Retried", "0")[:20],
+    }
+    try:
+        result = run_turn(workflow_id, run_id, seq, delivery=delivery)
+    except UnknownWorkflow as error:
+        raise Refused(404, str(error)) from error
+    except DatabaseError as error:
+        logger.exception("hookflow: the log could not be reached for run %s", run_id)
+        raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error
+    if result.answer == "unknown":
+        error_text = f"workflow {workflow_id!r} has no run {run_id!r}"
+        raise Refused(NON_RETRYABLE_STATUS, error_text, {NON_RETRYABLE_HEADER: "true"})
+    if result.retry_after is not None:
+        wait = str(max(1, math.ceil(result.retry_after)))
+        raise Refused(503, f"the turn is {result.answer}, deliver it again later", {"Retry-After": wait})
+    return result
+
+
+def _exempted(view: Callable[..., JsonResponse]) -> Callable[..., HttpResponseBase]:
+    """The view without what a project may put around every view: CSRF, login, and a transaction that spans the turn."""
+    exempted: Any = csrf_exempt(view)
+    exempted.login_required = False  # what @login_not_required sets, from Django 5.1 on
+    for alias in connections:
+        exempted = transaction.non_atomic_requests(using=alias)(exempted)
+    return exempted  # type: ignore[no-any-return]
+
+
+workflow = _exempted(receive)

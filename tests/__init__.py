@@ -1,0 +1,1 @@
+"""Tests of django-hookflow: real PostgreSQL, real HTTP, real processes."""

@@ -1,0 +1,1 @@
+"""Settings, system checks and the command that prints them."""

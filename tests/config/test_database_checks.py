@@ -1,0 +1,128 @@
+"""System checks of the log's database, on a real one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from django_hookflow.checks import describe_old_server
+
+
+def find() -> list[CheckMessage]:
+    return run_checks(tags=["database"], databases=["default"])
+
+
+def run_sql(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.mark.django_db
+def test_a_migrated_database_has_nothing_to_say() -> None:
+    assert find() == []
+
+
+@pytest.mark.django_db
+def test_without_databases_nothing_is_asked() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        run_checks()
+        run_checks(tags=["database"])
+
+    assert len(queries) == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "state", ["DISABLE TRIGGER ALL", "ENABLE TRIGGER ALL", "ENABLE REPLICA TRIGGER pgtrigger_guard_23500"]
+)
+def test_a_guard_that_does_not_always_hold_is_found(state: str) -> None:
+    run_sql(f"ALTER TABLE django_hookflow_event_all {state}")
+
+    found = find()
+
+    assert {message.id for message in found} == {"django_hookflow.E021"}
+    assert "Nothing refuses UPDATE and DELETE on django_hookflow_event_all" in found[0].msg
+    assert "ENABLE ALWAYS TRIGGER" in (found[0].hint or "")
+
+
+@pytest.mark.django_db
+def test_a_missing_truncate_guard_is_found() -> None:
+    run_sql("DROP TRIGGER django_hookflow_event_all_truncate ON django_hookflow_event_all")
+
+    assert [message.msg.split(":")[0] for message in find()] == [
+        "Nothing refuses TRUNCATE on django_hookflow_event_all"
+    ]
+
+
+@pytest.mark.django_db
+def test_a_partition_without_a_truncate_guard_is_found_by_its_name() -> None:
+    run_sql("ALTER TABLE django_hookflow_event DETACH PARTITION django_hookflow_event_all")
+    run_sql('CREATE TABLE "Odd name" PARTITION OF django_hookflow_event FOR VALUES FROM (MINVALUE) TO (MAXVALUE)')
+
+    assert [message.msg.split(":")[0] for message in find()] == ['Nothing refuses TRUNCATE on "Odd name"']
+
+
+@pytest.mark.django_db
+def test_a_trigger_of_somebody_else_does_not_count_as_a_guard() -> None:
+    run_sql("DROP TRIGGER django_hookflow_event_all_truncate ON django_hookflow_event_all")
+    run_sql("CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    run_sql(
+        "CREATE TRIGGER audit BEFORE TRUNCATE ON django_hookflow_event_all EXECUTE FUNCTION audit();"
+        "ALTER TABLE django_hookflow_event_all ENABLE ALWAYS TRIGGER audit"
+    )
+
+    assert len(find()) == 1
+
+
+@pytest.mark.django_db
+def test_the_check_command_says_so_and_fails() -> None:
+    run_sql("ALTER TABLE django_hookflow_event DISABLE TRIGGER pgtrigger_guard_truncate_89e93")
+
+    with pytest.raises(CommandError, match="Nothing refuses TRUNCATE on django_hookflow_event:"):
+        call_command("check", databases=["default"], stderr=StringIO())
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_not_migrated_yet_does_not_stop_migrate() -> None:
+    run_sql("DROP TABLE django_hookflow_event CASCADE")
+
+    assert find() == []
+
+
+def test_an_old_server_is_told_with_its_version() -> None:
+    message = describe_old_server(13)
+
+    assert (message.id, message.msg) == (
+        "django_hookflow.E020",
+        "The database server is PostgreSQL 13; the event log needs 14 or newer.",
+    )
+
+
+def test_another_database_than_postgresql_is_an_error(tmp_path: Path) -> None:
+    """In a process of its own: a project's databases are fixed when it starts. Nothing is opened there."""
+    (tmp_path / "project.py").write_text(
+        "from tests.settings import *\n"
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}}\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path.cwd())])
+
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check", "--database", "default"],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "project", "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "(django_hookflow.E006) The database 'default' is SQLite; the event log needs PostgreSQL." in done.stderr

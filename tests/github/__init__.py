@@ -1,0 +1,1 @@
+"""Dispatching GitHub Actions, against a local server that behaves as GitHub documents."""

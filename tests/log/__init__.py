@@ -1,0 +1,1 @@
+"""The log's own guarantees, asked of the database by plain SQL."""

@@ -1,0 +1,216 @@
+"""``hookflow_rebuild``: rows changed, deleted and invented by hand are named, repaired, and then no longer named."""
+
+from __future__ import annotations
+
+import uuid
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
+from django_hookflow.projections import diff, rebuild
+from tests.log.calls import ask
+from tests.projections.histories import make_run, make_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+pytestmark = pytest.mark.django_db
+
+MODELS = (WorkflowRun, StepExecution, DeadLetterEntry)
+
+
+def check(*arguments: str) -> tuple[int, list[str]]:
+    """The exit status and the lines of ``hookflow_rebuild --check``."""
+    output = StringIO()
+    try:
+        call_command("hookflow_rebuild", "--check", *arguments, stdout=output)
+    except SystemExit as exit_:
+        return int(str(exit_.code)), output.getvalue().splitlines()
+    return 0, output.getvalue().splitlines()
+
+
+def repair(*arguments: str) -> dict[str, int]:
+    """The counts that ``hookflow_rebuild`` prints, by projection."""
+    output = StringIO()
+    call_command("hookflow_rebuild", *arguments, stdout=output)
+    counts = (line.split() for line in output.getvalue().splitlines())
+    return {name.rstrip(":"): int(count) for name, count, _ in counts}
+
+
+def contents() -> list[list[dict[str, object]]]:
+    return [list(model.objects.order_by("pk").values()) for model in MODELS]
+
+
+#: What a hand may do to the rows of the first runs that make_runs makes, and the line that tells of it.
+TAMPERINGS = {
+    "UPDATE django_hookflow_workflowrun SET status = 'failed', result = NULL WHERE run_id = 'order-1'": [
+        "WorkflowRun of run order-1: changed status, result"
+    ],
+    "DELETE FROM django_hookflow_workflowrun WHERE run_id = 'order-8'": ["WorkflowRun of run order-8: missing"],
+    "INSERT INTO django_hookflow_workflowrun SELECT '00000000-0000-7000-8000-000000000001', 'ghost', workflow_id, status, data, "
+    "result, error_message, created_at, updated_at, completed_at, wake_at FROM django_hookflow_workflowrun "
+    "WHERE run_id = 'order-1'": ["WorkflowRun of run ghost: invented"],
+    "UPDATE django_hookflow_stepexecution SET result = '1' WHERE step_id = 'charge' AND workflow_run_id = "
+    "(SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-9')": [
+        "StepExecution of run order-9 step charge seq 4: changed result"
+    ],
+    "DELETE FROM django_hookflow_stepexecution WHERE workflow_run_id = "
+    "(SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-17')": [
+        "StepExecution of run order-17 step charge seq 4: missing",
+        "StepExecution of run order-17 step validate seq 3: missing",
+    ],
+    "INSERT INTO django_hookflow_stepexecution SELECT -1, run_uid, 'dreamt', 'run', NULL, 1, last_at, 2 "
+    "FROM django_hookflow_head WHERE run_id = 'order-2'": [
+        "StepExecution of run order-2 step dreamt seq 2: invented"
+    ],
+    "UPDATE django_hookflow_deadletterentry SET is_replayed = true, error_message = '' WHERE run_id = 'order-3'": [
+        "DeadLetterEntry of run order-3 step charge seq 5: changed error_message, is_replayed"
+    ],
+    "DELETE FROM django_hookflow_deadletterentry WHERE run_id = 'order-4' AND seq = 4": [
+        "DeadLetterEntry of run order-4 step charge seq 4: missing"
+    ],
+    "INSERT INTO django_hookflow_deadletterentry SELECT -1, run_uid, 2, workflow_id, run_id, '', '{}', 'x', '', 1, false, NULL, "
+    "last_at FROM django_hookflow_head WHERE run_id = 'order-5'": [
+        "DeadLetterEntry of run order-5 seq 2: invented"
+    ],
+}
+
+
+def test_after_a_thousand_mixed_runs_each_difference_is_named_and_repaired() -> None:
+    make_runs(1_000)
+    assert check() == (0, [])
+    before = contents()
+    for statement in TAMPERINGS:
+        ask(statement)
+    status, lines = check()
+    assert status == 1
+    assert sorted(lines) == sorted(line for told in TAMPERINGS.values() for line in told)
+    assert contents() != before
+    assert repair() == {"WorkflowRun": 3, "StepExecution": 4, "DeadLetterEntry": 3}
+    assert check() == (0, [])
+    assert contents() == before
+    assert repair() == {"WorkflowRun": 0, "StepExecution": 0, "DeadLetterEntry": 0}
+
+
+@pytest.mark.parametrize(("statement", "lines"), TAMPERINGS.items())
+def test_check_changes_nothing_and_one_run_is_repaired_alone(statement: str, lines: list[str]) -> None:
+    make_runs(17)
+    ask(statement)
+    run_id = lines[0].split(" of run ")[1].split()[0].rstrip(":")
+    before = contents()
+    assert check("--run", run_id) == (1, lines)
+    assert contents() == before
+    assert check("--run", "order-6") == (0, [])
+    assert sum(repair("--run", run_id).values()) == len(lines)
+    assert check() == (0, [])
+
+
+def test_empty_projections_come_back_whole() -> None:
+    make_runs(50)
+    before = contents()
+    for model in MODELS:
+        ask(f"DELETE FROM {model._meta.db_table}")
+    assert repair()["WorkflowRun"] == 50
+    assert contents() == before
+
+
+#: Rows that hold what is unique and belongs to another run, so that it has to be taken from them first.
+SWAPS: dict[str, Iterable[str]] = {
+    "a run's id, held by the row of another": [
+        "DELETE FROM django_hookflow_workflowrun WHERE run_id = 'order-1'",
+        "UPDATE django_hookflow_workflowrun SET run_id = 'order-1' WHERE run_id = 'order-2'",
+    ],
+    "a run's id, held by a row of no run": [
+        "UPDATE django_hookflow_workflowrun SET run_uid = 'ffffffff-ffff-ffff-ffff-ffffffffffff' WHERE run_id = 'order-1'",
+    ],
+    "a step's id, held by a row of no run": [
+        "UPDATE django_hookflow_stepexecution SET workflow_run_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' "
+        "WHERE id = (SELECT max(id) FROM django_hookflow_stepexecution)",
+    ],
+    "two steps of a run with their names exchanged": [
+        "UPDATE django_hookflow_stepexecution SET step_id = 'aside' WHERE seq = 3",
+        "UPDATE django_hookflow_stepexecution SET step_id = 'validate' WHERE seq = 4",
+        "UPDATE django_hookflow_stepexecution SET step_id = 'charge' WHERE seq = 3",
+    ],
+    "a dead letter's id, held by a row of no run": [
+        "UPDATE django_hookflow_deadletterentry SET run_uid = '00000000-0000-0000-0000-000000000000'",
+    ],
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_a_row_that_stands_in_the_way_of_the_right_one_is_removed(swap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_hookflow.projections.ranges.RUNS_PER_RANGE", 1)
+    make_runs(3)
+    before = contents()
+    for statement in SWAPS[swap]:
+        ask(statement)
+    assert check()[0] == 1
+    assert sum(repair().values()) > 0
+    assert check() == (0, [])
+    assert contents() == before
+
+
+def test_a_number_written_in_another_way_is_a_difference() -> None:
+    """To jsonb 1 and 1.0 are equal; a workflow that gets one for the other may not agree."""
+    make_run("order-1", [("step.completed", "a", {"kind": "run", "result": 1.0})])
+    ask("UPDATE django_hookflow_stepexecution SET result = '1'")
+    assert check() == (1, ["StepExecution of run order-1 step a seq 2: changed result"])
+
+
+def test_a_null_of_json_in_place_of_no_value_is_a_difference() -> None:
+    make_run("order-1", [])
+    ask("UPDATE django_hookflow_workflowrun SET result = 'null'")
+    assert check() == (1, ["WorkflowRun of run order-1: changed result"])
+
+
+def test_a_difference_tells_both_sides() -> None:
+    make_run("order-1", [])
+    ask("UPDATE django_hookflow_workflowrun SET status = 'failed'")
+    (difference,) = diff("order-1")
+    assert (difference.what, difference.columns) == ("changed", ("status",))
+    assert difference.stored is not None
+    assert difference.folded is not None
+    assert (difference.stored["status"], difference.folded["status"]) == ("failed", "pending")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_an_unknown_run_is_an_error(arguments: list[str]) -> None:
+    make_run("order-1", [])
+    with pytest.raises(CommandError, match="no run has the id 'order-2'"):
+        call_command("hookflow_rebuild", *arguments, "--run", "order-2")
+
+
+def test_an_archived_run_is_left_alone() -> None:
+    """Its events have gone to the archive, in whole or, where that was interrupted, in part; its rows stay as they are."""
+    uids = make_runs(4)
+    ask("UPDATE django_hookflow_head SET archived_at = hookflow_now() WHERE run_uid = ANY (%s)", uids[2:])
+    ask("DELETE FROM django_hookflow_event WHERE run_uid = %s OR (run_uid = %s AND seq < 4)", *uids[2:])
+    ask("DELETE FROM django_hookflow_workflowrun WHERE run_id = 'order-3'")
+    before = contents()
+    assert check() == (0, [])
+    assert repair() == {"WorkflowRun": 0, "StepExecution": 0, "DeadLetterEntry": 0}
+    assert contents() == before
+    with pytest.raises(CommandError, match="run 'order-3' has been archived: its events are no longer in the log"):
+        call_command("hookflow_rebuild", "--run", "order-3")
+
+
+def test_ranges_cover_every_run_once_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_hookflow.projections.ranges.EVENTS_PER_RANGE", 12)
+    uids = make_runs(40)
+    monkeypatch.setattr("django_hookflow.projections.ranges.RUNS_PER_RANGE", 7)
+    parts = list(rebuild())
+    assert sum(part.runs for part in parts) == len(uids)
+    assert len(parts) > 10
+    assert max(part.runs for part in parts) <= 7
+
+
+def test_a_log_without_runs_has_no_rows() -> None:
+    ask(
+        "INSERT INTO django_hookflow_stepexecution VALUES (1, %s, 'a', 'run', NULL, 1, hookflow_now(), 1)", uuid.uuid4()
+    )
+    assert repair() == {"WorkflowRun": 0, "StepExecution": 1, "DeadLetterEntry": 0}
+    assert check() == (0, [])

@@ -1,0 +1,1 @@
+"""The schema: models, migrations and the plain SQL for DBAs describe one and the same database."""

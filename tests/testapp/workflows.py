@@ -1,0 +1,3 @@
+"""The workflows that tests run."""
+
+from __future__ import annotations
