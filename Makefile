@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
 
+# What pip could say about a newer pip is of no use here.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 .PHONY: demo test lint format bench sql clean
 
 demo: $(VENV)/installed-demo

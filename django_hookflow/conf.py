@@ -201,7 +201,7 @@ class Settings:
         fault = setting.find_fault(value)
         if fault:
             raise InvalidSetting(setting.name, fault, f"it must be {setting.kind_name}")
-        if value == "":
+        if value is None or value == "":
             return setting.default
         return _NORMALIZE[setting.name](value) if setting.name in _NORMALIZE else value
 

@@ -18,12 +18,15 @@ __all__ = [
     "MisplacedStep",
     "NotConfigured",
     "NotSerializable",
+    "OperationRefused",
     "RunConflict",
     "StepCompleted",
     "StepMismatch",
+    "StepTimedOut",
     "TurnLost",
     "UnknownRun",
     "UnknownWorkflow",
+    "WorkerLost",
     "WorkflowError",
 ]
 
@@ -84,6 +87,24 @@ class ArchivedRun(WorkflowError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"run {run_id!r} has been archived and its id is not used again: choose a new run_id")
+
+
+class OperationRefused(WorkflowError):
+    """What was asked of a run makes no sense as it stands: cancelling a completed run, resolving what is not in doubt."""
+
+
+class StepTimedOut(HookFlowException, TimeoutError):
+    """A step took longer than ``ctx.step.options(timeout=…)`` allows; its result is refused, the attempt has failed."""
+
+    def __init__(self, seconds: float, timeout: float) -> None:
+        super().__init__(f"took {seconds:.3g} s and was given {timeout:g} s: its result is refused")
+
+
+class WorkerLost(HookFlowException):
+    """Every attempt at a step ended with the loss of its worker."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__(f"the worker was lost in mid-step {attempts} times: the step is not tried again")
 
 
 class UnknownWorkflow(WorkflowError):

@@ -2,7 +2,8 @@
 
 django-pgtrigger installs triggers that any session can switch off with ``SET pgtrigger.ignore``, and PostgreSQL skips
 ordinary triggers under ``session_replication_role = replica``. A log that is evidence can allow neither, so these
-compile to SQL of their own: no ignore function, and ``ENABLE ALWAYS``. django-pgtrigger still sees them
+compile to SQL of their own: no ignore function, ``ENABLE ALWAYS``, and a search path in which no session can put a
+table or function of its own before ours or PostgreSQL's. django-pgtrigger still sees them
 (``manage.py pgtrigger ls``) and ``makemigrations`` notices when they change.
 """
 
@@ -17,12 +18,18 @@ REDACTION_OR_ARCHIVAL = """\
 IF TG_OP = 'UPDATE' THEN
     IF OLD.payload IS NOT NULL AND NEW.payload IS NULL AND NEW.salt IS NULL
        AND NEW.payload_digest = sha256(OLD.salt || convert_to(OLD.payload::text, 'UTF8'))
-       AND to_jsonb(NEW) - '{payload,salt,payload_digest}'::text[] = to_jsonb(OLD) - '{payload,salt,payload_digest}'::text[]
+       AND (NEW.position, NEW.run_uid, NEW.seq, NEW.type, NEW.step_id, NEW.actor, NEW.recorded_at, NEW.version, NEW.hash)
+         IS NOT DISTINCT FROM
+           (OLD.position, OLD.run_uid, OLD.seq, OLD.type, OLD.step_id, OLD.actor, OLD.recorded_at, OLD.version, OLD.hash)
     THEN
       RETURN NEW;
     END IF;
-  ELSIF EXISTS (SELECT FROM django_hookflow_head WHERE run_uid = OLD.run_uid AND archived_at IS NOT NULL) THEN
-    RETURN OLD;
+  ELSE
+    EXECUTE format('SELECT true FROM %I.django_hookflow_head WHERE run_uid = $1 AND archived_at IS NOT NULL', TG_TABLE_SCHEMA)
+      INTO archived USING OLD.run_uid;
+    IF archived THEN
+      RETURN OLD;
+    END IF;
   END IF;
   RAISE EXCEPTION 'hookflow: the event log is append-only, % of %/% is refused', TG_OP, OLD.run_uid, OLD.seq
     USING ERRCODE = 'restrict_violation';"""
@@ -40,7 +47,9 @@ class GuardSql(compiler.UpsertTriggerSql):
 
     def get_template(self) -> str:
         return """\
-CREATE OR REPLACE FUNCTION {pgid}() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION {pgid}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  archived boolean;
 BEGIN
   {func}
 END $$;

@@ -7,12 +7,15 @@ same statement, and the guards in the database refuse changes to an event whoeve
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import F
 
 from django_hookflow.guards import EVENT_GUARDS
+
+if TYPE_CHECKING:
+    from django_hookflow.runtime.operating import Replayed
 
 __all__ = ["DeadLetterEntry", "StepExecution", "WorkflowEvent", "WorkflowRun", "WorkflowRunStatus"]
 
@@ -67,6 +70,38 @@ class WorkflowRun(models.Model):
     def __str__(self) -> str:
         return f"{self.run_id} ({self.workflow_id}, {self.status})"
 
+    # Operating. Each appends an event with who and why, returns whether it changed anything (False: it was so already),
+    # refreshes this object, and raises OperationRefused when it makes no sense as the run stands.
+
+    def cancel(self, *, reason: str = "", actor: str | None = None) -> bool:
+        """Ends the run before its next step; one that sleeps ends at once. A step under way is finished and recorded."""
+        return self._operate("cancel", reason, actor)
+
+    def pause(self, *, reason: str = "", actor: str | None = None) -> bool:
+        """Holds the run before its next step, until :meth:`resume`. Time goes on: a sleep that ends meanwhile has ended."""
+        return self._operate("pause", reason, actor)
+
+    def resume(self, *, reason: str = "", actor: str | None = None) -> bool:
+        """Has a paused run go on, or a diverged one try again with the code as it is now."""
+        return self._operate("resume", reason, actor)
+
+    def rewind(self, *, to_step: str, reason: str = "", actor: str | None = None) -> bool:
+        """Has ``to_step`` and the steps recorded after it run again. Their events stay in the log, superseded."""
+        from django_hookflow.runtime import operating
+
+        return operating.rewind(self, to_step, actor=actor, reason=reason)
+
+    def resolve(self, step_id: str, *, result: Any, reason: str = "", actor: str | None = None) -> bool:
+        """Says what the step the run is in doubt about came to; the run goes on with ``result``."""
+        from django_hookflow.runtime import operating
+
+        return operating.resolve(self, step_id, result, actor=actor, reason=reason)
+
+    def _operate(self, action: str, reason: str, actor: str | None) -> bool:
+        from django_hookflow.runtime import operating  # which imports these models
+
+        return operating.operate(self, action, actor=actor, reason=reason)
+
 
 class StepExecution(models.Model):
     """A completed step of a run; its ``id`` is the position of the event that completed it."""
@@ -93,6 +128,16 @@ class StepExecution(models.Model):
         return f"{self.step_id} of {self.workflow_run_id}"
 
 
+class DeadLetterQuerySet(models.QuerySet["DeadLetterEntry"]):
+    """Dead letters; ``replay()`` replays each of them."""
+
+    def replay(self, *, reason: str = "", actor: str | None = None) -> list[Replayed]:
+        """A :class:`~django_hookflow.runtime.operating.Replayed` for each entry: its run, or why it was not replayed."""
+        from django_hookflow.runtime import operating
+
+        return operating.replay_all(self, actor=actor, reason=reason)
+
+
 class DeadLetterEntry(models.Model):
     """A failure of a run, with what is needed to look at it and to replay it.
 
@@ -113,6 +158,8 @@ class DeadLetterEntry(models.Model):
     replayed_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
 
+    objects = DeadLetterQuerySet.as_manager()
+
     class Meta:
         ordering = ["-created_at"]
         verbose_name = "dead letter entry"
@@ -131,6 +178,16 @@ class DeadLetterEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.workflow_id} / {self.run_id} at #{self.seq}"
+
+    def replay(self, *, from_start: bool = False, reason: str = "", actor: str | None = None) -> str:
+        """Has the run go on at the step it failed in, completed steps kept; the id of the run that goes on.
+
+        With ``from_start`` a new run does everything again. Asked for twice, also by two people at once, it happens once.
+        Raises OperationRefused when the run no longer stands at this failure, UnknownWorkflow when there is no code for it.
+        """
+        from django_hookflow.runtime import operating  # which imports these models
+
+        return operating.replay(self, from_start=from_start, actor=actor, reason=reason)
 
     @property
     def completed_steps(self) -> dict[str, Any]:

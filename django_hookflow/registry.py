@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from django_hookflow.exceptions import HookFlowException, UnknownWorkflow
@@ -31,11 +31,21 @@ class Workflow:
     """A workflow function under its id. Calling it calls the function; :meth:`trigger` starts a run."""
 
     def __init__(
-        self, function: Callable[[WorkflowContext], Any], workflow_id: str | None = None, *, retry: Retry | None = None
+        self,
+        function: Callable[[WorkflowContext], Any],
+        workflow_id: str | None = None,
+        *,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        renamed_steps: Mapping[str, str] | None = None,
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise InvalidWorkflow(f"timeout is {timeout!r}: it is a number of seconds above 0")
         self.function = function
         self.workflow_id = workflow_id or _default_id(function)
         self.retry = retry
+        self.timeout = timeout
+        self.renamed_steps = dict(renamed_steps or {})
         functools.update_wrapper(self, function)
 
     def __call__(self, ctx: WorkflowContext) -> Any:
@@ -44,11 +54,13 @@ class Workflow:
     def __repr__(self) -> str:
         return f"<Workflow {self.workflow_id}>"
 
-    def trigger(self, data: dict[str, Any] | None = None, run_id: str | None = None, *, actor: str | None = None) -> str:
+    def trigger(
+        self, data: dict[str, Any] | None = None, run_id: str | None = None, *, actor: str | None = None
+    ) -> str:
         """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`."""
         from django_hookflow.runtime.trigger import trigger  # workflows are defined before models are ready
 
-        return trigger(self.workflow_id, data, run_id, actor=actor)
+        return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout)
 
 
 @overload
@@ -57,7 +69,11 @@ def workflow(function: Callable[[WorkflowContext], Any], /) -> Workflow: ...
 
 @overload
 def workflow(
-    *, workflow_id: str | None = None, retry: Retry | None = None
+    *,
+    workflow_id: str | None = None,
+    retry: Retry | None = None,
+    timeout: float | None = None,
+    renamed_steps: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[WorkflowContext], Any]], Workflow]: ...
 
 
@@ -67,15 +83,19 @@ def workflow(
     *,
     workflow_id: str | None = None,
     retry: Retry | None = None,
+    timeout: float | None = None,
+    renamed_steps: Mapping[str, str] | None = None,
 ) -> Workflow | Callable[[Callable[[WorkflowContext], Any]], Workflow]:
     """Makes a function a workflow, registered under ``workflow_id``, by default its dotted path.
 
-    ``retry`` is the policy of its steps. Raises InvalidWorkflow when the id is not fit for a URL or belongs to another
+    ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how many seconds a run may
+    take from its trigger on, by the database's clock; then it fails wherever it stands. ``renamed_steps`` maps old step
+    ids to new ones, for runs that were under way when the code changed. Raises InvalidWorkflow when the id is not fit for a URL or belongs to another
     function.
     """
 
     def decorate(function: Callable[[WorkflowContext], Any]) -> Workflow:
-        made = Workflow(function, workflow_id, retry=retry)
+        made = Workflow(function, workflow_id, retry=retry, timeout=timeout, renamed_steps=renamed_steps)
         _register(made)
         return made
 

@@ -18,7 +18,6 @@ from django.db import DatabaseError, connections, transaction
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from django_hookflow import registry
 from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import BadMessage, parse_body
 from django_hookflow.delivery.signature import InvalidSignature, verify
@@ -76,7 +75,7 @@ def _read(request: HttpRequest) -> bytes:
     limit = conf.max_payload_size
     too_large = Refused(413, f"the body is larger than {limit:,} bytes (DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE)")
     length = request.META.get("CONTENT_LENGTH") or "0"
-    if not length.isdigit() or int(length) > limit:
+    if not length.isdecimal() or int(length) > limit:
         raise too_large
     try:
         body: bytes = request.body

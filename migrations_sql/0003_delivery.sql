@@ -15,7 +15,7 @@ CREATE TABLE django_hookflow_outbox (
   id       bigint GENERATED ALWAYS AS IDENTITY,
   run_uid  uuid        NOT NULL,
   seq      integer     NOT NULL,        -- how long the log was when the turn was announced; the message carries it
-  kind     varchar(20) NOT NULL DEFAULT 'turn',
+  kind     varchar(20) NOT NULL DEFAULT 'turn',  -- turn; held: the turn of a paused run; timeout: the end of the run's time
   due_at   timestamptz NOT NULL,        -- the turn does not begin before
   send_at  timestamptz NOT NULL,        -- a relay sends it (again) from then on
   attempts integer     NOT NULL DEFAULT 0,

@@ -5,7 +5,8 @@
 -- Raw SQL operation
 --
 -- Writing: the functions through which the application changes anything. Each is one round trip and, called on its
--- own, one commit; each locks the run's head first, so there is one order of locks and no deadlock among them.
+-- own, one commit. Those that append lock the run's head before anything else of the run, so there is one order of
+-- locks and no deadlock among them; renew and release touch rows of one turn only.
 --
 -- A run is started once (hookflow_start). A delivery claims a turn (hookflow_claim), which gives it the run's history
 -- and a fence: from then on whoever knew less of the log is refused. The turn appends what its steps did, one call a
@@ -49,6 +50,9 @@ BEGIN
     PERFORM hookflow_project(event);
     expected := CASE WHEN expected IS NULL THEN NULL ELSE event.seq END;
   END LOOP;
+  IF event.seq IS NULL THEN
+    RAISE EXCEPTION 'hookflow: nothing to append to run %', p_run_uid USING ERRCODE = 'not_null_violation';
+  END IF;
   IF p_ends_turn THEN
     DELETE FROM django_hookflow_lease WHERE run_uid = p_run_uid;
   END IF;
@@ -59,7 +63,8 @@ BEGIN
     ON CONFLICT (run_uid, kind) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at, send_at = excluded.send_at,
       attempts = excluded.attempts, turn_seq = NULL;
   ELSIF p_ends_turn THEN
-    DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn';
+    DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid
+      AND (kind = 'turn' OR event.type IN ('run.completed', 'run.failed'));
   END IF;
   RETURN event.seq;
 END $$;
@@ -79,11 +84,11 @@ BEGIN
     USING ERRCODE = 'unique_violation', CONSTRAINT = 'django_hookflow_event_pk', DETAIL = head.last_seq::text;
 END $$;
 
--- Starts a run, once for each run_id. Answers the run that has the id, whether this call made it, and if not, whether
+-- Starts a run, once for each run_id, and announces its first turn and, with p_timeout, its end. Answers the run that has the id, whether this call made it, and if not, whether
 -- it was started with the same workflow and data. An archived run is refused: its id is not used again.
 CREATE FUNCTION hookflow_start(
   p_run_uid uuid, p_run_id text, p_workflow_id text, p_payload json, p_actor text,
-  p_next_in interval DEFAULT interval '0', p_grace interval DEFAULT NULL
+  p_next_in interval DEFAULT interval '0', p_grace interval DEFAULT NULL, p_timeout interval DEFAULT NULL
 ) RETURNS TABLE (run_uid uuid, created boolean, same boolean, seq integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -93,6 +98,11 @@ BEGIN
   VALUES (p_run_uid, p_run_id, p_workflow_id, 0, 0, '-infinity', sha256(uuid_send(p_run_uid)))
   ON CONFLICT (run_id) DO NOTHING;
   IF FOUND THEN
+    IF p_timeout IS NOT NULL THEN
+      INSERT INTO django_hookflow_outbox (run_uid, seq, kind, due_at, send_at, attempts)
+      VALUES (p_run_uid, 0, 'timeout', hookflow_now() + p_timeout,
+              hookflow_now() + p_timeout + coalesce(p_grace, interval '0'), (p_grace IS NOT NULL)::integer);
+    END IF;
     RETURN QUERY SELECT p_run_uid, true, true, hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text],
       ARRAY[p_payload], p_actor, false, p_next_in, p_grace);
     RETURN;
@@ -101,9 +111,8 @@ BEGIN
   IF head.archived_at IS NOT NULL THEN
     PERFORM hookflow_refuse(head.run_uid, NULL);
   END IF;
-  RETURN QUERY
-    SELECT head.run_uid, false, e.payload::jsonb IS NOT DISTINCT FROM p_payload::jsonb, head.last_seq
-    FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1;
+  RETURN QUERY SELECT head.run_uid, false, head.last_seq > 0 AND p_payload::jsonb IS NOT DISTINCT FROM (
+    SELECT e.payload::jsonb FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1), head.last_seq;
 END $$;
 
 -- Asks whether a delivery may run a turn, and begins the turn if it may.
@@ -167,7 +176,7 @@ BEGIN
     SELECT 'run'::text, head.run_uid, v_turn, announced.due_at, v_now,
            e.seq, e.type, e.step_id, e.payload::text, e.recorded_at
     FROM django_hookflow_event AS e
-    WHERE e.run_uid = head.run_uid AND e.type NOT LIKE 'turn.%'
+    WHERE e.run_uid = head.run_uid AND e.type NOT IN ('turn.started', 'turn.abandoned')
     ORDER BY e.seq;
 END $$;
 
@@ -182,6 +191,8 @@ END $$;
 CREATE FUNCTION hookflow_release(p_run_uid uuid, p_turn_seq integer, p_retry_in interval) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   DELETE FROM django_hookflow_lease WHERE run_uid = p_run_uid AND token = p_turn_seq;
+  UPDATE django_hookflow_outbox SET turn_seq = NULL
+    WHERE run_uid = p_run_uid AND kind = 'held' AND turn_seq = p_turn_seq;
   UPDATE django_hookflow_outbox SET turn_seq = NULL, send_at = hookflow_now() + p_retry_in
     WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq = p_turn_seq;
   RETURN FOUND;

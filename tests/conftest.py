@@ -36,7 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    return f"database: {'embedded PostgreSQL' if embedded.pid else 'DATABASE_URL'}"
+    given = "DATABASE_URL" if "DATABASE_URL" in os.environ else "none"
+    return f"database: {'embedded PostgreSQL' if embedded.pid else given}"
 
 
 @pytest.fixture

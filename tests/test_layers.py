@@ -6,16 +6,16 @@ Imports inside functions count. Those under ``if TYPE_CHECKING`` do not: they na
 from __future__ import annotations
 
 import ast
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkout import REPOSITORY, files_of_the_project
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "django_hookflow"
 
 #: Modules that everyone may import and that import only each other.
@@ -156,13 +156,5 @@ def test_types_may_be_named_without_being_imported() -> None:
 
 
 def test_the_top_level_holds_what_was_agreed() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout: build leftovers cannot be told from files of the project")
-    names = {Path(name).parts[0] for name in listed.stdout.splitlines() if (REPOSITORY / name).exists()}
+    names = {Path(name).parts[0] for name in files_of_the_project()}
     assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.checkout import REPOSITORY, files_of_the_project
 
 #: A project of a user's, as small as Django allows.
 PROJECT_SETTINGS = """
@@ -93,23 +93,11 @@ def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def files_of_the_package() -> set[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "django_hookflow"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout: build leftovers cannot be told from files of the project")
-    return {name for name in listed.stdout.splitlines() if (REPOSITORY / name).exists()}
-
-
 def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
-    assert held == files_of_the_package()
+    assert held == files_of_the_project("django_hookflow")
     assert "django_hookflow/py.typed" in held
     assert {name for name in held if name.startswith("django_hookflow/migrations/") and name.endswith(".sql")}
 

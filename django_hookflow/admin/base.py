@@ -9,7 +9,6 @@ from django.contrib import admin
 from django_hookflow.registry import registered_workflows
 
 if TYPE_CHECKING:
-    from django.contrib.admin.views.main import ChangeList
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
@@ -77,6 +76,3 @@ class WorkflowFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(workflow_id=self.value()) if self.value() else queryset
-
-    def choices(self, changelist: ChangeList) -> Any:
-        return super().choices(changelist)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-#: Ids of completed steps that a page names.
+#: Steps that a page names, from the beginning.
 MAX_STEPS = 200
 
 
@@ -69,5 +69,6 @@ def completed_step_ids(entry: DeadLetterEntry) -> list[str]:
         .order_by("seq")
         .values_list("step_id", "type")
     )
-    latest = {step_id: type for step_id, type in happened[:MAX_STEPS]}
-    return [step_id or "" for step_id, type in latest.items() if type == "step.completed"]
+    last_words = dict(happened[:MAX_STEPS])
+    completed = [step_id or "" for step_id, last_word in last_words.items() if last_word == "step.completed"]
+    return [*completed, "…"] if len(last_words) == MAX_STEPS else completed

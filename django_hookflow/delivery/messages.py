@@ -27,7 +27,10 @@ class BadMessage(HookFlowException):
 
 @dataclass(frozen=True)
 class Message:
-    """One announcement of the turn at ``seq``; ``attempt`` counts announcements from 1, ``delay`` is in seconds."""
+    """One announcement of the turn at ``seq``, or with seq 0 of the end of the run's time.
+
+    ``attempt`` counts announcements from 1, ``delay`` is in seconds.
+    """
 
     workflow_id: str
     run_id: str
@@ -88,8 +91,8 @@ def _text(content: dict[str, Any], key: str) -> str:
 
 def _seq(content: dict[str, Any]) -> int:
     value = _value(content, "seq")
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SEQ:
-        raise BadMessage("seq is not an integer from 1")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SEQ:
+        raise BadMessage("seq is not an integer from 0")
     return value
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import logging
 from functools import partial
+from uuid import UUID
 
 from django.db import Error, transaction
 
@@ -46,6 +47,21 @@ def publish_after_commit(message: Message, *, using: str) -> None:
             transaction.on_commit(partial(_publish, message), using=using, robust=True)
     except Exception:  # no transport, or a transaction that the caller manages by hand and no hook can follow
         logger.exception("%s is left to a relay", message)
+
+
+def withdraw_after_commit(run_uid: UUID, *, using: str) -> None:
+    """Has messages under way for a run called back once the transaction commits, as far as the transport can.
+
+    Never raises, and nothing depends on it: a message that arrives all the same finds nothing to do.
+    """
+    transaction.on_commit(partial(_withdraw, run_uid), using=using, robust=True)
+
+
+def _withdraw(run_uid: UUID) -> None:
+    try:
+        get_transport().withdraw(run_uid)
+    except Exception as error:
+        logger.info("messages of run %s were not called back: %s", run_uid, error)
 
 
 def _publish(message: Message) -> None:

@@ -2,7 +2,8 @@
 
 Nothing here is needed in production; the package's other parts never import it. From the bottom up:
 
-``launch.py``     starts a program so that it cannot outlive the process that wanted it
-``processes.py``  starts and stops programs through it
-``postgres.py``   PostgreSQL out of a wheel, as such a program; also what the tests run on
+``launch.py``, ``processes.py``  start and stop programs that cannot outlive the process that wanted them
+``installation.py``, ``postgres.py``  PostgreSQL out of a wheel, as such a program; also what the tests run on
+``shop/``, ``settings.py``, ``urls.py``  a Django project that uses the package as any would
+``stage.py``, ``story.py``, ``verdict.py``, ``console.py``, ``cli.py``  what is started, played, judged and printed
 """

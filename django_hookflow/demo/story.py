@@ -7,7 +7,7 @@ recorded, so it will run again, and must not charge again. Imported once Django 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from django_hookflow.demo.postgres import attempts_until
 from django_hookflow.demo.shop.models import Charge
@@ -62,7 +62,7 @@ class Story:
         self._follow_until(lambda: self._has_ended(order), "the run has ended")
         return order
 
-    def follow(self) -> None:
+    def follow(self) -> NoReturn:
         """Goes on printing events until the demo is stopped."""
         while True:
             self._stage.check_alive()

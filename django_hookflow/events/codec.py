@@ -101,7 +101,9 @@ class _Encoder:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise NotSerializable(path, "text with a lone surrogate, which is not Unicode; decode it first") from None
+                raise NotSerializable(
+                    path, "text with a lone surrogate, which is not Unicode; decode it first"
+                ) from None
         return str.__str__(value)
 
     def _dict(self, value: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import IntegrityError
 
 from django_hookflow.events.database import cursor
-from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, UnknownRun
+from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, UnknownRun
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,10 @@ class Claim:
     history: list[RecordedEvent] = field(default_factory=list)
 
 
-#: Names under which hookflow_refuse raises.
+#: Names under which the functions refuse.
 ONE_SEQ_ONE_EVENT = "django_hookflow_event_pk"
 OF_A_LIVING_RUN = "django_hookflow_event_of_a_living_run"
+OPERATION_MAKES_SENSE = "django_hookflow_operation_makes_sense"
 
 
 @functools.cache
@@ -82,8 +83,10 @@ def _append_statement(events: int, announces: bool) -> str:
 
 
 _START = (
-    "SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s, %s, interval '0', make_interval(secs => %s))"
+    "SELECT run_uid, created, same, seq"
+    " FROM hookflow_start(%s, %s, %s, %s, %s, interval '0', make_interval(secs => %s), make_interval(secs => %s))"
 )
+_OPERATE = "SELECT * FROM hookflow_operate(%s, %s, %s, %s, %s, make_interval(secs => %s))"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
@@ -122,6 +125,8 @@ def _explained(error: IntegrityError, run_uid: UUID, expected_seq: int | None) -
     if constraint == ONE_SEQ_ONE_EVENT:
         actual = getattr(getattr(error.__cause__, "diag", None), "message_detail", None)
         return ConcurrentAppend(run_uid, expected_seq, int(actual) if actual and actual.isdigit() else None)
+    if constraint == OPERATION_MAKES_SENSE:
+        return OperationRefused(getattr(getattr(error.__cause__, "diag", None), "message_primary", None) or str(error))
     return UnknownRun(str(run_uid)) if constraint == OF_A_LIVING_RUN else error
 
 
@@ -130,16 +135,25 @@ def _constraint(error: IntegrityError) -> str | None:
 
 
 def start(
-    run_uid: UUID, run_id: str, workflow_id: str, data: str, *, actor: str | None, grace: float | None
+    run_uid: UUID,
+    run_id: str,
+    workflow_id: str,
+    data: str,
+    *,
+    actor: str | None,
+    grace: float | None,
+    timeout: float | None = None,
 ) -> Started:
-    """Starts the run ``run_id`` with ``data`` (JSON text) and announces its first turn, once for each ``run_id``.
+    """Starts the run ``run_id`` with ``data`` (JSON text), once for each ``run_id``, and announces its first turn.
+
+    After ``timeout`` seconds, if given, the run fails wherever it stands.
 
     Raises ArchivedRun when the id was a run's whose events have been archived.
     """
     payload = f'{{"run_id":{json.dumps(run_id)},"workflow_id":{json.dumps(workflow_id)},"data":{data}}}'
     try:
         with cursor() as c:
-            c.execute(_START, [run_uid, run_id, workflow_id, payload, actor, grace])
+            c.execute(_START, [run_uid, run_id, workflow_id, payload, actor, grace, timeout])
             return Started(*c.fetchone())
     except IntegrityError as error:
         if _constraint(error) == OF_A_LIVING_RUN:
@@ -171,3 +185,35 @@ def release(run_uid: UUID, turn_seq: int, retry_in: float) -> bool:
     with cursor() as c:
         c.execute("SELECT hookflow_release(%s, %s, make_interval(secs => %s))", [run_uid, turn_seq, retry_in])
         return bool(c.fetchone()[0])
+
+
+@dataclass(frozen=True)
+class Operated:
+    """Whether an operation changed anything, and the turn that is announced after it (seq None: none)."""
+
+    applied: bool
+    seq: int | None
+    attempt: int | None
+    delay: float | None
+
+
+def operate(
+    run_uid: UUID, action: str, *, step_id: str | None = None, details: str, actor: str | None, grace: float | None
+) -> Operated:
+    """Does what an operator asks, as ``hookflow_operate`` says; ``details`` is the JSON text of the event's payload.
+
+    Raises OperationRefused when it makes no sense as the run stands, and UnknownRun.
+    """
+    try:
+        with cursor() as c:
+            c.execute(_OPERATE, [run_uid, action, step_id, details, actor, grace])
+            return Operated(*c.fetchone())
+    except IntegrityError as error:
+        raise _explained(error, run_uid, None) from error
+
+
+def expire(workflow_id: str, run_id: str) -> str:
+    """Fails the run if its time is up: ``failed``, ``early`` or ``stale``."""
+    with cursor() as c:
+        c.execute("SELECT hookflow_expire(%s, %s)", [workflow_id, run_id])
+        return str(c.fetchone()[0])

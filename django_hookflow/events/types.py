@@ -1,16 +1,28 @@
 """The types of events and what their payloads hold. Names are past tense; payloads are JSON objects.
 
-====================  ========================================================================================
-``run.triggered``     ``{"run_id": str, "workflow_id": str, "data": value}``; always seq 1
-``turn.started``      ``{"worker": str, "transport": str, …}``: a delivery has begun to work on the run
-``turn.abandoned``    ``{"turn_seq": int}``: the turn that started there ended without a word, its lease ran out
-``step.completed``    ``{"kind": str, "attempt": int, "result": value}``
-``step.failed``       ``{"kind": str, "attempt": int, "error": error, "retry_in": seconds or null}``; null: for good
-``sleep.started``     ``{"seconds": number}``; the step completes that long after ``recorded_at``
-``run.completed``     ``{"result": value}``
-``run.failed``        ``{"error": error, "attempts": int}``; ``step_id`` names the step it failed in, if it was one
-``run.diverged``      ``{"error": error, "recorded": …, "asked": …}``: the code no longer fits the run's history
-====================  ========================================================================================
+======================  ====================================================================================
+``run.triggered``       ``{"run_id": str, "workflow_id": str, "data": value}``; always seq 1
+``turn.started``        ``{"worker": str, "transport": str, …}``: a delivery has begun to work on the run
+``turn.abandoned``      ``{"turn_seq": int}``: the turn that started there ended without a word, its lease ran out
+``turn.failed``         ``{"attempt": int, "error": error, "retry_in": seconds}``: the workflow raised between steps
+``step.intended``       ``{"kind": str, "attempt": int}``: the step is about to do what is not to be repeated blindly
+``step.completed``      ``{"kind": str, "attempt": int, "result": value}``
+``step.failed``         ``{"kind": str, "attempt": int, "error": error, "retry_in": seconds or null}``; null: for good
+``step.doubted``        ``{"kind": str, "attempt": int}``: intended, and nobody knows what came of it
+``step.resolved``       ``{"reason": str}``: an operator has said what came of it; its completion follows
+``step.superseded``     no payload: what is recorded of the step counts no longer
+``sleep.started``       ``{"seconds": number}``; the step completes that long after ``recorded_at``
+``run.completed``       ``{"result": value}``
+``run.failed``          ``{"error": error, "attempts": int}``; ``step_id`` names the step it failed in, if it was one
+``run.diverged``        ``{"error": error, "recorded": …, "asked": …}``: the code no longer fits the run's history
+``run.cancelled``       ``{"reason": str}``, as have the others an operator causes
+``run.paused``          as above
+``run.resumed``         ``{"reason": str, "seconds": number or null}``: how long it still sleeps
+``run.replayed``        ``{"reason": str, "failed_seq": int}``: the failure at that seq is tried again
+``run.replay_repeated`` the same, asked for once more; without effect
+``run.restarted``       ``{"reason": str, "failed_seq": int, "run_id": str}``: a new run does it from the beginning
+``run.rewound``         ``{"reason": str, "failed_seq": int or absent}``; ``step_id`` names the step that runs again first
+======================  ====================================================================================
 
 A *value* is encoded by :mod:`.codec`; an *error* is ``{"type": str, "message": str, "traceback": str}``.
 """
@@ -21,9 +33,14 @@ RUN_TRIGGERED = "run.triggered"
 RUN_COMPLETED = "run.completed"
 RUN_FAILED = "run.failed"
 RUN_DIVERGED = "run.diverged"
+RUN_RESTARTED = "run.restarted"
 TURN_STARTED = "turn.started"
 TURN_ABANDONED = "turn.abandoned"
+TURN_FAILED = "turn.failed"
+STEP_INTENDED = "step.intended"
 STEP_COMPLETED = "step.completed"
 STEP_FAILED = "step.failed"
+STEP_DOUBTED = "step.doubted"
+STEP_RESOLVED = "step.resolved"
 STEP_SUPERSEDED = "step.superseded"
 SLEEP_STARTED = "sleep.started"

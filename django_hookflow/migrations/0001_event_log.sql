@@ -78,17 +78,25 @@ $$;
 -- Three ways through, each narrow: a payload may be redacted, if its digest takes its place; a run's events may be
 -- deleted once its head says they are archived; and a test environment, which says so by hookflow.allow_truncate, may
 -- empty the table as Django's TransactionTestCase does after each test.
-CREATE OR REPLACE FUNCTION pgtrigger_guard_23500() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION pgtrigger_guard_23500() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  archived boolean;
 BEGIN
   IF TG_OP = 'UPDATE' THEN
     IF OLD.payload IS NOT NULL AND NEW.payload IS NULL AND NEW.salt IS NULL
        AND NEW.payload_digest = sha256(OLD.salt || convert_to(OLD.payload::text, 'UTF8'))
-       AND to_jsonb(NEW) - '{payload,salt,payload_digest}'::text[] = to_jsonb(OLD) - '{payload,salt,payload_digest}'::text[]
+       AND (NEW.position, NEW.run_uid, NEW.seq, NEW.type, NEW.step_id, NEW.actor, NEW.recorded_at, NEW.version, NEW.hash)
+         IS NOT DISTINCT FROM
+           (OLD.position, OLD.run_uid, OLD.seq, OLD.type, OLD.step_id, OLD.actor, OLD.recorded_at, OLD.version, OLD.hash)
     THEN
       RETURN NEW;
     END IF;
-  ELSIF EXISTS (SELECT FROM django_hookflow_head WHERE run_uid = OLD.run_uid AND archived_at IS NOT NULL) THEN
-    RETURN OLD;
+  ELSE
+    EXECUTE format('SELECT true FROM %I.django_hookflow_head WHERE run_uid = $1 AND archived_at IS NOT NULL', TG_TABLE_SCHEMA)
+      INTO archived USING OLD.run_uid;
+    IF archived THEN
+      RETURN OLD;
+    END IF;
   END IF;
   RAISE EXCEPTION 'hookflow: the event log is append-only, % of %/% is refused', TG_OP, OLD.run_uid, OLD.seq
     USING ERRCODE = 'restrict_violation';
@@ -96,8 +104,10 @@ END $$;
 DROP TRIGGER IF EXISTS pgtrigger_guard_23500 ON "django_hookflow_event";
 CREATE TRIGGER pgtrigger_guard_23500 BEFORE UPDATE OR DELETE ON "django_hookflow_event" FOR EACH ROW EXECUTE FUNCTION pgtrigger_guard_23500();
 ALTER TABLE "django_hookflow_event" ENABLE ALWAYS TRIGGER pgtrigger_guard_23500;
-COMMENT ON TRIGGER pgtrigger_guard_23500 ON "django_hookflow_event" IS '7a47b3e21c01f77ddb159007ca71ec1c73d970f3';
-CREATE OR REPLACE FUNCTION pgtrigger_guard_truncate_89e93() RETURNS trigger LANGUAGE plpgsql AS $$
+COMMENT ON TRIGGER pgtrigger_guard_23500 ON "django_hookflow_event" IS 'a7fd9544f0a06ae1d046c35794c18eb01efb925e';
+CREATE OR REPLACE FUNCTION pgtrigger_guard_truncate_89e93() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  archived boolean;
 BEGIN
   IF current_setting('hookflow.allow_truncate', true) = 'on' THEN
     RETURN NULL;
@@ -108,7 +118,7 @@ END $$;
 DROP TRIGGER IF EXISTS pgtrigger_guard_truncate_89e93 ON "django_hookflow_event";
 CREATE TRIGGER pgtrigger_guard_truncate_89e93 BEFORE TRUNCATE ON "django_hookflow_event" FOR EACH STATEMENT EXECUTE FUNCTION pgtrigger_guard_truncate_89e93();
 ALTER TABLE "django_hookflow_event" ENABLE ALWAYS TRIGGER pgtrigger_guard_truncate_89e93;
-COMMENT ON TRIGGER pgtrigger_guard_truncate_89e93 ON "django_hookflow_event" IS '50b7218b85783230862264b81da60acf3808c597';
+COMMENT ON TRIGGER pgtrigger_guard_truncate_89e93 ON "django_hookflow_event" IS 'f5ff9721c4cb566379b68bbde7776d7188073051';
 -- Statement triggers are not cloned to partitions: each partition needs a TRUNCATE guard of its own.
 CREATE TRIGGER django_hookflow_event_all_truncate BEFORE TRUNCATE ON django_hookflow_event_all
   FOR EACH STATEMENT EXECUTE FUNCTION pgtrigger_guard_truncate_89e93();

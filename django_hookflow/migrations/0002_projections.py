@@ -12,7 +12,7 @@ import django_hookflow.models
 
 REVERSE = """
 DROP FUNCTION hookflow_project, hookflow_fold_runs, hookflow_fold_steps, hookflow_fold_dead_letters,
-  hookflow_fold_runs_as_of, hookflow_fold_steps_as_of, hookflow_fold_dead_letters_as_of, hookflow_status_after;
+  hookflow_fold_runs_as_of, hookflow_fold_steps_as_of, hookflow_fold_dead_letters_as_of, hookflow_status_after, hookflow_redacted;
 DROP TABLE django_hookflow_workflowrun, django_hookflow_stepexecution, django_hookflow_deadletterentry;
 """
 
@@ -192,8 +192,8 @@ class Migration(migrations.Migration):
                     trigger=pgtrigger.compiler.Trigger(
                         name="guard",
                         sql=django_hookflow.guards.GuardSql(
-                            func="IF TG_OP = 'UPDATE' THEN\n    IF OLD.payload IS NOT NULL AND NEW.payload IS NULL AND NEW.salt IS NULL\n       AND NEW.payload_digest = sha256(OLD.salt || convert_to(OLD.payload::text, 'UTF8'))\n       AND to_jsonb(NEW) - '{payload,salt,payload_digest}'::text[] = to_jsonb(OLD) - '{payload,salt,payload_digest}'::text[]\n    THEN\n      RETURN NEW;\n    END IF;\n  ELSIF EXISTS (SELECT FROM django_hookflow_head WHERE run_uid = OLD.run_uid AND archived_at IS NOT NULL) THEN\n    RETURN OLD;\n  END IF;\n  RAISE EXCEPTION 'hookflow: the event log is append-only, % of %/% is refused', TG_OP, OLD.run_uid, OLD.seq\n    USING ERRCODE = 'restrict_violation';",
-                            hash="7a47b3e21c01f77ddb159007ca71ec1c73d970f3",
+                            func="IF TG_OP = 'UPDATE' THEN\n    IF OLD.payload IS NOT NULL AND NEW.payload IS NULL AND NEW.salt IS NULL\n       AND NEW.payload_digest = sha256(OLD.salt || convert_to(OLD.payload::text, 'UTF8'))\n       AND (NEW.position, NEW.run_uid, NEW.seq, NEW.type, NEW.step_id, NEW.actor, NEW.recorded_at, NEW.version, NEW.hash)\n         IS NOT DISTINCT FROM\n           (OLD.position, OLD.run_uid, OLD.seq, OLD.type, OLD.step_id, OLD.actor, OLD.recorded_at, OLD.version, OLD.hash)\n    THEN\n      RETURN NEW;\n    END IF;\n  ELSE\n    EXECUTE format('SELECT true FROM %I.django_hookflow_head WHERE run_uid = $1 AND archived_at IS NOT NULL', TG_TABLE_SCHEMA)\n      INTO archived USING OLD.run_uid;\n    IF archived THEN\n      RETURN OLD;\n    END IF;\n  END IF;\n  RAISE EXCEPTION 'hookflow: the event log is append-only, % of %/% is refused', TG_OP, OLD.run_uid, OLD.seq\n    USING ERRCODE = 'restrict_violation';",
+                            hash="a7fd9544f0a06ae1d046c35794c18eb01efb925e",
                             operation="UPDATE OR DELETE",
                             pgid="pgtrigger_guard_23500",
                             table="django_hookflow_event",
@@ -207,7 +207,7 @@ class Migration(migrations.Migration):
                         name="guard_truncate",
                         sql=django_hookflow.guards.GuardSql(
                             func="IF current_setting('hookflow.allow_truncate', true) = 'on' THEN\n    RETURN NULL;\n  END IF;\n  RAISE EXCEPTION 'hookflow: the event log is append-only, TRUNCATE is refused'\n    USING ERRCODE = 'restrict_violation';",
-                            hash="50b7218b85783230862264b81da60acf3808c597",
+                            hash="f5ff9721c4cb566379b68bbde7776d7188073051",
                             level="STATEMENT",
                             operation="TRUNCATE",
                             pgid="pgtrigger_guard_truncate_89e93",

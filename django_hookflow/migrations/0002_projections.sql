@@ -72,17 +72,33 @@ CREATE FUNCTION hookflow_status_after(p_type text) RETURNS text LANGUAGE sql IMM
   END
 $$;
 
+-- A copy of `p_value` in which the values under keys that sound like secrets are replaced, at any depth.
+CREATE FUNCTION hookflow_redacted(p_value jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN CASE jsonb_typeof(p_value)
+    WHEN 'object' THEN (
+      SELECT coalesce(jsonb_object_agg(key, CASE
+        WHEN key ~* '(password|passwd|secret|token|api_?-?key|authorization|credential|card_?number|cvv|cvc)'
+        THEN '"[redacted]"' ELSE hookflow_redacted(value) END), '{}') FROM jsonb_each(p_value))
+    WHEN 'array' THEN (
+      SELECT coalesce(jsonb_agg(hookflow_redacted(value) ORDER BY n), '[]')
+      FROM jsonb_array_elements(p_value) WITH ORDINALITY AS item (value, n))
+    ELSE p_value
+  END;
+END $$;
+
 DO $install$
 DECLARE
   -- In every text `event` is one event: a variable where events are appended, a row of the log where they are folded.
+  -- The names of a run come from its head, so that they outlive a redaction of its first event.
 
   -- WorkflowRun. What it was started as, once:
   run_origin CONSTANT text := $$ event.seq = 1 $$;
   run_origin_is CONSTANT text := $$
-    (event.payload->>'run_id')::varchar(255)      AS run_id,
-    (event.payload->>'workflow_id')::varchar(255) AS workflow_id,
-    (event.payload->'data')::jsonb                AS data,
-    event.recorded_at                             AS created_at $$;
+    (SELECT head.run_id FROM django_hookflow_head AS head WHERE head.run_uid = event.run_uid)::varchar(255) AS run_id,
+    (SELECT head.workflow_id FROM django_hookflow_head AS head WHERE head.run_uid = event.run_uid)::varchar(255) AS workflow_id,
+    coalesce((event.payload->'data')::jsonb, 'null') AS data,
+    event.recorded_at                                AS created_at $$;
   -- how it stands:
   run_state CONSTANT text := $$ hookflow_status_after(event.type) IS NOT NULL $$;
   run_state_is CONSTANT text := $$
@@ -92,11 +108,13 @@ DECLARE
          THEN coalesce(event.payload->'error'->>'message', '') ELSE '' END AS error_message,
     CASE WHEN event.type IN ('run.completed', 'run.failed', 'run.cancelled') THEN event.recorded_at END AS completed_at $$;
   -- and when it last moved and will move by itself. Steps that complete are rows of their own and do not touch the run.
-  run_motion CONSTANT text := $$ (hookflow_status_after(event.type) IS NOT NULL OR event.type IN ('sleep.started', 'step.failed')) $$;
+  run_motion CONSTANT text := $$ (hookflow_status_after(event.type) IS NOT NULL OR event.type IN ('sleep.started', 'step.failed', 'turn.failed')) $$;
   run_motion_is CONSTANT text := $$
     event.recorded_at AS updated_at,
-    CASE event.type WHEN 'sleep.started' THEN event.recorded_at + make_interval(secs => (event.payload->>'seconds')::float8)
-                    WHEN 'step.failed' THEN event.recorded_at + make_interval(secs => (event.payload->>'retry_in')::float8)
+    CASE WHEN event.type IN ('sleep.started', 'run.resumed')
+           THEN event.recorded_at + make_interval(secs => (event.payload->>'seconds')::float8)
+         WHEN event.type IN ('step.failed', 'turn.failed')
+           THEN event.recorded_at + make_interval(secs => (event.payload->>'retry_in')::float8)
     END AS wake_at $$;
 
   -- StepExecution: the last completion of a step that no rewind has superseded.
@@ -118,16 +136,17 @@ DECLARE
     event.position                                       AS id,
     event.run_uid                                        AS run_uid,
     event.seq                                            AS seq,
-    (origin.payload->>'workflow_id')::varchar(255)       AS workflow_id,
-    (origin.payload->>'run_id')::varchar(255)            AS run_id,
+    (SELECT head.workflow_id FROM django_hookflow_head AS head WHERE head.run_uid = event.run_uid)::varchar(255) AS workflow_id,
+    (SELECT head.run_id FROM django_hookflow_head AS head WHERE head.run_uid = event.run_uid)::varchar(255) AS run_id,
     coalesce(event.step_id, '')::varchar(255)            AS step_id,
-    coalesce(origin.payload::jsonb, 'null')              AS payload,
+    hookflow_redacted(coalesce(origin.payload::jsonb, 'null')) AS payload,
     coalesce(event.payload->'error'->>'message', '')     AS error_message,
     coalesce(event.payload->'error'->>'traceback', '')   AS error_traceback,
     coalesce((event.payload->>'attempts')::integer, 1)   AS attempt_count,
     event.recorded_at                                    AS created_at $$;
   -- and whether it has been replayed, by an event that names the seq of the failure.
-  replay CONSTANT text := $$ event.type = 'run.replayed' $$;
+  replay CONSTANT text := $$ event.type IN ('run.replayed', 'run.restarted', 'run.rewound')
+    AND (event.payload->>'failed_seq')::integer < event.seq $$;
   replay_of CONSTANT text := $$ (event.payload->>'failed_seq')::integer $$;
   replay_is CONSTANT text := $$ true AS is_replayed, event.recorded_at AS replayed_at $$;
 

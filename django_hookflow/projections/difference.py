@@ -58,16 +58,16 @@ def diff(run_id: str | None = None) -> Iterator[Difference]:
 def _differences(projection: Projection, runs: Range) -> Iterator[Difference]:
     with cursor() as c:
         c.execute(projection.statement("diff_rows"), runs.bounds)
-        columns = [column.name for column in c.description[1:]]
-        width = len(columns) // 2
+        names = [column.name for column in c.description[1:]]
+        width = len(names) // 2
         for head_run_id, *values in c.fetchall():
-            stored = _row(columns, values[:width], projection)
-            folded = _row(columns, values[width:], projection)
+            stored = _row(names[:width], values[:width], projection)
+            folded = _row(names[width:], values[width:], projection)
             yield _difference(projection, head_run_id, stored, folded)
 
 
-def _row(columns: list[str], values: list[Any], projection: Projection) -> Row | None:
-    row = dict(zip(columns, values))
+def _row(names: list[str], values: list[Any], projection: Projection) -> Row | None:
+    row = dict(zip(names, values, strict=True))
     return row if row[projection.run] is not None else None
 
 

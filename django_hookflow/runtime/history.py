@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from django_hookflow.events import codec, types
 from django_hookflow.events.log import RecordedEvent
 
-WAITING, COMPLETED, FAILED = "waiting", "completed", "failed"
+WAITING, INTENDED, COMPLETED, FAILED = "waiting", "intended", "completed", "failed"
 
 
 @dataclass
@@ -33,9 +33,12 @@ class StepRecord:
 class History:
     """The recorded steps of a run by id, in the order they were first recorded, and what the run was started with."""
 
-    def __init__(self, events: Iterable[RecordedEvent]) -> None:
+    def __init__(self, events: Iterable[RecordedEvent], renamed: Mapping[str, str] | None = None) -> None:
         self.data: Any = {}
         self.steps: dict[str, StepRecord] = {}
+        #: Failures of the workflow function itself since it last got further.
+        self.turn_failures = 0
+        self._renamed = renamed or {}
         for event in events:
             self._add(event)
         self._unasked = dict.fromkeys(self.steps)
@@ -54,14 +57,16 @@ class History:
         payload: dict[str, Any] = json.loads(text) if text else {}
         if event.type == types.RUN_TRIGGERED:
             self.data = codec.untag(payload.get("data") or {})
-        elif event.step_id is None:
-            return
-        elif event.type == types.STEP_SUPERSEDED:
-            self.steps.pop(event.step_id, None)
-        else:
-            self._add_to_step(event.step_id, event, payload, '"$' in (text or ""))
+        elif event.type == types.TURN_FAILED:
+            self.turn_failures = payload["attempt"]
+        elif event.step_id is not None and event.type.startswith(("step.", "sleep.")):
+            self.turn_failures = 0
+            self._add_to_step(self._renamed.get(event.step_id, event.step_id), event, payload, '"$' in (text or ""))
 
     def _add_to_step(self, step_id: str, event: RecordedEvent, payload: dict[str, Any], tagged: bool) -> None:
+        if event.type == types.STEP_SUPERSEDED:
+            self.steps.pop(step_id, None)
+            return
         kind = "sleep" if event.type == types.SLEEP_STARTED else payload.get("kind", "")
         step = self.steps.setdefault(step_id, StepRecord(kind))
         if event.type == types.STEP_COMPLETED:
@@ -71,5 +76,7 @@ class History:
             step.attempts = payload["attempt"]
             step.payload = payload
             step.state = WAITING if payload.get("retry_in") is not None else FAILED
+        elif event.type == types.STEP_INTENDED:
+            step.attempts, step.state = payload["attempt"], INTENDED
         elif event.type == types.SLEEP_STARTED:
             step.wake_at = event.recorded_at + datetime.timedelta(seconds=payload["seconds"])

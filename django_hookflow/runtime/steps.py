@@ -14,10 +14,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
 from django.db import connections, transaction
 
+from django_hookflow.clock import clock
 from django_hookflow.events import codec, types
 from django_hookflow.events.database import alias
 from django_hookflow.events.log import NewEvent
@@ -26,11 +28,13 @@ from django_hookflow.exceptions import (
     MisplacedStep,
     StepCompleted,
     StepMismatch,
+    StepTimedOut,
     TurnLost,
+    WorkerLost,
     WorkflowError,
 )
-from django_hookflow.runtime import calls, failures
-from django_hookflow.runtime.history import COMPLETED, FAILED, StepRecord
+from django_hookflow.runtime import calls, failures, testing_seam
+from django_hookflow.runtime.history import COMPLETED, FAILED, INTENDED, StepRecord
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
 
 if TYPE_CHECKING:
@@ -59,12 +63,32 @@ class Diverged(BaseException):
         return {"error": error, "recorded": self.recorded, "asked": self.asked}
 
 
+class Again(Enum):
+    """What a callable ``on_doubt`` returns to have the step run again, instead of an outcome for the record."""
+
+    RETRY = "retry"
+
+
+RETRY = Again.RETRY
+
+#: ``"retry"``, ``"ask"``, or a callable that is given the step's idempotency key and returns its result or ``RETRY``.
+OnDoubt = Union[Literal["retry", "ask"], Callable[[str], Any]]
+
+#: HTTP methods that change something on the other side (RFC 9110 §9.2.1 calls the others safe).
+UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
 @dataclass(frozen=True)
 class Options:
-    """How a step is to be run: its retry policy, and the seconds it may take (None: no limit of ours)."""
+    """How a step is to be run.
+
+    ``timeout`` is in seconds (None: no limit of ours). With ``on_doubt`` the intent is recorded before the step runs,
+    and it says what to do when a crash leaves nobody to tell what came of it.
+    """
 
     retry: Retry = DEFAULT_RETRY
     timeout: float | None = None
+    on_doubt: OnDoubt | None = None
 
 
 class StepManager:
@@ -105,15 +129,19 @@ class StepManager:
         """Makes an HTTP request durably: ``{"status_code": int, "data": parsed JSON, text or None}``.
 
         A status of 400 or more fails the step; 5xx and 429 are tried again. Every attempt carries the same
-        ``Idempotency-Key``. Request headers are never recorded.
+        ``Idempotency-Key``; that one is about to be made is recorded first if the method changes something on the other
+        side (POST, PUT, PATCH, DELETE). Request headers are never recorded.
         """
+        manager = self
+        if method.upper() in UNSAFE_METHODS and self._options.on_doubt is None:
+            manager = self._with(replace(self._options, on_doubt="retry"))
         key = self.idempotency_key(step_id)
         timeout = self._options.timeout
 
         def send() -> dict[str, Any]:
             return calls.request(url, method, body, headers, idempotency_key=key, timeout=timeout)
 
-        result: dict[str, Any] = self._perform(step_id, "call", send)
+        result: dict[str, Any] = manager._perform(step_id, "call", send)
         return result
 
     def sleep(self, step_id: str, seconds: float) -> None:
@@ -130,14 +158,23 @@ class StepManager:
             raise TurnLost(f"it was woken before {record.wake_at}")
         self._turn.append_later(NewEvent(types.STEP_COMPLETED, '{"kind":"sleep","attempt":1,"result":null}', step_id))
 
-    def options(self, *, retry: Retry | None = None, timeout: float | None = None) -> StepManager:
-        """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``."""
+    def options(
+        self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
+    ) -> StepManager:
+        """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
+
+        ``timeout``, in seconds: a call gives up then; what a function returns later than that is refused and the attempt
+        has failed (Python cannot stop a function, so it is not cut short; an atomic step's writes roll back).
+
+        ``on_doubt``: record the intent before the step runs, and after a crash in it ``"retry"`` (with the same
+        idempotency key), ``"ask"`` (the run is in doubt until ``run.resolve`` says what came of it), or call the function
+        given, with the idempotency key, which returns the step's result or ``RETRY``.
+        """
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout is {timeout!r}: it is a number of seconds above 0")
-        manager = object.__new__(StepManager)
-        manager.__dict__.update(self.__dict__)
-        manager._options = replace(self._options, retry=retry or self._options.retry, timeout=timeout)
-        return manager
+        if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
+            raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
+        return self._with(Options(retry or self._options.retry, timeout, on_doubt))
 
     def idempotency_key(self, step_id: str) -> str:
         """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""
@@ -149,6 +186,12 @@ class StepManager:
         if unasked is not None:
             raise Diverged(unasked, None)
 
+    def _with(self, options: Options) -> StepManager:
+        manager = object.__new__(StepManager)
+        manager.__dict__.update(self.__dict__)
+        manager._options = options
+        return manager
+
     def _perform(self, step_id: str, kind: str, work: Callable[[], Any], *, atomic: bool = False) -> Any:
         record = self._begin(step_id, kind)
         if record is not None and record.state == COMPLETED:
@@ -156,12 +199,23 @@ class StepManager:
         if record is not None and record.state == FAILED:
             raise _recorded_error(step_id, record)
         attempt = 1 + (record.attempts if record else 0)
+        work = testing_seam.substitute(step_id, work)
+        if record is not None and record.state == INTENDED:
+            work = self._resolve_doubt(step_id, kind, attempt, work)
+        elif self._options.on_doubt is not None:
+            self._turn.append(NewEvent(types.STEP_INTENDED, f'{{"kind":"{kind}","attempt":{attempt}}}', step_id))
+        return self._execute(step_id, kind, attempt, work, atomic)
+
+    def _execute(self, step_id: str, kind: str, attempt: int, work: Callable[[], Any], atomic: bool) -> Any:
         turn = self._turn
         mark = turn.mark()
         self._running.append(step_id)
         try:
             with _atomic() if atomic else nullcontext():
-                encoded = codec.encode(work(), path="result", limit=turn.max_size)
+                began = clock.monotonic()
+                result = work()
+                self._check_timeout(clock.monotonic() - began)
+                encoded = codec.encode(result, path="result", limit=turn.max_size)
                 ended = self._finish(step_id, kind, attempt, encoded)
         except Exception as error:
             turn.rewind(mark)
@@ -172,16 +226,47 @@ class StepManager:
             raise StepCompleted(step_id)
         return codec.decode(encoded)
 
+    def _resolve_doubt(self, step_id: str, kind: str, attempt: int, work: Callable[[], Any]) -> Callable[[], Any]:
+        """What to do about a step whose intent is recorded and whose outcome is not: the work to be done now."""
+        payload = f'{{"kind":"{kind}","attempt":{attempt}}}'
+        on_doubt = self._options.on_doubt or "retry"
+        if on_doubt == "ask":
+            self._turn.append(NewEvent(types.STEP_DOUBTED, payload, step_id), ends_turn=True)
+            raise StepCompleted(step_id)
+        if callable(on_doubt):
+            outcome = on_doubt(self.idempotency_key(step_id))
+            if outcome is not RETRY:
+                return lambda: outcome
+        lost = attempt - 1
+        if attempt > self._options.retry.max_attempts:
+
+            def give_up() -> Any:
+                raise WorkerLost(lost)
+
+            return give_up
+        self._turn.append(NewEvent(types.STEP_INTENDED, payload, step_id))
+        return work
+
+    def _check_timeout(self, seconds: float) -> None:
+        timeout = self._options.timeout
+        if timeout is not None and seconds > timeout:
+            raise StepTimedOut(seconds, timeout)
+
     def _begin(self, step_id: str, kind: str) -> StepRecord | None:
         """The record of a step, or None if the log knows nothing of it; refuses what would damage the run."""
         _check_step_id(step_id)
         if threading.get_ident() != self._thread:
-            raise MisplacedStep(step_id, "was called from another thread than its workflow's: steps run one after another")
+            raise MisplacedStep(
+                step_id, "was called from another thread than its workflow's: steps run one after another"
+            )
         if self._running:
-            raise MisplacedStep(step_id, f"was called inside step {self._running[-1]!r}: call it from the workflow itself")
+            raise MisplacedStep(
+                step_id, f"was called inside step {self._running[-1]!r}: call it from the workflow itself"
+            )
         if self._turn.over:
             raise MisplacedStep(
-                step_id, "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass"
+                step_id,
+                "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass",
             )
         if self._turn.is_lost():
             raise TurnLost("another worker has taken the run over")

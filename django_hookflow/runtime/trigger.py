@@ -14,12 +14,20 @@ from django_hookflow.delivery.transports import get_transport
 from django_hookflow.events import codec, log
 from django_hookflow.events.database import alias
 from django_hookflow.exceptions import RunConflict, WorkflowError
+from django_hookflow.runtime.turn import DEADLINE_SEQ
 
 #: Bytes; see registry.MAX_WORKFLOW_ID.
 MAX_RUN_ID = 200
 
 
-def trigger(workflow_id: str, data: dict[str, Any] | None, run_id: str | None, *, actor: str | None = None) -> str:
+def trigger(
+    workflow_id: str,
+    data: dict[str, Any] | None,
+    run_id: str | None,
+    *,
+    actor: str | None = None,
+    timeout: float | None = None,
+) -> str:
     """Starts a run of a workflow and returns its id.
 
     The run exists if and only if the transaction this is called in commits; its first message goes out after that, and
@@ -35,11 +43,14 @@ def trigger(workflow_id: str, data: dict[str, Any] | None, run_id: str | None, *
     encoded = codec.encode(data or {}, path="data", limit=conf.max_payload_size)
     run_uid = uuid7()
     run_id = str(run_uid) if run_id is None else _checked_run_id(run_id)
-    started = log.start(run_uid, run_id, workflow_id, encoded, actor=actor, grace=outbox.grace())
+    started = log.start(run_uid, run_id, workflow_id, encoded, actor=actor, grace=outbox.grace(), timeout=timeout)
     if not started.same:
         raise RunConflict(run_id, workflow_id)
     if started.created:
-        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, started.run_uid, 1), using=alias())
+        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1), using=alias())
+        if timeout is not None:
+            deadline = Message(workflow_id, run_id, DEADLINE_SEQ, run_uid, 1, timeout)
+            outbox.publish_after_commit(deadline, using=alias())
     return run_id
 
 

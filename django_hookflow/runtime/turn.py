@@ -22,10 +22,12 @@ from django_hookflow.events import codec, log, types
 from django_hookflow.events.database import alias
 from django_hookflow.events.log import NewEvent, NextTurn
 from django_hookflow.exceptions import ConcurrentAppend, StepCompleted, TurnLost, WorkflowError
-from django_hookflow.runtime import failures
+from django_hookflow.models import WorkflowRun, WorkflowRunStatus
+from django_hookflow.runtime import failures, stopping
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.history import History
 from django_hookflow.runtime.lease import Heartbeat
+from django_hookflow.runtime.retries import DEFAULT_RETRY
 from django_hookflow.runtime.steps import Diverged, StepManager
 
 if TYPE_CHECKING:
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_hookflow.turn")
 
+#: Events that say what a step came to, which the log takes also after an operator's event.
+OUTCOMES = frozenset({types.STEP_COMPLETED, types.STEP_FAILED})
 #: Seconds after which a run that a turn had to let go is taken up again.
 HAND_BACK_SECONDS = 1.0
+#: The seq in the message that announces the end of a run's time; events count from 1.
+DEADLINE_SEQ = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ def run_turn(workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, Any
     before anything is touched; errors of the workflow never escape, they are what the run came to.
     """
     workflow = registry.get_workflow(workflow_id)
+    if seq == DEADLINE_SEQ:
+        return _expire(workflow_id, run_id)
     worker = f"{socket.gethostname()}:{os.getpid()}"
     claim = log.claim(
         workflow_id,
@@ -79,6 +87,11 @@ def run_turn(workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, Any
         return turn.run()
 
 
+def _expire(workflow_id: str, run_id: str) -> TurnResult:
+    answer = log.expire(workflow_id, run_id)
+    return TurnResult(answer, HAND_BACK_SECONDS if answer == "early" else None)
+
+
 class Turn:
     """The work on one run between a claim and what comes next: what it knows of the log, and how it adds to it."""
 
@@ -88,7 +101,7 @@ class Turn:
         self.workflow = workflow
         self.turn_seq = self.seq = claim.turn_seq
         self.now = claim.now
-        self.history = History(claim.history)
+        self.history = History(claim.history, workflow.renamed_steps)
         self.over = False
         self.is_lost: Callable[[], bool] = lambda: False
         self._new_steps = 0
@@ -120,21 +133,41 @@ class Turn:
     def append(self, event: NewEvent, *, ends_turn: bool = False, next_turn: NextTurn | None = None) -> None:
         """Records ``event``; a message for ``next_turn`` goes out once the surrounding transaction, if any, commits.
 
-        Raises TurnLost when the run has gone on without this turn, or the log cannot be reached.
+        Raises TurnLost when the run has gone on without this turn, when an operator has ended or held it, or when the
+        log cannot be reached. What a step outside a transaction came to is recorded before that, unless another worker
+        has the run; inside one it rolls back.
         """
         self.over = self.over or ends_turn
+        events = [*self._unwritten, event]
         try:
-            seq = log.append(
-                self.run_uid, self.seq, [*self._unwritten, event], ends_turn=ends_turn, next_turn=next_turn
-            )
+            seq = self._write(events, ends_turn, next_turn)
         except (ConcurrentAppend, DatabaseError) as error:
             self.over = True
-            raise TurnLost(f"{event.type} could not be recorded: {error}") from error
-        self.seq = seq
+            raise TurnLost(f"{event.type} was not recorded: {error}") from error
         self._unwritten = []
+        spoken, self.seq = seq - self.seq - len(events), seq
         if next_turn is not None:
             message = Message(self.workflow.workflow_id, self.run_id, seq, self.run_uid, 1, next_turn.delay)
             outbox.publish_after_commit(message, using=alias())
+        elif spoken:
+            self._heed_operator()
+
+    def _write(self, events: list[NewEvent], ends_turn: bool, next_turn: NextTurn | None) -> int:
+        try:
+            return log.append(self.run_uid, self.seq, events, ends_turn=ends_turn, next_turn=next_turn)
+        except ConcurrentAppend as refusal:
+            if events[-1].type not in OUTCOMES or not ends_turn or connections[alias()].in_atomic_block:
+                raise
+            # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
+            self.seq = log.append(self.run_uid, self.seq, events)
+            raise TurnLost("an operator has spoken meanwhile") from refusal
+
+    def _heed_operator(self) -> None:
+        """Ends the turn if what an operator said meanwhile has ended or held the run; the next step does not begin."""
+        status = WorkflowRun.objects.using(alias()).values_list("status", flat=True).get(run_uid=self.run_uid)
+        if status != WorkflowRunStatus.RUNNING:
+            self.over = True
+            raise TurnLost(f"the run is {status}")
 
     def append_later(self, event: NewEvent) -> None:
         """Records ``event`` together with the next one: for what replay finds again by itself should that not come."""
@@ -154,6 +187,8 @@ class Turn:
         """Whether the step now being recorded is the last this turn takes on."""
         self._new_steps += 1
         share = self._steps_per_turn
+        if stopping.is_requested():
+            return True
         return clock.monotonic() >= self._ends_at or (share is not None and self._new_steps >= share)
 
     def _complete(self, result: Any, steps: StepManager) -> TurnResult:
@@ -168,13 +203,23 @@ class Turn:
         return TurnResult("completed")
 
     def _fail(self, error: Exception) -> TurnResult:
+        """The workflow raised: tried again if what it raised is not a step's last word and may pass, else the end."""
         if self.over:
             return TurnResult("suspended")
         connections[alias()].close_if_unusable_or_obsolete()
-        step_id, attempts, told = None, 1, failures.describe(error)
+        told = failures.describe(error)
         if isinstance(error, WorkflowError) and error.step_id:
-            step_id, attempts = error.step_id, error.attempts
             told = {**error.error, "message": told["message"]}
+            return self._end_failed(error.step_id, error.attempts, told)
+        attempt = self.history.turn_failures + 1
+        retry_in = (self.workflow.retry or DEFAULT_RETRY).delay_after(error, attempt)
+        if retry_in is None:
+            return self._end_failed(None, attempt, told)
+        payload = json.dumps({"attempt": attempt, "error": told, "retry_in": retry_in})
+        self.append(NewEvent(types.TURN_FAILED, payload), ends_turn=True, next_turn=self.next_turn(retry_in))
+        return TurnResult("suspended")
+
+    def _end_failed(self, step_id: str | None, attempts: int, told: dict[str, Any]) -> TurnResult:
         payload = json.dumps({"error": told, "attempts": attempts})
         self.append(NewEvent(types.RUN_FAILED, payload, step_id), ends_turn=True)
         logger.error("hookflow: run %s of %s failed: %s", self.run_id, self.workflow.workflow_id, told["message"])

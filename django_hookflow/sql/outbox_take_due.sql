@@ -1,7 +1,8 @@
 -- Takes due messages for sending: marks them as sent once more and postpones them until the turn would be overdue.
 --
 -- SKIP LOCKED gives several relays different rows, and keeps clear of rows that an append is just changing. A run with
--- a live lease has its turn begun; its row stays and counts again when the lease has run out. The clock is read once,
+-- a live lease has its turn begun; its row stays and counts again when the lease has run out (the end of a run's time
+-- waits for nobody). The clock is read once,
 -- in a subquery: hookflow_now() is volatile, and as a bare condition it would keep the index from being used.
 WITH clock AS MATERIALIZED (SELECT hookflow_now() AS now),
 due AS MATERIALIZED (
@@ -9,8 +10,8 @@ due AS MATERIALIZED (
   FROM django_hookflow_outbox AS outbox
     JOIN django_hookflow_head AS head USING (run_uid)
   WHERE outbox.send_at <= (SELECT least(now, %(until)s::timestamptz) FROM clock)
-    AND NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
-                    WHERE lease.run_uid = outbox.run_uid AND lease.expires_at > (SELECT now FROM clock))
+    AND (outbox.kind = 'timeout' OR NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
+                    WHERE lease.run_uid = outbox.run_uid AND lease.expires_at > (SELECT now FROM clock)))
   ORDER BY outbox.send_at
   LIMIT %(limit)s
   FOR UPDATE OF outbox SKIP LOCKED

@@ -15,7 +15,7 @@ from django.test import override_settings
 from django.urls import include, path
 
 if TYPE_CHECKING:
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django import Settings
 
 GOOD: dict[str, Any] = {
     "QSTASH_TOKEN": "token",
@@ -28,7 +28,7 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def good_settings(settings: SettingsWrapper) -> None:
+def good_settings(settings: Settings) -> None:
     for name, value in GOOD.items():
         setattr(settings, name, value)
 
@@ -82,7 +82,7 @@ def test_every_finding_has_an_id_a_problem_and_a_way_out() -> None:
 def test_what_a_transport_needs_is_a_warning_and_an_error_for_deployment(
     transport: str, missing: set[str], absent: str | None
 ) -> None:
-    nothing = {name: absent for name in GOOD if name.startswith("QSTASH_") or name.endswith("DOMAIN")}
+    nothing: dict[str, Any] = {name: absent for name in GOOD if name.startswith("QSTASH_") or name.endswith("DOMAIN")}
     nothing["DJANGO_HOOKFLOW_TRANSPORT"] = transport
     if absent is None:
         del nothing["QSTASH_URL"]

@@ -37,6 +37,12 @@ def test_an_empty_text_counts_as_not_set(name: str) -> None:
         assert getattr(conf, name.removeprefix("DJANGO_HOOKFLOW_").lower()) == SETTINGS[name].default
 
 
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.default is None])
+def test_none_may_be_written_out_where_it_is_the_default(name: str) -> None:
+    with override_settings(**{name: None}):
+        assert getattr(conf, name.removeprefix("DJANGO_HOOKFLOW_").lower()) is None
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [("hookflow", "/hookflow/"), ("/a/b", "/a/b/"), ("a/b/", "/a/b/"), ("/", "/"), ("/hookflow/", "/hookflow/")],

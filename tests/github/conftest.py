@@ -11,11 +11,11 @@ from tests.github.server import TOKEN, GitHub
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django import Settings
 
 
 @pytest.fixture
-def github(settings: SettingsWrapper) -> Iterator[GitHub]:
+def github(settings: Settings) -> Iterator[GitHub]:
     with GitHub() as server:
         settings.DJANGO_HOOKFLOW_GITHUB_API_URL = server.url
         settings.GITHUB_PERSONAL_ACCESS_TOKEN = TOKEN

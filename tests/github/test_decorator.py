@@ -13,7 +13,7 @@ from django_hookflow.github import GitHubError, trigger_github_workflow
 from tests.github.server import GitHub, say
 
 if TYPE_CHECKING:
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django import Settings
 
 
 def test_the_function_runs_first_and_its_result_is_returned(github: GitHub) -> None:
@@ -57,7 +57,7 @@ def test_a_function_that_raises_dispatches_nothing(github: GitHub) -> None:
     ("repo", "file", "said"), [(None, "deploy.yml", "no GitHub repository"), ("octo/shop", None, "no workflow file")]
 )
 def test_without_repository_or_file_the_call_raises_before_the_function_runs(
-    github: GitHub, settings: SettingsWrapper, repo: str | None, file: str | None, said: str
+    github: GitHub, settings: Settings, repo: str | None, file: str | None, said: str
 ) -> None:
     settings.GITHUB_DEFAULT_REPO = None
     ran: list[bool] = []

@@ -14,7 +14,7 @@ from tests.github.server import RUN, TOKEN, GitHub
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django import Settings
 
 
 def test_sends_what_github_documents_and_returns_the_run(github: GitHub) -> None:
@@ -73,7 +73,7 @@ def test_a_file_name_cannot_change_the_address(github: GitHub) -> None:
     assert github.requests[0].path == "/repos/octo/shop/actions/workflows/a%20b%3Fc%23d.yml/dispatches"
 
 
-def test_the_base_url_may_have_a_path_and_a_trailing_slash(github: GitHub, settings: SettingsWrapper) -> None:
+def test_the_base_url_may_have_a_path_and_a_trailing_slash(github: GitHub, settings: Settings) -> None:
     settings.DJANGO_HOOKFLOW_GITHUB_API_URL = f"{github.url}/api/v3/"
 
     with pytest.raises(HookFlowException, match="404"):  # the local server has no such path
@@ -93,7 +93,7 @@ def test_a_netrc_entry_does_not_replace_the_token(
     assert dispatch_workflow(workflow_file="deploy.yml") == RUN
 
 
-def test_a_token_with_a_line_break_at_its_end_is_taken_without(github: GitHub, settings: SettingsWrapper) -> None:
+def test_a_token_with_a_line_break_at_its_end_is_taken_without(github: GitHub, settings: Settings) -> None:
     settings.GITHUB_PERSONAL_ACCESS_TOKEN = f"{TOKEN}\n"
 
     assert dispatch_workflow(workflow_file="deploy.yml") == RUN

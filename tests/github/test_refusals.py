@@ -26,10 +26,10 @@ from django_hookflow.github import (
 from tests.github.server import TOKEN, GitHub, say
 
 if TYPE_CHECKING:
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django import Settings
 
 
-def test_a_missing_token_is_said_before_anything_is_sent(github: GitHub, settings: SettingsWrapper) -> None:
+def test_a_missing_token_is_said_before_anything_is_sent(github: GitHub, settings: Settings) -> None:
     settings.GITHUB_PERSONAL_ACCESS_TOKEN = ""
 
     with pytest.raises(ValueError, match="GITHUB_PERSONAL_ACCESS_TOKEN is not configured") as raised:
@@ -42,7 +42,7 @@ def test_a_missing_token_is_said_before_anything_is_sent(github: GitHub, setting
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "schlüssel-geheim", "tab\tbed"])
 def test_a_token_that_cannot_be_a_header_is_refused_without_being_shown(
-    github: GitHub, settings: SettingsWrapper, token: str
+    github: GitHub, settings: Settings, token: str
 ) -> None:
     settings.GITHUB_PERSONAL_ACCESS_TOKEN = token
 
@@ -53,7 +53,7 @@ def test_a_token_that_cannot_be_a_header_is_refused_without_being_shown(
     assert github.requests == []
 
 
-def test_a_missing_repository_names_both_ways_to_give_it(github: GitHub, settings: SettingsWrapper) -> None:
+def test_a_missing_repository_names_both_ways_to_give_it(github: GitHub, settings: Settings) -> None:
     settings.GITHUB_DEFAULT_REPO = None
 
     with pytest.raises(ValueError, match="repo='owner/name' or set GITHUB_DEFAULT_REPO") as raised:
@@ -115,7 +115,7 @@ def test_an_input_that_is_no_text_is_refused_by_name(github: GitHub, value: Any)
     assert github.requests == []
 
 
-def test_a_wrong_token_names_the_setting_to_renew(github: GitHub, settings: SettingsWrapper) -> None:
+def test_a_wrong_token_names_the_setting_to_renew(github: GitHub, settings: Settings) -> None:
     settings.GITHUB_PERSONAL_ACCESS_TOKEN = "ghp_expired_expired_expired"
 
     error = fail(github)
@@ -219,7 +219,7 @@ def test_the_token_is_not_in_the_error_even_if_the_server_echoes_it(github: GitH
     assert TOKEN not in "".join(traceback.format_exception(error))
 
 
-def test_no_connection_is_a_connection_error_and_nothing_was_sent(settings: SettingsWrapper) -> None:
+def test_no_connection_is_a_connection_error_and_nothing_was_sent(settings: Settings) -> None:
     with GitHub() as server:
         settings.DJANGO_HOOKFLOW_GITHUB_API_URL = server.url
     settings.GITHUB_PERSONAL_ACCESS_TOKEN = TOKEN
@@ -251,7 +251,7 @@ def test_a_connection_that_breaks_after_the_request_may_have_started_a_run(githu
     assert len(github.requests) == 1
 
 
-def test_an_address_that_is_none_is_named(github: GitHub, settings: SettingsWrapper) -> None:
+def test_an_address_that_is_none_is_named(github: GitHub, settings: Settings) -> None:
     settings.DJANGO_HOOKFLOW_GITHUB_API_URL = "api.github.com"
 
     with pytest.raises(GitHubError, match="check DJANGO_HOOKFLOW_GITHUB_API_URL"):

@@ -40,14 +40,13 @@ def start(
     data: Any = None,
     *,
     run_uid: uuid.UUID | None = None,
-    next_in: float = 0,
     session: psycopg.Connection[Any] | None = None,
 ) -> Row:
     run_uid = run_uid or uuid.uuid4()
     run_id = run_id or f"run-{run_uid}"
     payload = json.dumps({"run_id": run_id, "workflow_id": WORKFLOW, "data": data}, ensure_ascii=False)
-    statement = "SELECT * FROM hookflow_start(%s, %s, %s, %s::json, NULL, make_interval(secs => %s))"
-    (row,) = ask(statement, run_uid, run_id, WORKFLOW, payload, next_in, session=session)
+    statement = "SELECT * FROM hookflow_start(%s, %s, %s, %s::json, NULL)"
+    (row,) = ask(statement, run_uid, run_id, WORKFLOW, payload, session=session)
     return {**row, "run_id": run_id}
 
 

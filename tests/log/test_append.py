@@ -128,7 +128,7 @@ def test_the_next_turn_is_announced_once_a_run_and_gone_with_the_last() -> None:
 def test_a_promise_to_publish_keeps_the_relay_off_for_the_grace() -> None:
     uid = uuid.uuid4()
     payload = '{"run_id": "r", "workflow_id": "w", "data": null}'
-    ask("SELECT hookflow_start(%s, 'r', 'w', %s::json, NULL, interval '2 s', interval '300 s')", uid, payload)
+    ask("SELECT hookflow_start(%s, 'r', 'w', %s::json, NULL, p_grace => interval '300 s')", uid, payload)
     (announced,) = ask("SELECT due_at, send_at, attempts FROM django_hookflow_outbox WHERE run_uid = %s", uid)
     assert (announced["send_at"] - announced["due_at"]).total_seconds() == 300
     assert announced["attempts"] == 1

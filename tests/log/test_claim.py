@@ -51,11 +51,12 @@ def test_busy_until_the_lease_ends() -> None:
 
 
 def test_early_until_the_turn_is_due() -> None:
-    run = start("order-1", next_in=3600)
-    (answer,) = claim("order-1", 1)
+    run = start("order-1")
+    append(run["run_uid"], 1, ("sleep.started", "nap", {"seconds": 3600}), ends_turn=True, next_in=3600)
+    (answer,) = claim("order-1", 2)
     assert (answer["answer"], answer["due_at"]) == ("early", announced(run["run_uid"])["due_at"])
     assert 3590 < (answer["due_at"] - answer["now"]).total_seconds() <= 3600
-    assert types_of(run["run_uid"]) == ["run.triggered"]
+    assert types_of(run["run_uid"]) == ["run.triggered", "sleep.started"]
 
 
 def test_stale_is_a_message_of_an_earlier_turn_and_one_from_nowhere() -> None:
@@ -65,7 +66,7 @@ def test_stale_is_a_message_of_an_earlier_turn_and_one_from_nowhere() -> None:
     assert [row["answer"] for row in claim("order-1", 1)] == ["stale"]
     assert [row["answer"] for row in claim("order-1", 2)] == ["stale"]
     assert [row["answer"] for row in claim("order-1", 99)] == ["stale"]
-    assert [row["answer"] for row in claim("order-1", 3)][0] == "run"
+    assert claim("order-1", 3)[0]["answer"] == "run"
 
 
 @pytest.mark.parametrize("end", ["run.completed", "run.failed", "run.cancelled"])

@@ -62,6 +62,32 @@ def test_psql_is_not_refused_what_it_may(run_uid: UUID) -> None:
     assert (tried.returncode, tried.stdout.strip()) == (0, "3")
 
 
+IMPOSTORS = {
+    "a temporary table in place of the heads": [
+        "CREATE TEMP TABLE django_hookflow_head AS SELECT run_uid, now() AS archived_at FROM django_hookflow_head",
+        "DELETE FROM django_hookflow_event WHERE seq = 2",
+    ],
+    "a sha256() of one's own": [
+        "CREATE SCHEMA impostor",
+        "CREATE FUNCTION impostor.sha256(bytea) RETURNS bytea RETURN pg_catalog.sha256('forged')",
+        "SET search_path = impostor, public, pg_catalog",
+        "UPDATE django_hookflow_event SET payload = NULL, salt = NULL, payload_digest = pg_catalog.sha256('forged') "
+        "WHERE seq = 2",
+    ],
+}
+
+
+@pytest.mark.parametrize("impostor", IMPOSTORS)
+def test_what_a_session_puts_in_the_way_does_not_deceive_the_guards(run_uid: UUID, impostor: str) -> None:
+    before = log_of(run_uid)
+    try:
+        tried = psql(*(part for statement in IMPOSTORS[impostor] for part in ("-c", statement)))
+    finally:
+        ask("DROP SCHEMA IF EXISTS impostor CASCADE")
+    assert "ERROR:  23001: hookflow: the event log is append-only" in tried.stderr
+    assert log_of(run_uid) == before
+
+
 @pytest.mark.django_db
 def test_the_guards_fire_always_on_the_table_and_on_each_partition() -> None:
     firing = ask(

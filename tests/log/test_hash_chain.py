@@ -70,7 +70,9 @@ payloads = st.none() | st.fixed_dictionaries({"result": values}) | st.dictionari
 @settings(max_examples=60, deadline=None)
 @given(
     data=values,
-    steps=st.lists(st.tuples(st.sampled_from(["turn.started", "note", "größer"]), st.none() | words, payloads), max_size=6),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["turn.started", "note", "größer"]), st.none() | words, payloads), max_size=6
+    ),
     actor=st.none() | words,
 )
 def test_the_chain_of_any_history_holds(data: Any, steps: list[Any], actor: str | None) -> None:

@@ -65,9 +65,10 @@ def test_an_operators_append_waits_and_then_stands_behind() -> None:
 def test_of_two_deliveries_at_once_one_runs_and_the_other_is_told_busy() -> None:
     """Scenario 4, in the small: the two claims meet at the run's head."""
     uid = start("order-1")["run_uid"]
-    with second_waits_for_first(
-        lambda s: claim("order-1", 1, session=s), lambda s: claim("order-1", 1, session=s)
-    ) as (one, second):
+    with second_waits_for_first(lambda s: claim("order-1", 1, session=s), lambda s: claim("order-1", 1, session=s)) as (
+        one,
+        second,
+    ):
         one.commit()
         assert [row["answer"] for row in second.result(timeout=20)] == ["busy"]
     assert types_of(uid) == ["run.triggered", "turn.started"]

@@ -17,7 +17,11 @@ Event = tuple[str, "str | None", Any]
 STEPS = ["validate", "charge", "größe", "ship it"]
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=6,
 )
@@ -37,11 +41,14 @@ def of_step(type_: str, payload: st.SearchStrategy[Any]) -> st.SearchStrategy[Ev
 
 
 completed = st.fixed_dictionaries({"kind": kinds, "result": values}, optional={"attempt": st.integers(1, 9)})
-failed_step = st.fixed_dictionaries({"kind": kinds, "attempt": st.integers(1, 9), "error": errors, "retry_in": st.none() | seconds})
+failed_step = st.fixed_dictionaries(
+    {"kind": kinds, "attempt": st.integers(1, 9), "error": errors, "retry_in": st.none() | seconds}
+)
 failed_run = st.fixed_dictionaries({"error": errors}, optional={"attempts": st.integers(1, 9)})
 
 events: st.SearchStrategy[Event] = st.one_of(
     of_run("turn.started", st.just({"worker": "w"})),
+    of_run("turn.failed", st.fixed_dictionaries({"retry_in": st.none() | seconds})),
     of_run("turn.abandoned", st.fixed_dictionaries({"turn_seq": st.integers(2, 9)})),
     of_step("step.completed", completed),
     of_step("step.failed", failed_step),
@@ -57,18 +64,20 @@ events: st.SearchStrategy[Event] = st.one_of(
     of_run("run.rewound", reasons),
     of_run("run.cancelled", reasons),
     of_run("run.paused", reasons),
-    of_run("run.resumed", reasons),
+    of_run("run.resumed", reasons | st.fixed_dictionaries({"seconds": st.none() | seconds})),
+    of_run("run.restarted", st.fixed_dictionaries({"failed_seq": st.integers(2, 14)})),
     of_run("a.type.of.tomorrow", st.none() | values),
 )
 #: What is appended to a run, call by call.
 batches = st.lists(st.lists(events, min_size=1, max_size=4), max_size=6)
 
+REPLAYS = ("run.replayed", "run.restarted")
 
 
 def as_they_could_happen(history: list[Event], length: int) -> list[Event]:
     """``history`` as it can follow a log of that length: what is replayed has failed before."""
     return [
-        (type_, step_id, {"failed_seq": min(payload["failed_seq"], seq - 1)} if type_ == "run.replayed" else payload)
+        (type_, step_id, {"failed_seq": min(payload["failed_seq"], seq - 1)} if type_ in REPLAYS else payload)
         for seq, (type_, step_id, payload) in enumerate(history, start=length + 1)
     ]
 

@@ -66,6 +66,10 @@ def work_until(stop: threading.Event, uids: list[UUID], appended: list[int]) -> 
             start(f"new-{turn}", session=own)
 
 
+def wait_until_longer(appended: list[int], length: int) -> None:
+    wait_until(lambda: len(appended) > length, "the worker goes on appending")
+
+
 def test_rebuilds_and_comparisons_beside_steady_appends_end_without_a_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -81,10 +85,9 @@ def test_rebuilds_and_comparisons_beside_steady_appends_end_without_a_difference
                 "DELETE FROM django_hookflow_deadletterentry WHERE seq < 9",
             ):
                 ask(statement)
-                seen = len(appended)
                 assert sum(part.repaired.total() for part in rebuild()) > 0
                 assert list(diff()) == []  # while appends go on
-                wait_until(lambda seen=seen: len(appended) > seen + 30, "the worker goes on appending")
+                wait_until_longer(appended, len(appended) + 30)
         finally:
             stop.set()
         working.result(timeout=20)

@@ -24,9 +24,7 @@ pytestmark = pytest.mark.django_db
 
 def stored(projection: Projection, run_uid: UUID) -> list[Any]:
     order = ", ".join(projection.key)
-    return ask(
-        f"SELECT * FROM {projection.model._meta.db_table} WHERE {projection.run} = %s ORDER BY {order}", run_uid
-    )
+    return ask(f"SELECT * FROM {projection.model._meta.db_table} WHERE {projection.run} = %s ORDER BY {order}", run_uid)
 
 
 def folded(projection: Projection, run_uid: UUID) -> list[Any]:

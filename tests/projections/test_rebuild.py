@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
 from django_hookflow.projections import diff, rebuild
-from tests.log.calls import ask
+from tests.log.calls import Row, ask
 from tests.projections.histories import make_run, make_runs
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def repair(*arguments: str) -> dict[str, int]:
     return {name.rstrip(":"): int(count) for name, count, _ in counts}
 
 
-def contents() -> list[list[dict[str, object]]]:
-    return [list(model.objects.order_by("pk").values()) for model in MODELS]
+def contents() -> list[list[Row]]:
+    return [ask(f"SELECT * FROM {model._meta.db_table} ORDER BY 1") for model in MODELS]
 
 
 #: What a hand may do to the rows of the first runs that make_runs makes, and the line that tells of it.
@@ -63,9 +63,7 @@ TAMPERINGS = {
         "StepExecution of run order-17 step validate seq 3: missing",
     ],
     "INSERT INTO django_hookflow_stepexecution SELECT -1, run_uid, 'dreamt', 'run', NULL, 1, last_at, 2 "
-    "FROM django_hookflow_head WHERE run_id = 'order-2'": [
-        "StepExecution of run order-2 step dreamt seq 2: invented"
-    ],
+    "FROM django_hookflow_head WHERE run_id = 'order-2'": ["StepExecution of run order-2 step dreamt seq 2: invented"],
     "UPDATE django_hookflow_deadletterentry SET is_replayed = true, error_message = '' WHERE run_id = 'order-3'": [
         "DeadLetterEntry of run order-3 step charge seq 5: changed error_message, is_replayed"
     ],
@@ -73,9 +71,7 @@ TAMPERINGS = {
         "DeadLetterEntry of run order-4 step charge seq 4: missing"
     ],
     "INSERT INTO django_hookflow_deadletterentry SELECT -1, run_uid, 2, workflow_id, run_id, '', '{}', 'x', '', 1, false, NULL, "
-    "last_at FROM django_hookflow_head WHERE run_id = 'order-5'": [
-        "DeadLetterEntry of run order-5 seq 2: invented"
-    ],
+    "last_at FROM django_hookflow_head WHERE run_id = 'order-5'": ["DeadLetterEntry of run order-5 seq 2: invented"],
 }
 
 

@@ -36,7 +36,7 @@ def columns_of_model(model: type[models.Model]) -> Iterator[tuple[str, tuple[str
     for field in model._meta.concrete_fields:
         type_ = (field.db_type(connection) or "").replace("varchar", "character varying")
         nullable = field.null and f"{model._meta.db_table}.{field.column}" not in NULL_ONLY_IN_THE_MODEL
-        yield field.column, (type_, nullable)
+        yield str(field.column), (type_, nullable)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -88,7 +88,9 @@ def test_nothing_is_indexed_or_constrained_behind_the_models_back(model: type[mo
             "django_hookflow_event_hash_is_sha256",
         }
     else:
-        unique = {f"{table}_{field.name}_once" for field in model._meta.fields if field.unique and not field.primary_key}
+        unique = {
+            f"{table}_{field.name}_once" for field in model._meta.fields if field.unique and not field.primary_key
+        }
         assert by_meaning == {f"{table}_pk"} | unique
 
 

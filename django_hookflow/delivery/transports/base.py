@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -55,6 +56,9 @@ class Transport(Protocol):
 
     def send(self, message: Message) -> None:
         """Hands the message over. Raises SendFailed if that did not work; never called inside a transaction."""
+
+    def withdraw(self, run_uid: UUID) -> None:
+        """Calls back what was handed over for a run and is not delivered yet, as far as that can be done."""
 
 
 class TurnAnswer(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import requests
 
 from django_hookflow.conf import conf
@@ -49,6 +51,9 @@ class HttpTransport:
             raise NotConfigured(
                 "QSTASH_CURRENT_SIGNING_KEY", "the http transport signs with it; set it to any long random text"
             )
+
+    def withdraw(self, run_uid: UUID) -> None:
+        """Nothing is under way: a relay sends what the outbox holds, and a run that has ended has nothing there."""
 
     def send(self, message: Message) -> None:
         """Returns when the turn is over; the webhook answers only then."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports.base import RunTurn, SendFailed
 
@@ -16,6 +18,9 @@ class InlineTransport:
 
     def check_configured(self) -> None:
         """Nothing to configure: what is needed is a relay, and a relay brings its own ``run_turn``."""
+
+    def withdraw(self, run_uid: UUID) -> None:
+        """Nothing is under way: a relay sends what the outbox holds, and a run that has ended has nothing there."""
 
     def send(self, message: Message) -> None:
         if self._run_turn is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -114,6 +115,15 @@ class QStashTransport:
         if not 200 <= response.status_code < 300:
             raise SendFailed(_problem(response.status_code, text), retry_after=retry_after_seconds(response.headers))
 
+    def withdraw(self, run_uid: UUID) -> None:
+        """Cancels the run's messages at QStash, by their label. Raises SendFailed if QStash did not answer with success."""
+        url = f"{base_url()}/v2/messages"
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        # Without a filter QStash would cancel every message of the account: the label is never empty.
+        response = _sessions.get().delete(url, params={"label": label(run_uid)}, timeout=timeout, allow_redirects=False)
+        if not 200 <= response.status_code < 300:
+            raise SendFailed(_problem(response.status_code, response.text))
+
     def _headers(self, message: Message) -> dict[str, str]:
         # No Upstash-Timeout: without one QStash waits as long as the plan allows, and a step may take that long.
         headers = {
@@ -122,7 +132,7 @@ class QStashTransport:
             "Upstash-Retries": RETRIES,
             "Upstash-Retry-Delay": RETRY_DELAY_MS,
             "Upstash-Deduplication-Id": message.deduplication_id,
-            "Upstash-Label": label(message),
+            "Upstash-Label": label(message.run_uid),
         }
         if message.delay > 0:
             headers["Upstash-Delay"] = f"{math.ceil(message.delay)}s"
@@ -134,9 +144,9 @@ def base_url() -> str:
     return conf.qstash_url.strip().rstrip("/").removesuffix("/v2/publish").rstrip("/")
 
 
-def label(message: Message) -> str:
+def label(run_uid: UUID) -> str:
     """Under which QStash can be asked to cancel the messages of this run and of no other."""
-    return f"hookflow-{message.run_uid}"
+    return f"hookflow-{run_uid}"
 
 
 def _problem(status: int, text: str) -> str:

@@ -22,7 +22,7 @@ LONG_SECRET, SHOWN = 16, 4
 class Command(BaseCommand):
     help = "Prints every setting of django-hookflow: required or not, default, current value. Secrets are masked."
     # It is what one looks at when a check fails, so no check may keep it from running.
-    requires_system_checks: list[str] = []  # type: ignore[assignment]
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print a JSON array, for programs")

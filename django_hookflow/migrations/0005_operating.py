@@ -1,0 +1,20 @@
+"""What people do to runs: cancel, pause, resume, replay, rewind, resolve; and the end of a run's time."""
+
+from pathlib import Path
+
+from django.db import migrations
+
+REVERSE = """
+DROP FUNCTION hookflow_operate, hookflow_refuse_to, hookflow_steps_from, hookflow_is_in_doubt, hookflow_expire;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("django_hookflow", "0004_writing")]
+
+    operations = [
+        migrations.RunSQL(
+            sql=Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"),
+            reverse_sql=REVERSE,
+        ),
+    ]

@@ -1,0 +1,26 @@
+"""A request to stop, for the process whose turns are to be handed on.
+
+The relay's command sets it on SIGTERM; a host process that runs turns of its own may call :func:`request_stop` from
+wherever it learns that it is to end. A turn under way finishes the step it is in and announces the next turn, which
+another process takes up. This package installs no signal handlers in anybody's process but the relay's.
+"""
+
+from __future__ import annotations
+
+import threading
+
+_requested = threading.Event()
+
+
+def request_stop() -> None:
+    """Has every turn of this process end with the step it is in."""
+    _requested.set()
+
+
+def is_requested() -> bool:
+    return _requested.is_set()
+
+
+def forget() -> None:
+    """Takes the request back, for a process that goes on after all."""
+    _requested.clear()

@@ -1,0 +1,24 @@
+"""Where a test puts something else in the place of a step's work. Empty, and so without effect, outside of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Substitute = Callable[[Callable[[], Any]], Any]
+
+_substitutes: dict[str, Substitute] = {}
+
+
+def substitute(step_id: str, work: Callable[[], Any]) -> Callable[[], Any]:
+    """The work to do for a step: its own, or what a test has put in its place, which is handed its own."""
+    replacement = _substitutes.get(step_id)
+    return work if replacement is None else lambda: replacement(work)
+
+
+def install(step_id: str, replacement: Substitute) -> None:
+    _substitutes[step_id] = replacement
+
+
+def clear() -> None:
+    _substitutes.clear()

@@ -1,0 +1,1 @@
+"""The admin, as a browser sees it: requests in, HTML out and parsed."""

@@ -1,0 +1,128 @@
+"""The list of dead letters and the page of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from django_hookflow.dlq import DeadLetterEntry
+from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
+from tests.admin.history import ERROR, add, add_steps, fail, start
+from tests.admin.page import Element, facts, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.test import Client
+
+
+def open_list(client: Client, **query: Any) -> list[list[str]]:
+    page = parse(client.get(DEAD_LETTERS, query))
+    return page.one("table", id="result_list").rows() if page.all("table", id="result_list") else []
+
+
+def open_entry(client: Client) -> Element:
+    return parse(client.get(f"{DEAD_LETTERS}{DeadLetterEntry.objects.get().pk}/change/"))
+
+
+def ids(rows: list[list[str]]) -> list[str]:
+    return sorted({cell for row in rows for cell in row if cell.startswith("order-")})
+
+
+def test_the_list_says_what_failed_where_and_why(superuser: Client) -> None:
+    fail(start("order-1"))
+
+    (row,) = open_list(superuser)
+
+    assert {"order-1", "shop.process", "charge", "the card was declined", "4"} <= set(row)
+
+
+def test_the_list_is_filtered_by_replayed_and_by_workflow(superuser: Client) -> None:
+    fail(start("order-1"))
+    replayed = start("order-2", "shop.refund")
+    fail(replayed)
+    add(replayed, "run.replayed", {"failed_seq": 3})
+
+    assert ids(open_list(superuser)) == ["order-1", "order-2"]
+    assert ids(open_list(superuser, is_replayed__exact="1")) == ["order-2"]
+    assert ids(open_list(superuser, is_replayed__exact="0")) == ["order-1"]
+    assert ids(open_list(superuser, workflow="shop.refund")) == ["order-2"]
+    assert ids(open_list(superuser, q="order-1")) == ["order-1"]
+    assert ids(open_list(superuser, q="order-")) == ["order-1", "order-2"]
+
+
+def test_an_entry_shows_error_traceback_input_and_completed_steps(superuser: Client) -> None:
+    run = start("order-1", data={"order": 7})
+    add_steps(run, 2)
+    add(run, "step.superseded", {}, "step-0")
+    fail(run)
+
+    page = open_entry(superuser)
+
+    shown = facts(page)
+    assert shown["Failed in step"] == "charge"
+    assert shown["Attempts"] == "4"
+    assert shown["Replayed"] == "not yet"
+    assert shown["Steps completed before"] == "step-1"
+    assert shown["Started with"] == '{"data": {"order": 7}, "run_id": "order-1", "workflow_id": "shop.process"}'
+    assert page.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
+    assert page.one("pre", **{"class": "hookflow-traceback"}).raw_text == ERROR["traceback"]
+    (link,) = [a.attributes["href"] for a in page.all("a") if a.text == "order-1"]
+    assert link == f"{RUNS}{run}/change/"
+
+
+def test_a_failure_outside_any_step_says_so(superuser: Client) -> None:
+    fail(start(), step_id=None)
+
+    assert facts(open_entry(superuser))["Failed in step"] == "outside any step"
+
+
+def test_a_long_traceback_is_shown_to_its_end(superuser: Client) -> None:
+    fail(start(), error={**ERROR, "traceback": "line\n" * 10_000 + "the error itself"})
+
+    shown = open_entry(superuser).one("pre", **{"class": "hookflow-traceback"}).raw_text
+
+    assert shown.startswith("… 30,016 characters cut …\n")
+    assert shown.endswith("the error itself")
+
+
+def test_who_may_not_see_runs_gets_no_link_to_one(staff: Callable[..., Client]) -> None:
+    fail(start("order-1"))
+
+    page = open_entry(staff("view_deadletterentry"))
+
+    assert facts(page)["Run id"] == "order-1"
+    assert not [a for a in page.all("a") if a.text == "order-1"]
+
+
+def test_both_pages_cost_the_same_for_many(superuser: Client) -> None:
+    fail(start("order-0"))
+    entry = DeadLetterEntry.objects.get()
+    pages = (DEAD_LETTERS, f"{DEAD_LETTERS}{entry.pk}/change/")
+
+    def count() -> list[int]:
+        counts = []
+        for page in pages:
+            with count_queries() as queries:
+                assert superuser.get(page).status_code == 200
+            counts.append(len(queries))
+        return counts
+
+    count()  # content types are cached from here on
+    few = count()
+    for number in range(1, 30):
+        fail(start(f"order-{number}"))
+
+    assert count() == few
+    assert max(few) <= 6
+
+
+def test_without_a_way_to_replay_no_action_is_offered(superuser: Client) -> None:
+    if hasattr(DeadLetterEntry, "replay"):
+        pytest.skip("DeadLetterEntry.replay exists now: its tests are those of the action")
+    fail(start())
+
+    page = parse(superuser.get(DEAD_LETTERS))
+
+    assert page.all("select", name="action") == []
