@@ -48,10 +48,10 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
         verdicts = judge(order)
         for is_good, text in verdicts:
             console.verdict(is_good, text)
-        if check:
-            return 0 if all(is_good for is_good, _ in verdicts) else 1
-        invite(console, stage)
-        story.follow()
+        if not check:
+            invite(console, stage)
+            story.follow()
+        return 0 if all(is_good for is_good, _ in verdicts) else 1
 
 
 def invite(console: Console, stage: Stage) -> None:

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from django_hookflow.demo.installation import PostgresUnavailable, runnable_installation
+from django_hookflow.demo.installation import PostgresUnavailable, find_installation, runnable_installation
 from django_hookflow.demo.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["Address", "EmbeddedPostgres", "PostgresUnavailable", "find_installation", "settings_from_url"]
 
 SUPERUSER = "hookflow"
 RUN_PREFIX = "hookflow-"

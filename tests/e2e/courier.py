@@ -48,6 +48,10 @@ class Message:
     def retries(self) -> int:
         return int(self.headers.get("upstash-retries", DEFAULT_RETRIES))
 
+    def forwarded(self) -> dict[str, str]:
+        prefix = "upstash-forward-"
+        return {name.removeprefix(prefix): value for name, value in self.headers.items() if name.startswith(prefix)}
+
     def delay(self) -> float:
         """Seconds until the first delivery. Raises ValueError for a header QStash would refuse."""
         if "upstash-not-before" in self.headers:
@@ -111,6 +115,7 @@ class Courier:
         """Delivers once, now, and returns what came of it: nothing is repeated."""
         token = self.sign(message)
         headers = {
+            **message.forwarded(),
             "Host": urlsplit(message.url).netloc,
             "Content-Type": message.headers.get("content-type", "text/plain"),
             "User-Agent": "Upstash-QStash",

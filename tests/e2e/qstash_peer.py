@@ -18,8 +18,9 @@ from typing import Any, Literal
 from tests.e2e.courier import Courier, Message
 
 TOKEN = "token-of-the-peer"
-CURRENT_KEY = "sig_current_key_of_the_peer"
-NEXT_KEY = "sig_next_key_of_the_peer"
+#: The public keys of QStash's development server: as long as real ones, which PyJWT minds.
+CURRENT_KEY = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"
+NEXT_KEY = "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
 PUBLISH = "/v2/publish/"
 DEDUPLICATION_WINDOW = 600.0
 

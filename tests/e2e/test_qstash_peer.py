@@ -85,7 +85,7 @@ def test_it_holds_back_and_deduplicates(peer: QStashPeer, app: App, sdk: QStash)
     answers = [
         sdk.message.publish(url=URL, body="x", delay="1s", deduplication_id=name) for name in ("one", "one", "two")
     ]
-    assert [answer.deduplicated for answer in answers] == [None, True, None]  # type: ignore[union-attr]
+    assert [answer.deduplicated for answer in answers] == [False, True, False]  # type: ignore[union-attr]
     assert answers[0].message_id == answers[1].message_id  # type: ignore[union-attr]
     wait_until(lambda: len(app.received) == 2, "both messages")
     assert time.monotonic() - started >= 1
@@ -94,11 +94,12 @@ def test_it_holds_back_and_deduplicates(peer: QStashPeer, app: App, sdk: QStash)
 
 def test_a_failed_delivery_is_repeated_when_the_answer_says(peer: QStashPeer, app: App, sdk: QStash) -> None:
     app.answers.extend([(503, {"Retry-After": "0"}), (500, {})])
-    sdk.message.publish(url=URL, body="x", retries=2, headers={"Upstash-Retry-Delay": "10 * pow(2, retried)"})
+    sdk.message.publish(url=URL, body="x", retries=2, retry_delay="10 * pow(2, retried)", headers={"X-Shop": "1"})
     wait_until(lambda: len(peer.courier.attempts) == 3, "three attempts")
     assert [attempt.status for attempt in peer.courier.attempts] == [503, 500, 200]
     assert [headers["upstash-retried"] for _, headers, _ in app.received] == ["0", "1", "2"]
     assert len({headers["upstash-message-id"] for _, headers, _ in app.received}) == 1
+    assert {headers["x-shop"] for _, headers, _ in app.received} == {"1"}
 
 
 @pytest.mark.parametrize(
