@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import pgtrigger
-from pgtrigger import compiler, utils
+from pgtrigger import compiler
 
 REDACTION_OR_ARCHIVAL = """\
 IF TG_OP = 'UPDATE' THEN

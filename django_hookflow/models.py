@@ -199,7 +199,7 @@ class DeadLetterEntry(models.Model):
         return {
             step_id: event.payload["result"]
             for step_id, event in latest.items()
-            if event.type == "step.completed" and event.payload
+            if step_id is not None and event.type == "step.completed" and event.payload
         }
 
 
@@ -210,10 +210,10 @@ class WorkflowEventManager(models.Manager["WorkflowEvent"]):
         return super().get_queryset().annotate(run_id=F("workflow_run__run_id"))
 
 
-class WorkflowEvent(models.Model):
+class WorkflowEvent(models.Model):  # type: ignore[no-redef]  # run_id, which the plugin takes from the manager too
     """One immutable row of the log. The database refuses to change or delete it."""
 
-    run_id: str
+    run_id: str  # annotated by the manager
 
     position = models.BigIntegerField(primary_key=True, editable=False)
     workflow_run = models.ForeignKey(

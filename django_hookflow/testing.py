@@ -82,7 +82,7 @@ class Hookflow:
 
     def events(self, run_id: str) -> list[WorkflowEvent]:
         """The run's history, in order."""
-        return list(WorkflowEvent.objects.filter(run_id=run_id).order_by("seq"))
+        return list(WorkflowEvent.objects.filter(workflow_run__run_id=run_id).order_by("seq"))
 
     def advance(self, seconds: float) -> None:
         """Moves time forward, for the database and for this process."""

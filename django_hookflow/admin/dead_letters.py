@@ -1,4 +1,4 @@
-"""Dead letters: the list, one failure with its traceback, and replaying them where the runtime can."""
+"""Dead letters: the list of open ones, one failure with its traceback, and replaying them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,54 @@ from django.utils.text import Truncator
 
 from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter
 from django_hookflow.admin.display import cut_traceback, show_row, shown_columns
-from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import DeadLetterEntry, WorkflowEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django.db.models import QuerySet
     from django.http import HttpRequest
+
+    from django_hookflow.models import DeadLetterQuerySet
 
 #: Steps that a page names, from the beginning.
 MAX_STEPS = 200
 
 
+class StateFilter(admin.SimpleListFilter):
+    """Open entries unless others are asked for: what has been replayed needs nobody's attention."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("replayed", "Replayed"), ("all", "All")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        yield {
+            "selected": self.value() is None,
+            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
+            "display": "Open",
+        }
+        for value, title in self.lookup_choices:
+            yield {
+                "selected": self.value() == value,
+                "query_string": changelist.get_query_string({self.parameter_name: value}),
+                "display": title,
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == "all":
+            return queryset
+        return queryset.filter(is_replayed=self.value() == "replayed")
+
+
 @admin.register(DeadLetterEntry)
 class DeadLetterEntryAdmin(ReadOnlyAdmin):
     list_display = ("run_id", "workflow_id", "step_id", "error", "attempt_count", "created_at", "is_replayed")
-    list_filter = ("is_replayed", WorkflowFilter, "created_at")
+    list_filter = (StateFilter, WorkflowFilter, "created_at")
     ordering = ("-created_at",)
-    actions = ("replay_selected",) if hasattr(DeadLetterEntry, "replay") else ()
+    actions = ("replay_selected",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetterEntry]:
         return super().get_queryset(request).defer("payload")
@@ -39,14 +70,12 @@ class DeadLetterEntryAdmin(ReadOnlyAdmin):
         return bool(request.user.has_perm("django_hookflow.change_deadletterentry"))
 
     @admin.action(description="Replay selected dead letters", permissions=["replay"])
-    def replay_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetterEntry]) -> None:
-        for entry in queryset:
-            try:
-                run_id = entry.replay()  # type: ignore[attr-defined]
-            except HookFlowException as refusal:
-                self.message_user(request, f"{entry}: {refusal}", messages.ERROR)
+    def replay_selected(self, request: HttpRequest, queryset: DeadLetterQuerySet) -> None:
+        for replayed in queryset.replay(actor=request.user.get_username(), reason="replayed in the admin"):
+            if replayed.error is None:
+                self.message_user(request, f"{replayed.entry}: run {replayed.run_id} goes on", messages.SUCCESS)
             else:
-                self.message_user(request, f"{entry}: replayed as {run_id}", messages.SUCCESS)
+                self.message_user(request, f"{replayed.entry}: {replayed.error}", messages.ERROR)
 
     def describe(self, request: HttpRequest, obj: DeadLetterEntry) -> dict[str, Any]:
         columns = shown_columns("payload")

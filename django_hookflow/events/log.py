@@ -79,7 +79,7 @@ def _append_statement(events: int, announces: bool) -> str:
     """The call for so many events. Arrays are built from plain parameters, which psycopg quotes faster than lists."""
     text, json_ = (f"ARRAY[{', '.join(['%s'] * events)}]::{kind}[]" for kind in ("text", "json"))
     announced = ", %s, make_interval(secs => %s), make_interval(secs => %s)" if announces else ""
-    return f"SELECT hookflow_append(%s, %s, {text}, {text}, {json_}, %s{announced})"  # noqa: S608 - placeholders only
+    return f"SELECT hookflow_append(%s, %s, {text}, {text}, {json_}, %s{announced})"
 
 
 _START = (

@@ -59,7 +59,7 @@ class _Session(requests.Session):
     """Follows redirects within an origin (scheme, host, port) and refuses all others."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)  # type: ignore[no-untyped-call]
+        target = super().get_redirect_target(resp)
         if target is not None:
             absolute = requests.compat.urljoin(resp.url, target)
             if _origin(absolute) != _origin(resp.url):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.db import connections, transaction
 
@@ -72,7 +72,7 @@ class Again(Enum):
 RETRY = Again.RETRY
 
 #: ``"retry"``, ``"ask"``, or a callable that is given the step's idempotency key and returns its result or ``RETRY``.
-OnDoubt = Union[Literal["retry", "ask"], Callable[[str], Any]]
+OnDoubt = Literal["retry", "ask"] | Callable[[str], Any]
 
 #: HTTP methods that change something on the other side (RFC 9110 §9.2.1 calls the others safe).
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -132,16 +132,16 @@ class StepManager:
         ``Idempotency-Key``; that one is about to be made is recorded first if the method changes something on the other
         side (POST, PUT, PATCH, DELETE). Request headers are never recorded.
         """
-        manager = self
-        if method.upper() in UNSAFE_METHODS and self._options.on_doubt is None:
-            manager = self._with(replace(self._options, on_doubt="retry"))
+        options = self._options
+        if method.upper() in UNSAFE_METHODS and options.on_doubt is None:
+            options = replace(options, on_doubt="retry")
         key = self.idempotency_key(step_id)
-        timeout = self._options.timeout
+        timeout = options.timeout
 
         def send() -> dict[str, Any]:
             return calls.request(url, method, body, headers, idempotency_key=key, timeout=timeout)
 
-        result: dict[str, Any] = manager._perform(step_id, "call", send)
+        result: dict[str, Any] = self._perform(step_id, "call", send, options=options)
         return result
 
     def sleep(self, step_id: str, seconds: float) -> None:
@@ -192,7 +192,16 @@ class StepManager:
         manager._options = options
         return manager
 
-    def _perform(self, step_id: str, kind: str, work: Callable[[], Any], *, atomic: bool = False) -> Any:
+    def _perform(
+        self,
+        step_id: str,
+        kind: str,
+        work: Callable[[], Any],
+        *,
+        atomic: bool = False,
+        options: Options | None = None,
+    ) -> Any:
+        options = options or self._options
         record = self._begin(step_id, kind)
         if record is not None and record.state == COMPLETED:
             return record.result()
@@ -201,8 +210,8 @@ class StepManager:
         attempt = 1 + (record.attempts if record else 0)
         work = testing_seam.substitute(step_id, work)
         if record is not None and record.state == INTENDED:
-            work = self._resolve_doubt(step_id, kind, attempt, work)
-        elif self._options.on_doubt is not None:
+            work = self._resolve_doubt(step_id, kind, attempt, work, options)
+        elif options.on_doubt is not None:
             self._turn.append(NewEvent(types.STEP_INTENDED, f'{{"kind":"{kind}","attempt":{attempt}}}', step_id))
         return self._execute(step_id, kind, attempt, work, atomic)
 
@@ -226,10 +235,12 @@ class StepManager:
             raise StepCompleted(step_id)
         return codec.decode(encoded)
 
-    def _resolve_doubt(self, step_id: str, kind: str, attempt: int, work: Callable[[], Any]) -> Callable[[], Any]:
+    def _resolve_doubt(
+        self, step_id: str, kind: str, attempt: int, work: Callable[[], Any], options: Options
+    ) -> Callable[[], Any]:
         """What to do about a step whose intent is recorded and whose outcome is not: the work to be done now."""
         payload = f'{{"kind":"{kind}","attempt":{attempt}}}'
-        on_doubt = self._options.on_doubt or "retry"
+        on_doubt = options.on_doubt or "retry"
         if on_doubt == "ask":
             self._turn.append(NewEvent(types.STEP_DOUBTED, payload, step_id), ends_turn=True)
             raise StepCompleted(step_id)
@@ -238,7 +249,7 @@ class StepManager:
             if outcome is not RETRY:
                 return lambda: outcome
         lost = attempt - 1
-        if attempt > self._options.retry.max_attempts:
+        if attempt > options.retry.max_attempts:
 
             def give_up() -> Any:
                 raise WorkerLost(lost)

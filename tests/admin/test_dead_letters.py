@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from django_hookflow.dlq import DeadLetterEntry
+from django_hookflow.models import WorkflowEvent
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
 from tests.admin.history import ERROR, add, add_steps, fail, start
 from tests.admin.page import Element, facts, parse
@@ -44,12 +45,12 @@ def test_the_list_is_filtered_by_replayed_and_by_workflow(superuser: Client) -> 
     fail(replayed)
     add(replayed, "run.replayed", {"failed_seq": 3})
 
-    assert ids(open_list(superuser)) == ["order-1", "order-2"]
-    assert ids(open_list(superuser, is_replayed__exact="1")) == ["order-2"]
-    assert ids(open_list(superuser, is_replayed__exact="0")) == ["order-1"]
-    assert ids(open_list(superuser, workflow="shop.refund")) == ["order-2"]
+    assert ids(open_list(superuser, state="all")) == ["order-1", "order-2"]
+    assert ids(open_list(superuser, state="replayed")) == ["order-2"]
+    assert ids(open_list(superuser)) == ["order-1"]
+    assert ids(open_list(superuser, workflow="shop.refund", state="all")) == ["order-2"]
     assert ids(open_list(superuser, q="order-1")) == ["order-1"]
-    assert ids(open_list(superuser, q="order-")) == ["order-1", "order-2"]
+    assert ids(open_list(superuser, state="all", q="order-")) == ["order-1", "order-2"]
 
 
 def test_an_entry_shows_error_traceback_input_and_completed_steps(superuser: Client) -> None:
@@ -118,11 +119,25 @@ def test_both_pages_cost_the_same_for_many(superuser: Client) -> None:
     assert max(few) <= 6
 
 
-def test_without_a_way_to_replay_no_action_is_offered(superuser: Client) -> None:
-    if hasattr(DeadLetterEntry, "replay"):
-        pytest.skip("DeadLetterEntry.replay exists now: its tests are those of the action")
+def test_selected_entries_are_replayed_by_the_user_who_asked(superuser: Client) -> None:
+    first, second = start("order-1"), start("order-2")
+    fail(first)
+    fail(second)
+    keys = list(DeadLetterEntry.objects.values_list("pk", flat=True))
+    add(second, "run.restarted", {"failed_seq": 3, "run_id": "elsewhere"})
+
+    answer = superuser.post(
+        f"{DEAD_LETTERS}?state=all", {"action": "replay_selected", "_selected_action": keys}, follow=True
+    )
+
+    assert "order-1 goes on" in parse(answer).text
+    assert ids(open_list(superuser)) == []
+    told = WorkflowEvent.objects.filter(type="run.replayed").get()
+    assert (told.workflow_run_id, told.actor) == (first, "root")
+    assert WorkflowEvent.objects.filter(type="run.replay_repeated").get().workflow_run_id == second
+
+
+def test_who_may_only_look_is_offered_no_replay(staff: Callable[..., Client]) -> None:
     fail(start())
 
-    page = parse(superuser.get(DEAD_LETTERS))
-
-    assert page.all("select", name="action") == []
+    assert parse(staff("view_deadletterentry").get(DEAD_LETTERS)).all("select", name="action") == []

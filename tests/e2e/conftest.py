@@ -57,7 +57,9 @@ def outside() -> Iterator[Outside]:
 
 
 @pytest.fixture
-def deploy(project: Project, database: Database, peer: QStashPeer, outside: Outside, tmp_path: Path) -> Iterator[Deploy]:
+def deploy(
+    project: Project, database: Database, peer: QStashPeer, outside: Outside, tmp_path: Path
+) -> Iterator[Deploy]:
     """``deploy(webs=2, DJANGO_HOOKFLOW_LEASE_SECONDS=2)``: the project with these settings and so many web processes."""
     with ExitStack() as exits:
 
@@ -85,8 +87,11 @@ def migrate(project: Project, database: Database) -> None:
     env = {
         **project.environment(),
         **dict.fromkeys(("QSTASH_TOKEN", "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY"), "unused"),
-        **{"QSTASH_URL": "http://127.0.0.1:9", "SHOP_OUTSIDE_URL": "http://127.0.0.1:9"},
-        **{"SHOP_DATABASE": database.settings(), "SHOP_DATABASE_OPTIONS": "{}", "SHOP_SETTINGS": "{}"},
+        "QSTASH_URL": "http://127.0.0.1:9",
+        "SHOP_OUTSIDE_URL": "http://127.0.0.1:9",
+        "SHOP_DATABASE": database.settings(),
+        "SHOP_DATABASE_OPTIONS": "{}",
+        "SHOP_SETTINGS": "{}",
     }
     for command in (["makemigrations", "shop", "--verbosity", "0"], ["migrate", "--verbosity", "0"]):
         done = project.manage(env, *command)

@@ -93,14 +93,21 @@ class Deployment:
         (started,) = self.start_all(workflow, [(run_id, data or {})], via=via)
         return started
 
-    def start_all(self, workflow: str, runs: list[tuple[str | None, dict[str, Any]]], *, via: str = "start") -> list[str]:
+    def start_all(
+        self, workflow: str, runs: list[tuple[str | None, dict[str, Any]]], *, via: str = "start"
+    ) -> list[str]:
         status, content = self.ask(workflow, runs, via=via)
         assert status == 200, (content, self.log())
         run_ids: list[str] = content["run_ids"]
         return run_ids
 
     def ask(
-        self, workflow: str, runs: list[tuple[str | None, dict[str, Any]]], *, via: str = "start", web: Web | None = None
+        self,
+        workflow: str,
+        runs: list[tuple[str | None, dict[str, Any]]],
+        *,
+        via: str = "start",
+        web: Web | None = None,
     ) -> tuple[int, dict[str, Any]]:
         """Status and JSON of the answer of a view that starts runs; status 0 when the process broke off."""
         connection = http.client.HTTPConnection("127.0.0.1", (web or self.webs[0]).port, timeout=60)

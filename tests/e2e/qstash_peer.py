@@ -152,7 +152,11 @@ def _handler_for(peer: QStashPeer) -> type[BaseHTTPRequestHandler]:
             raw = json.dumps(content).encode()
             try:
                 self.send_response(status)
-                for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(raw))}.items():
+                for name, value in {
+                    **headers,
+                    "Content-Type": "application/json",
+                    "Content-Length": str(len(raw)),
+                }.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(raw)

@@ -20,6 +20,7 @@ STORY = [
     "sleep.started wait-for-payment",
     "turn.started",
     "step.completed wait-for-payment",
+    "step.intended charge",
     "step.completed charge",
     "step.completed ledger",
     "step.completed fulfil",

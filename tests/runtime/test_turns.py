@@ -268,7 +268,7 @@ def test_a_result_that_cannot_be_recorded_fails_the_step_once(hookflow: Hookflow
 
     @workflow(workflow_id="tests.unrecordable")
     def unrecordable(ctx: WorkflowContext) -> None:
-        ctx.step.run("bad", lambda: calls.append(1) or {"deep": [value]})
+        ctx.step.run("bad", lambda: {"deep": [value], "calls": note(1)})
 
     run = hookflow.run(unrecordable)
     assert run.status == "failed"
@@ -424,7 +424,15 @@ def test_a_workflow_that_is_not_known_is_refused_before_anything_is_touched(hook
     with pytest.raises(UnknownWorkflow, match="no.such.workflow"):
         run_turn("no.such.workflow", run_id, 1)
     assert types(hookflow, run_id) == ["run.triggered"]
-    assert run_turn("tests.failing", run_id, 1).answer == "unknown"
+
+
+def test_a_run_of_another_workflow_is_unknown_to_this_one(hookflow: Hookflow) -> None:
+    @workflow(workflow_id="tests.other")
+    def other(ctx: WorkflowContext) -> None: ...
+
+    run_id = order.trigger({"order_id": "8"})
+    assert run_turn("tests.other", run_id, 1).answer == "unknown"
+    assert types(hookflow, run_id) == ["run.triggered"]
 
 
 def test_a_turn_whose_run_was_taken_over_records_nothing_and_rolls_back(hookflow: Hookflow) -> None:

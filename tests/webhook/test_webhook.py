@@ -33,9 +33,7 @@ def deliver(
     if signature is None:
         signature = sign(raw, f"http://testserver{path}")
     client = Client(enforce_csrf_checks=True)
-    return client.post(
-        path, raw, content_type="application/json", headers={"Upstash-Signature": signature, **headers}
-    )
+    return client.post(path, raw, content_type="application/json", headers={"Upstash-Signature": signature, **headers})
 
 
 def message(run_id: str, seq: int = 1, workflow_id: str = "tests.webhook") -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""Processes that are killed or stopped at a known point of a step, and what the next delivery makes of it.
+
+The step itself says that it is at the point, by a request to a gate that lets it no further.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from threading import Thread
+
+import pytest
+
+from tests.e2e.conftest import Deploy
+from tests.e2e.courier import Attempt, Message
+from tests.e2e.deployment import Deployment, Web
+from tests.e2e.outside import Outside
+from tests.e2e.qstash_peer import QStashPeer
+from tests.waiting import wait_until
+
+LEASE = 60
+ABANDONED = ["turn.abandoned", "turn.started"]
+
+
+class Delivery:
+    """A delivery under way in a thread of its own."""
+
+    def __init__(self, peer: QStashPeer, message: Message, web: Web) -> None:
+        self._attempts: list[Attempt] = []
+        self._thread = Thread(target=lambda: self._attempts.append(peer.courier.send(message, web.port)))
+        self._thread.start()
+
+    def is_under_way(self) -> bool:
+        return self._thread.is_alive()
+
+    def end(self) -> Attempt:
+        self._thread.join(timeout=30)
+        (attempt,) = self._attempts
+        return attempt
+
+
+def answer(attempt: Attempt) -> tuple[int | None, str]:
+    return attempt.status, json.loads(attempt.answer).get("status", attempt.answer.decode())
+
+
+def kill_at_gate(shop: Deployment, peer: QStashPeer, outside: Outside, gate: str) -> Message:
+    """Delivers the one message there is, kills the process when it is at ``gate``, and opens the gate."""
+    (message,) = peer.published
+    outside.close_gate(gate)
+    web = shop.webs[0]
+    delivery = Delivery(peer, message, web)
+    outside.wait_for_arrival(gate)
+    shop.kill(web)
+    assert delivery.end().status is None
+    outside.open_gate(gate)
+    shop.wait_until_disconnected()
+    return message
+
+
+def test_kill_in_an_atomic_step_after_its_write(deploy: Deploy, peer: QStashPeer, outside: Outside) -> None:
+    """Scenario 1. Neither row nor event is left; the next delivery leaves exactly one of each."""
+    peer.delivers = False
+    shop = deploy()
+    run_id = shop.start("waiting", {"kind": "atomic"})
+    message = kill_at_gate(shop, peer, outside, "written")
+    assert shop.ledger(run_id) == []
+    assert shop.events(run_id) == ["run.triggered", "turn.started"]
+
+    web = shop.start_web()
+    assert answer(peer.courier.send(message, web.port)) == (200, "busy")  # nobody can know yet that it is dead
+    shop.advance(LEASE + 1)
+    assert answer(peer.courier.send(message, web.port)) == (200, "completed")
+    assert shop.ledger(run_id) == ["after", "work"]
+    assert shop.events(run_id) == [
+        *("run.triggered", "turn.started", *ABANDONED),
+        *("step.completed work", "step.completed after", "run.completed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workflow", "gate", "before", "after"),
+    [
+        ("charging-by-call", "bank", ["step.intended charge"], ["step.intended charge"]),
+        ("charging-by-run", "charged", [], []),
+    ],
+)
+def test_kill_after_a_request_and_before_its_record(
+    deploy: Deploy, peer: QStashPeer, outside: Outside, workflow: str, gate: str, before: list[str], after: list[str]
+) -> None:
+    """Scenario 2. The bank has been asked twice with the same key, and the log shows that an attempt was lost."""
+    peer.delivers = False
+    shop = deploy()
+    run_id = shop.start(workflow)
+    message = kill_at_gate(shop, peer, outside, gate)
+    assert len(outside.charges) == 1
+    assert shop.events(run_id) == ["run.triggered", "turn.started", *before]
+
+    web = shop.start_web()
+    shop.advance(LEASE + 1)
+    assert answer(peer.courier.send(message, web.port)) == (200, "completed")
+    first, second = outside.charges
+    assert first == second
+    assert first.idempotency_key
+    assert shop.events(run_id) == [
+        *("run.triggered", "turn.started", *before, *ABANDONED),
+        *(*after, "step.completed charge", "run.completed"),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "times_written"), [("atomic", 1), ("run", 2)])
+def test_a_stopped_worker_wakes_up_after_another_has_finished_the_run(
+    deploy: Deploy, peer: QStashPeer, outside: Outside, kind: str, times_written: int
+) -> None:
+    """Scenario 6. Its append is refused; what an atomic step of it wrote is rolled back; the log says it was abandoned."""
+    peer.delivers = False
+    shop = deploy(webs=2, DJANGO_HOOKFLOW_LEASE_SECONDS=1)
+    stopped, other = shop.webs
+    run_id = shop.start("waiting", {"kind": kind})
+    (message,) = peer.published
+    outside.close_gate("written")
+    first = Delivery(peer, message, stopped)
+    outside.wait_for_arrival("written")
+    os.kill(stopped.child.pid, signal.SIGSTOP)
+    outside.open_gate("written")
+
+    def taken_over() -> bool:
+        said = answer(peer.courier.send(message, other.port))
+        assert said in [(200, "busy"), (200, "completed")]
+        return said[1] == "completed"
+
+    wait_until(taken_over, "the lease has run out and the other process has finished the run")
+    story = shop.events(run_id)
+    assert story == [
+        *("run.triggered", "turn.started", *ABANDONED),
+        *("step.completed work", "step.completed after", "run.completed"),
+    ]
+    assert first.is_under_way()
+    os.kill(stopped.child.pid, signal.SIGCONT)
+    assert answer(first.end()) == (200, "lost")  # it has said so, and asks for no delivery
+    shop.wait_until_disconnected()
+    assert shop.ledger(run_id) == ["after", *["work"] * times_written]
+    assert shop.events(run_id) == story
+    assert shop.manage("hookflow_rebuild", "--check").returncode == 0
