@@ -207,10 +207,10 @@ class WorkflowEventManager(models.Manager["WorkflowEvent"]):
     """Events with the ``run_id`` of their run, by an outer join: the log outlives its projections."""
 
     def get_queryset(self) -> models.QuerySet[WorkflowEvent]:
-        return super().get_queryset().annotate(run_id=F("workflow_run__run_id"))
+        return super().get_queryset().annotate(run_id=F("workflow_run__run_id"))  # type: ignore[no-redef]
 
 
-class WorkflowEvent(models.Model):  # type: ignore[no-redef]  # run_id, which the plugin takes from the manager too
+class WorkflowEvent(models.Model):
     """One immutable row of the log. The database refuses to change or delete it."""
 
     run_id: str  # annotated by the manager

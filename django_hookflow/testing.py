@@ -11,21 +11,25 @@
                 self.assertEqual(run.status, "completed")
 
 Within the context no message leaves the process: :meth:`Hookflow.deliver` is the delivery, as often and in whatever
-order a test likes, and :meth:`Hookflow.advance` moves time, for SQL and Python together. The log, the projections and
-the effects of steps are real and in the test's database. Under pytest the fixture ``hookflow`` is the same thing.
+order a test likes, and :meth:`Hookflow.advance` moves time, for SQL and Python together. Steps can be stubbed by id
+(:meth:`Hookflow.stub`) and their worker lost before or after their work (:meth:`Hookflow.crash`). The log, the
+projections and the effects of steps are real and in the test's database. Under pytest the fixture ``hookflow`` is the
+same thing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from django.test import override_settings
 
 from django_hookflow.clock import clock
 from django_hookflow.events.database import cursor
-from django_hookflow.models import OutboxMessage, WorkflowEvent, WorkflowRun
+from django_hookflow.models import Lease, OutboxMessage, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow
+from django_hookflow.runtime import testing_seam
 from django_hookflow.runtime.turn import TurnResult, run_turn
 
 __all__ = ["Hookflow", "NotEnding"]
@@ -49,6 +53,7 @@ class Hookflow:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._settings.disable()
+        testing_seam.clear()
         if clock.offset:
             clock.offset = 0.0
             _replace_now("SELECT clock_timestamp()")
@@ -68,12 +73,50 @@ class Hookflow:
         raise NotEnding(f"run {run_id!r} has not ended after {turns} turns: {WorkflowRun.objects.get(run_id=run_id)}")
 
     def deliver(self, run_id: str, seq: int | None = None) -> TurnResult:
-        """Delivers the message a run has announced, or the one announced at ``seq``, be it old or a duplicate."""
+        """Delivers the message a run has announced, or the one announced at ``seq``, be it old or a duplicate.
+
+        The answer is ``crashed`` when a worker was lost in it, as :meth:`crash` asked.
+        """
         run = WorkflowRun.objects.get(run_id=run_id)
         if seq is None:
             announced = self.announced(run_id)
             seq = announced.seq if announced else 1
-        return run_turn(run.workflow_id, run_id, seq, delivery={"message_id": "test"})
+        try:
+            return run_turn(run.workflow_id, run_id, seq, delivery={"message_id": "test"})
+        except testing_seam.WorkerGone:
+            return TurnResult("crashed")
+
+    def stub(self, step_id: str, result: Any = None, *, raises: Exception | None = None) -> None:
+        """Has the step ``step_id`` return ``result``, or raise, instead of doing its work; it is recorded all the same."""
+
+        def answer(work: Callable[[], Any]) -> Any:
+            if raises is not None:
+                raise raises
+            return result
+
+        testing_seam.install(step_id, answer)
+
+    def crash(self, step_id: str, when: Literal["before", "after"] = "after", times: int = 1) -> None:
+        """Loses the worker in the step ``step_id``, before or after its work and in any case before its record.
+
+        The lease runs on, as after kill -9: :meth:`drive` waits for it, :meth:`deliver` finds the run ``busy`` until then.
+        """
+        remaining = [times]
+
+        def lose(work: Callable[[], Any]) -> Any:
+            if remaining[0] <= 0:
+                return work()
+            remaining[0] -= 1
+            if when == "after":
+                work()
+            raise testing_seam.WorkerGone(step_id)
+
+        testing_seam.install(step_id, lose)
+
+    def history(self, run_id: str) -> list[str]:
+        """The run's story in a line an event, as ``step.completed charge``; turns, which a test seldom means, left out."""
+        told = [event for event in self.events(run_id) if not event.type.startswith("turn.")]
+        return [f"{event.type} {event.step_id}" if event.step_id else event.type for event in told]
 
     def announced(self, run_id: str) -> OutboxMessage | None:
         """The turn a run has announced, if any."""
@@ -90,8 +133,11 @@ class Hookflow:
         _replace_now(f"SELECT clock_timestamp() + interval '{clock.offset!r} seconds'")
 
     def _advance_to(self, announced: OutboxMessage) -> None:
+        """Moves time to when the turn is due and no lease stands in its way."""
+        lease = Lease.objects.filter(run_uid=announced.run_uid).first()
+        ready_at = max(announced.due_at, lease.expires_at) if lease else announced.due_at
         with cursor() as c:
-            c.execute("SELECT extract(epoch FROM %s - hookflow_now())", [announced.due_at])
+            c.execute("SELECT extract(epoch FROM %s - hookflow_now())", [ready_at])
             wait = float(c.fetchone()[0])
         if wait > 0:
             self.advance(wait)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from django.db import connections, transaction
+from django.db import transaction
 
 from django_hookflow.clock import clock
 from django_hookflow.events import codec, types
-from django_hookflow.events.database import alias
+from django_hookflow.events.database import alias, mend_connection
 from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import (
     DuplicateStep,
@@ -302,7 +302,7 @@ class StepManager:
 
     def _record_failure(self, step_id: str, kind: str, attempt: int, error: Exception) -> None:
         """Records a failed attempt and ends the turn until the next one, or raises WorkflowError if there is none."""
-        connections[alias()].close_if_unusable_or_obsolete()
+        mend_connection()
         told = failures.describe(error)
         retry_in = self._options.retry.delay_after(error, attempt)
         payload = json.dumps({"kind": kind, "attempt": attempt, "error": told, "retry_in": retry_in})

@@ -1,9 +1,14 @@
-"""Where a test puts something else in the place of a step's work. Empty, and so without effect, outside of tests."""
+"""Where a test steps in: in the place of a step's work, or as the end of a worker. Without effect outside of tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+
+class WorkerGone(BaseException):
+    """A worker's sudden end, as kill -9 would be it: nothing is recorded and the run is not handed back."""
+
 
 Substitute = Callable[[Callable[[], Any]], Any]
 

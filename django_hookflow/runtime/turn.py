@@ -19,11 +19,11 @@ from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, log, types
-from django_hookflow.events.database import alias
+from django_hookflow.events.database import alias, mend_connection
 from django_hookflow.events.log import NewEvent, NextTurn
 from django_hookflow.exceptions import ConcurrentAppend, StepCompleted, TurnLost, WorkflowError
 from django_hookflow.models import WorkflowRun, WorkflowRunStatus
-from django_hookflow.runtime import failures, stopping
+from django_hookflow.runtime import failures, stopping, testing_seam
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.history import History
 from django_hookflow.runtime.lease import Heartbeat
@@ -126,6 +126,8 @@ class Turn:
             return self._diverge(divergence)
         except TurnLost as loss:
             return self._hand_back(loss)
+        except testing_seam.WorkerGone:
+            raise
         except BaseException:
             self._hand_back(None)
             raise
@@ -206,7 +208,7 @@ class Turn:
         """The workflow raised: tried again if what it raised is not a step's last word and may pass, else the end."""
         if self.over:
             return TurnResult("suspended")
-        connections[alias()].close_if_unusable_or_obsolete()
+        mend_connection()
         told = failures.describe(error)
         if isinstance(error, WorkflowError) and error.step_id:
             told = {**error.error, "message": told["message"]}
@@ -238,7 +240,7 @@ class Turn:
         if loss is not None:
             logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, loss)
         try:
-            connections[alias()].close_if_unusable_or_obsolete()
+            mend_connection()
             released = log.release(self.run_uid, self.turn_seq, HAND_BACK_SECONDS)
         except DatabaseError:  # then the lease runs out, and the outbox row comes due with it
             released = True

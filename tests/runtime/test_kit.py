@@ -1,0 +1,95 @@
+"""The kit that users test their workflows with, as they would use it: in Django's TestCase, and in pytest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import TestCase
+
+from django_hookflow import WorkflowContext, workflow
+from django_hookflow.testing import Hookflow, NotEnding
+from tests.testapp.models import LedgerEntry
+
+
+def charge(order_id: str) -> dict[str, str]:
+    raise AssertionError("a test does not charge anybody")
+
+
+@workflow(workflow_id="tests.kit.order")
+def order(ctx: WorkflowContext) -> Any:
+    charged = ctx.step.run("charge", charge, ctx.data["order_id"])
+    ctx.step.sleep("wait", seconds=86_400)
+    ctx.step.atomic("ledger", lambda: LedgerEntry.objects.create(account="shop", amount=1).amount)
+    return charged["id"]
+
+
+@workflow(workflow_id="tests.kit.endless")
+def endless(ctx: WorkflowContext) -> None:
+    for day in range(1000):
+        ctx.step.sleep(f"day-{day}", seconds=86_400)
+
+
+class OrderTests(TestCase):
+    """TestCase wraps each test in a transaction; the kit works in it, and nothing is left behind."""
+
+    def test_order(self) -> None:
+        with Hookflow() as hookflow:
+            hookflow.stub("charge", {"id": "ch_1"})
+            run = hookflow.run(order, {"order_id": "1"})
+            self.assertEqual((run.status, run.result), ("completed", "ch_1"))
+            self.assertEqual(
+                hookflow.history(run.run_id),
+                [
+                    "run.triggered",
+                    "step.completed charge",
+                    "sleep.started wait",
+                    "step.completed wait",
+                    "step.completed ledger",
+                    "run.completed",
+                ],
+            )
+
+    def test_refused_card(self) -> None:
+        with Hookflow() as hookflow:
+            hookflow.stub("charge", raises=ValueError("refused"))
+            run = hookflow.run(order, {"order_id": "2"})
+            self.assertEqual(run.status, "failed")
+            self.assertIn("refused", run.error_message)
+            self.assertFalse(LedgerEntry.objects.exists())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_lost_in_a_step_is_recovered_from(hookflow: Hookflow, when: Any) -> None:
+    hookflow.stub("charge", {"id": "ch_1"})
+    hookflow.crash("ledger", when=when)
+    run_id = order.trigger({"order_id": "3"}, run_id="order-3")
+    hookflow.deliver(run_id)
+    hookflow.advance(86_401)
+    assert hookflow.deliver(run_id).answer == "crashed"
+    assert not LedgerEntry.objects.exists()
+    assert hookflow.deliver(run_id).answer == "busy"
+    assert hookflow.drive(run_id).status == "completed"
+    assert LedgerEntry.objects.count() == 1
+    assert "turn.abandoned" in [event.type for event in hookflow.events(run_id)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_the_kit_nothing_is_stubbed_and_time_is_the_real_one() -> None:
+    with Hookflow() as hookflow:
+        hookflow.stub("charge", {"id": "ch_1"})
+        hookflow.advance(1_000_000)
+    with Hookflow() as hookflow:
+        run = hookflow.run(order, {"order_id": "4"})
+        assert run.status == "failed"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT hookflow_now() - clock_timestamp() < interval '1 s'")
+        assert cursor.fetchone() == (True,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_does_not_end_is_told(hookflow: Hookflow) -> None:
+    with pytest.raises(NotEnding, match="has not ended after 5 turns"):
+        hookflow.drive(endless.trigger(), turns=5)
