@@ -15,6 +15,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,14 @@ class Server:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_DELETE(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                server.received.append(Request(self.path, {k.title(): v for k, v in self.headers.items()}, body))
+                server.received.append(
+                    Request(self.path, {k.title(): v for k, v in self.headers.items()}, body, self.command)
+                )
                 answer = server.answers.popleft() if server.answers else server.otherwise
                 if isinstance(answer, Hang):
                     server.let_go.wait(60)

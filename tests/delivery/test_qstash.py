@@ -12,10 +12,12 @@ import pytest
 from django.conf import settings as django_settings
 from qstash import QStash
 
+from django_hookflow import workflow
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed
 from django_hookflow.delivery.transports.qstash import QStashTransport, base_url
 from django_hookflow.exceptions import NotConfigured
+from django_hookflow.models import WorkflowRun
 from tests.delivery.servers import Answer, Hang, Server
 from tests.waiting import wait_until
 
@@ -242,3 +244,26 @@ def test_each_thread_has_a_session_of_its_own(server: Server) -> None:
 
     wait_until(lambda: len(server.received) == 8, "eight messages")
     assert {r.headers["Upstash-Deduplication-Id"] for r in server.received} == {f"{UID}-3-{i}" for i in range(1, 9)}
+
+
+def test_a_cancelled_run_is_withdrawn_by_its_own_label_alone(server: Server) -> None:
+    QStashTransport().withdraw(UID)
+
+    (request,) = server.received
+    assert (request.method, request.path) == ("DELETE", f"/v2/messages?label=hookflow-{UID}")
+    assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancelling_a_run_withdraws_its_messages_and_does_without_an_answer(server: Server, settings: Settings) -> None:
+    settings.DJANGO_HOOKFLOW_TRANSPORT = "qstash"
+    sleeping = workflow(workflow_id="tests.delivery.sleeping")(lambda ctx: ctx.step.sleep("nap", seconds=60))
+    server.answers.extend([Answer(), Answer(401, b"{}")])
+    run = WorkflowRun.objects.get(run_id=sleeping.trigger())
+
+    assert run.cancel(actor="anna")
+
+    published, withdrawn = server.received
+    assert (published.method, withdrawn.method) == ("POST", "DELETE")
+    assert withdrawn.path == f"/v2/messages?label=hookflow-{run.run_uid}"
+    assert run.status == "cancelled"

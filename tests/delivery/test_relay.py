@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, connections
@@ -207,6 +208,8 @@ class TestFailures:
             name, publishes_on_commit, max_delay = "failing", False, 0.0
 
             def check_configured(self) -> None: ...
+
+            def withdraw(self, run_uid: UUID) -> None: ...
 
             def send(self, message: Message) -> None:
                 raise failure

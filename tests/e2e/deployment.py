@@ -20,10 +20,11 @@ from tests.waiting import wait_until
 
 @dataclass(frozen=True)
 class Web:
-    """A web process and the port it listens at."""
+    """A web process, the port it listens at, and the name it has among PostgreSQL's sessions."""
 
     child: Child
     port: int
+    name: str
 
 
 class Deployment:
@@ -56,23 +57,26 @@ class Deployment:
 
     def start_web(self) -> Web:
         """Starts a web process and tells the peer of it, as a load balancer would be told."""
-        told = self.logs / f"port-{len(self._children)}"
-        child = self._spawn("-m", "tests.e2e.serve", str(told))
+        name = f"web-{len(self._children)}"
+        told = self.logs / name
+        child = self._spawn("-m", "tests.e2e.serve", str(told), PGAPPNAME=name)
 
         def port() -> int:
             assert child.is_running(), f"a web process did not start:\n{self.log()}"
             return int(told.read_text(encoding="ascii") or 0) if told.exists() else 0
 
-        web = Web(child, wait_until(port, "the web process listens"))
+        web = Web(child, wait_until(port, "the web process listens"), name)
         self.webs.append(web)
         self._tell_peer()
         return web
 
     def kill(self, web: Web) -> None:
-        """kill -9; the peer finds out by itself when nothing else listens."""
+        """kill -9. Returns when PostgreSQL has noticed: what was not committed is rolled back."""
         web.child.kill()
         self.webs.remove(web)
         self._tell_peer()
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+        wait_until(lambda: self.database.value(query, web.name) == 0, "the killed process's sessions are gone")
 
     def start_relay(self) -> Child:
         return self._spawn("manage.py", "hookflow_relay")
@@ -139,7 +143,7 @@ class Deployment:
             " WHERE h.run_id = %s ORDER BY e.seq",
             run_id,
         )
-        return [f"{type} {step}" if step else type for type, step in rows]
+        return [f"{kind} {step}" if step else kind for kind, step in rows]
 
     def ledger(self, run_id: str) -> list[str]:
         """The steps that have written to the ledger for a run, once for each time they did."""
@@ -159,7 +163,7 @@ class Deployment:
             raise AssertionError(f"{self.count_completed()} of {runs} runs completed\n{self.log()}") from None
 
     def wait_until_disconnected(self) -> None:
-        """Returns when no process of the project is connected to the database: whatever was killed is rolled back."""
+        """Returns when no process of the project is connected to the database: nothing is under way any more."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         wait_until(lambda: self.database.value(query) == 0, "the last connection is closed")
 
@@ -167,10 +171,12 @@ class Deployment:
         """What the processes have said: warnings and worse."""
         return (self.logs / "log").read_text(encoding="utf-8", errors="replace")[-6000:]
 
-    def _spawn(self, *arguments: str) -> Child:
+    def _spawn(self, *arguments: str, **env: str) -> Child:
         with (self.logs / "log").open("ab") as log:
             # Nothing is lost when they are killed: that is what these tests are about.
-            child = Child([sys.executable, *arguments], env=self._env(), cwd=self.project.directory, output=log)
+            child = Child(
+                [sys.executable, *arguments], env={**self._env(), **env}, cwd=self.project.directory, output=log
+            )
         self._children.append(child)
         return child
 

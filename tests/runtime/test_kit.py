@@ -38,26 +38,23 @@ class OrderTests(TestCase):
         with Hookflow() as hookflow:
             hookflow.stub("charge", {"id": "ch_1"})
             run = hookflow.run(order, {"order_id": "1"})
-            self.assertEqual((run.status, run.result), ("completed", "ch_1"))
-            self.assertEqual(
-                hookflow.history(run.run_id),
-                [
-                    "run.triggered",
-                    "step.completed charge",
-                    "sleep.started wait",
-                    "step.completed wait",
-                    "step.completed ledger",
-                    "run.completed",
-                ],
-            )
+            assert (run.status, run.result) == ("completed", "ch_1")
+            assert hookflow.history(run.run_id) == [
+                "run.triggered",
+                "step.completed charge",
+                "sleep.started wait",
+                "step.completed wait",
+                "step.completed ledger",
+                "run.completed",
+            ]
 
     def test_refused_card(self) -> None:
         with Hookflow() as hookflow:
             hookflow.stub("charge", raises=ValueError("refused"))
             run = hookflow.run(order, {"order_id": "2"})
-            self.assertEqual(run.status, "failed")
-            self.assertIn("refused", run.error_message)
-            self.assertFalse(LedgerEntry.objects.exists())
+            assert run.status == "failed"
+            assert "refused" in run.error_message
+            assert not LedgerEntry.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

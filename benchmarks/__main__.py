@@ -1,0 +1,66 @@
+"""``python -m benchmarks [--quick] [--profile] [--json FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import commits, project
+from benchmarks.exact import count_ten_step_run
+from benchmarks.long_run import measure_long_run
+from benchmarks.profile import format_profile, measure_profile
+from benchmarks.rebuilding import measure_rebuild
+from benchmarks.report import Figure, format_figures
+from benchmarks.rounds import close_connections
+from benchmarks.server import describe_machine, own_database
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = read_options(arguments)
+    started = time.monotonic()
+    with own_database() as conninfo:
+        project.set_up(conninfo)
+        told: dict[str, Any] = {"machine": describe_machine(conninfo), "quick": options.quick}
+        print("  ".join(f"{name}: {value}" for name, value in told["machine"].items()), end="\n\n", flush=True)
+        if options.profile:
+            rounds, calls = (2, 30) if options.quick else (10, 300)
+            told["profile"] = measure_profile(conninfo, rounds=rounds, calls=calls)
+            print(format_profile(told["profile"]))
+        else:
+            figures = measure_everything(conninfo, quick=options.quick, events=options.events)
+            told["figures"] = [figure.as_json() for figure in figures]
+            print(format_figures(figures))
+        close_connections()
+    print(f"\nin {time.monotonic() - started:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="so little of everything that the numbers mean nothing")
+    parser.add_argument("--profile", action="store_true", help="say where the time of a step goes instead")
+    parser.add_argument("--events", type=int, default=200_000, help="how many the rebuild has (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    return parser.parse_args(arguments)
+
+
+def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figure]:
+    # In this order: the first two look into the outbox and the last one empties the projections.
+    counted = count_ten_step_run()
+    of_long_run = measure_long_run(100 if quick else 10_000)
+    return [
+        *commits.measure_commits(conninfo, commits.QUICK if quick else commits.Amounts()),
+        *counted,
+        *of_long_run,
+        *measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The Django project that is measured: the package with its defaults, workers without a web hop, and trivial steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_hookflow.demo.postgres import settings_from_url
+
+if TYPE_CHECKING:
+    from django_hookflow import Workflow, WorkflowContext
+
+#: A turn may go on for as long as it likes: how a run is cut into deliveries is not what is measured.
+NO_BUDGET = 1e6
+
+
+def set_up(conninfo: str) -> None:
+    """Configures Django for the database and makes the tables in it."""
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+
+    settings.configure(
+        SECRET_KEY="benchmarks",
+        DATABASES={"default": {**settings_from_url(conninfo), "CONN_MAX_AGE": None}},
+        INSTALLED_APPS=["django.contrib.contenttypes", "pgtrigger", "django_hookflow"],
+        USE_TZ=True,
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        DJANGO_HOOKFLOW_TRANSPORT="inline",
+        DJANGO_HOOKFLOW_TURN_BUDGET=NO_BUDGET,
+        SILENCED_SYSTEM_CHECKS=["django_hookflow.W003"],
+    )
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def trivial_workflow() -> Workflow:
+    """``{"steps": n}``: n steps that do nothing but return a number."""
+    from django_hookflow import workflow
+
+    @workflow(workflow_id="benchmarks.trivial")
+    def trivial(ctx: WorkflowContext) -> int:
+        for i in range(ctx.data["steps"]):
+            ctx.step.run(f"step-{i}", do_nothing, i)
+        return int(ctx.data["steps"])
+
+    return trivial
+
+
+def do_nothing(value: Any) -> Any:
+    return value
+
+
+def run_to_end(workflow: Workflow, steps: int) -> None:
+    """One run: triggered, delivered once, completed."""
+    from django_hookflow.runtime.turn import run_turn
+
+    run_id = workflow.trigger({"steps": steps})
+    answer = run_turn(workflow.workflow_id, run_id, 1, delivery={}).answer
+    assert answer == "completed", answer
