@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from django_hookflow import __version__
 from django_hookflow.conf import conf
 from django_hookflow.exceptions import HookFlowException, NotConfigured
+from django_hookflow.retry_after import retry_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -303,8 +304,9 @@ def find_retry_after(response: requests.Response) -> float | None:
     The reset is a time by GitHub's clock, so it is compared with the Date of the same answer and not with ours.
     """
     headers = response.headers
-    if headers.get("Retry-After", "").isdecimal():
-        return float(headers["Retry-After"])
+    asked = retry_after_seconds(headers)
+    if asked is not None:
+        return asked
     if headers.get("X-RateLimit-Remaining") != "0" or not headers.get("X-RateLimit-Reset", "").isdecimal():
         return None
     try:

@@ -13,7 +13,7 @@ from requests.structures import CaseInsensitiveDict
 from django_hookflow.clock import clock
 from django_hookflow.conf import conf
 from django_hookflow.exceptions import HookFlowException
-from django_hookflow.runtime.retries import parse_retry_after
+from django_hookflow.retry_after import retry_after_seconds
 
 CONNECT_TIMEOUT = 10.0
 #: Seconds the answer may take in all; ``ctx.step.options(timeout=…)`` sets another.
@@ -99,7 +99,7 @@ def request(
             raw = _read(response, conf.max_payload_size, deadline)
     text = _decoded(raw, response.encoding)
     if response.status_code >= 400:
-        wait = parse_retry_after(response.headers.get("Retry-After"))
+        wait = retry_after_seconds(response.headers)
         raise CallFailed(method.upper(), url, response.status_code, wait, text[:500])
     return {"status_code": response.status_code, "data": _parsed(text)}
 

@@ -7,12 +7,9 @@ are not worth it, everything else, known or not, is.
 
 from __future__ import annotations
 
-import datetime
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Any
 
 from django.core.exceptions import (
     ImproperlyConfigured,
@@ -24,6 +21,7 @@ from django.core.exceptions import (
 from django.http import Http404
 
 from django_hookflow.exceptions import HookFlowException
+from django_hookflow.retry_after import MAX_SECONDS, retry_after_seconds
 
 #: Wrong input or wrong code: the same call will fail the same way.
 NON_RETRYABLE: tuple[type[BaseException], ...] = (
@@ -46,8 +44,6 @@ NON_RETRYABLE: tuple[type[BaseException], ...] = (
 )
 #: Statuses below 500 that ask for another attempt: timeout, too early, too many requests (RFC 9110, 8470, 6585).
 RETRYABLE_STATUSES = frozenset({408, 425, 429})
-#: The longest a Retry-After header can make a step wait, in seconds: a day, as QStash has it for itself.
-MAX_RETRY_AFTER = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Retry:
             return None
         asked = retry_after(error)
         if asked is not None:
-            return min(asked, MAX_RETRY_AFTER)
+            return min(asked, MAX_SECONDS)
         delay = min(self.first_delay * self.factor ** min(attempt - 1, 100), self.max_delay)
         return delay * (1 - self.jitter * random.random())
 
@@ -111,19 +107,4 @@ def retry_after(error: BaseException) -> float | None:
     if isinstance(own, (int, float)):
         return max(0.0, float(own))
     headers = getattr(getattr(error, "response", None), "headers", None)
-    return parse_retry_after(headers.get("Retry-After")) if isinstance(headers, Mapping) else None
-
-
-def parse_retry_after(value: Any) -> float | None:
-    """Seconds a Retry-After header asks for (RFC 9110 §10.2.3: seconds or an HTTP date); None if it is neither."""
-    if not isinstance(value, str):
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        then = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=datetime.timezone.utc)
-    return max(0.0, (then - datetime.datetime.now(datetime.timezone.utc)).total_seconds())
+    return retry_after_seconds(headers) if isinstance(headers, Mapping) else None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -16,7 +14,7 @@ from urllib3.exceptions import HTTPError
 from django_hookflow.delivery.messages import Message
 from django_hookflow.exceptions import HookFlowException
 
-#: The longest a server's Retry-After can hold a message back; QStash has the same limit.
+#: When a message that its receiver refused for good is tried again.
 DAY_SECONDS = 86_400.0
 #: What is read of an answer: enough to use the connection again after any answer of ours, or to quote an error.
 ANSWER_BYTES = 65_536
@@ -99,17 +97,3 @@ def post(session: requests.Session, url: str, **arguments: Any) -> tuple[request
     except (requests.RequestException, HTTPError) as error:
         raise SendFailed(f"POST {url}: {type(error).__name__}: {error}") from error
     return response, text
-
-
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The Retry-After header, seconds or an HTTP date, as seconds from now and at most a day; None if there is none."""
-    value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if value.isdecimal() and value.isascii():
-        return min(float(value), DAY_SECONDS)
-    try:
-        then = parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return min(max(0.0, then - time.time()), DAY_SECONDS)

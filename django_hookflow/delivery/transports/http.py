@@ -14,9 +14,9 @@ from django_hookflow.delivery.transports.base import (
     ThreadSession,
     Undeliverable,
     post,
-    retry_after_seconds,
 )
 from django_hookflow.exceptions import NotConfigured
+from django_hookflow.retry_after import retry_after_seconds
 
 CONNECT_SECONDS = 5.0
 #: A turn goes on starting steps for its budget, and the last of them may take as long as QStash would wait for it.

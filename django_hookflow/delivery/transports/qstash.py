@@ -15,8 +15,9 @@ from urllib3.exceptions import MaxRetryError, ReadTimeoutError, ResponseError
 
 from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import Message, webhook_url
-from django_hookflow.delivery.transports.base import SendFailed, ThreadSession, post, retry_after_seconds
+from django_hookflow.delivery.transports.base import SendFailed, ThreadSession, post
 from django_hookflow.exceptions import NotConfigured
+from django_hookflow.retry_after import retry_after_seconds
 
 if TYPE_CHECKING:
     from types import TracebackType
