@@ -101,10 +101,10 @@ class StepTimedOut(HookFlowException, TimeoutError):
 
 
 class WorkerLost(HookFlowException):
-    """Every attempt at a step ended with the loss of its worker."""
+    """Every attempt ended with the loss of its worker: killed from outside, or by the work itself."""
 
     def __init__(self, attempts: int) -> None:
-        super().__init__(f"the worker was lost in mid-step {attempts} times: the step is not tried again")
+        super().__init__(f"the worker was lost {attempts} times in a row: not tried again")
 
 
 class UnknownWorkflow(WorkflowError):

@@ -94,7 +94,7 @@ def _run(workflow_id: str, run_id: str, seq: int, request: HttpRequest) -> TurnR
         "retried": request.headers.get("Upstash-Retried", "0")[:20],
     }
     try:
-        result = run_turn(workflow_id, run_id, seq, delivery=delivery)
+        result = run_turn(workflow_id, run_id, seq, delivery=delivery, is_retry=delivery["retried"] not in ("", "0"))
     except UnknownWorkflow as error:
         raise Refused(404, str(error)) from error
     except DatabaseError as error:

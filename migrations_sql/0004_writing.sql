@@ -176,7 +176,7 @@ BEGIN
     SELECT 'run'::text, head.run_uid, v_turn, announced.due_at, v_now,
            e.seq, e.type, e.step_id, e.payload::text, e.recorded_at
     FROM django_hookflow_event AS e
-    WHERE e.run_uid = head.run_uid AND e.type NOT IN ('turn.started', 'turn.abandoned')
+    WHERE e.run_uid = head.run_uid AND e.type <> 'turn.started'
     ORDER BY e.seq;
 END $$;
 
@@ -188,14 +188,17 @@ BEGIN
 END $$;
 
 -- Hands a run back in mid-turn, without an event: the turn stays announced and can be taken up again after p_retry_in.
+-- False: the turn is not the run's any more. If another one is announced, it need not wait for a lease now.
 CREATE FUNCTION hookflow_release(p_run_uid uuid, p_turn_seq integer, p_retry_in interval) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_released boolean;
 BEGIN
   DELETE FROM django_hookflow_lease WHERE run_uid = p_run_uid AND token = p_turn_seq;
-  UPDATE django_hookflow_outbox SET turn_seq = NULL
-    WHERE run_uid = p_run_uid AND kind = 'held' AND turn_seq = p_turn_seq;
-  UPDATE django_hookflow_outbox SET turn_seq = NULL, send_at = hookflow_now() + p_retry_in
-    WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq = p_turn_seq;
-  RETURN FOUND;
+  SELECT kind = 'turn' INTO v_released FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND turn_seq = p_turn_seq;
+  UPDATE django_hookflow_outbox SET turn_seq = NULL,
+    send_at = CASE WHEN kind = 'turn' THEN greatest(due_at, least(send_at, hookflow_now() + p_retry_in)) ELSE send_at END
+    WHERE run_uid = p_run_uid AND kind IN ('turn', 'held') AND (turn_seq = p_turn_seq OR turn_seq IS NULL);
+  RETURN coalesce(v_released, false);
 END $$;
 
 --

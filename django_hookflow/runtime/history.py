@@ -36,8 +36,9 @@ class History:
     def __init__(self, events: Iterable[RecordedEvent], renamed: Mapping[str, str] | None = None) -> None:
         self.data: Any = {}
         self.steps: dict[str, StepRecord] = {}
-        #: Failures of the workflow function itself since it last got further.
+        #: Failures of the workflow function itself, and turns lost with their workers, since the run last got further.
         self.turn_failures = 0
+        self.lost_turns = 0
         self._renamed = renamed or {}
         for event in events:
             self._add(event)
@@ -59,8 +60,12 @@ class History:
             self.data = codec.untag(payload.get("data") or {})
         elif event.type == types.TURN_FAILED:
             self.turn_failures = payload["attempt"]
+        elif event.type == types.TURN_ABANDONED:
+            self.lost_turns += 1
+        elif event.type == types.RUN_REPLAYED:
+            self.turn_failures = self.lost_turns = 0
         elif event.step_id is not None and event.type.startswith(("step.", "sleep.")):
-            self.turn_failures = 0
+            self.turn_failures = self.lost_turns = 0
             self._add_to_step(self._renamed.get(event.step_id, event.step_id), event, payload, '"$' in (text or ""))
 
     def _add_to_step(self, step_id: str, event: RecordedEvent, payload: dict[str, Any], tagged: bool) -> None:

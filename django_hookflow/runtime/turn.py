@@ -21,7 +21,7 @@ from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, log, types
 from django_hookflow.events.database import alias, mend_connection
 from django_hookflow.events.log import NewEvent, NextTurn
-from django_hookflow.exceptions import ConcurrentAppend, StepCompleted, TurnLost, WorkflowError
+from django_hookflow.exceptions import ConcurrentAppend, StepCompleted, TurnLost, WorkerLost, WorkflowError
 from django_hookflow.models import WorkflowRun, WorkflowRunStatus
 from django_hookflow.runtime import failures, stopping, testing_seam
 from django_hookflow.runtime.context import WorkflowContext
@@ -37,6 +37,8 @@ logger = logging.getLogger("django_hookflow.turn")
 
 #: Events that say what a step came to, which the log takes also after an operator's event.
 OUTCOMES = frozenset({types.STEP_COMPLETED, types.STEP_FAILED})
+#: Turns in a row that may be lost with their workers, none getting any further, until the run is taken to be the cause.
+MAX_LOST_TURNS = 10
 #: Seconds after which a run that a turn had to let go is taken up again.
 HAND_BACK_SECONDS = 1.0
 #: The seq in the message that announces the end of a run's time; events count from 1.
@@ -57,11 +59,15 @@ class TurnResult:
     retry_after: float | None = None
 
 
-def run_turn(workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, Any] | None = None) -> TurnResult:
+def run_turn(
+    workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, Any] | None = None, is_retry: bool = False
+) -> TurnResult:
     """Runs the turn that the message (``workflow_id``, ``run_id``, ``seq``) announces, if it is still to be run.
 
-    ``delivery`` is what is known of the message's journey, kept with the turn's first event. Raises UnknownWorkflow
-    before anything is touched; errors of the workflow never escape, they are what the run came to.
+    ``delivery`` is what is known of the message's journey, kept with the turn's first event. ``is_retry`` says that an
+    earlier delivery of the message failed: a run that is busy then is likely to be a dead worker's, and another delivery
+    is wanted when its lease has run out. Raises UnknownWorkflow before anything is touched; errors of the workflow never
+    escape, they are what the run came to.
     """
     workflow = registry.get_workflow(workflow_id)
     if seq == DEADLINE_SEQ:
@@ -76,15 +82,20 @@ def run_turn(workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, Any
         delivery={"worker": worker, "transport": conf.transport, **(delivery or {})},
     )
     if claim.answer != "run":
-        early_by = None
-        if claim.answer == "early" and claim.due_at and claim.now:
-            early_by = (claim.due_at - claim.now).total_seconds()
-        return TurnResult(claim.answer, early_by)
+        return TurnResult(claim.answer, _wanted_after(claim, is_retry))
     assert claim.run_uid is not None
     turn = Turn(claim.run_uid, run_id, workflow, claim)
     with Heartbeat(turn.run_uid, turn.turn_seq, conf.lease_seconds) as heartbeat:
         turn.is_lost = heartbeat.lost.is_set
         return turn.run()
+
+
+def _wanted_after(claim: log.Claim, is_retry: bool) -> float | None:
+    """Seconds after which another delivery is wanted of a message that has just been answered without a turn."""
+    is_wanted = claim.answer == "early" or (claim.answer == "busy" and is_retry)
+    if not is_wanted or claim.due_at is None or claim.now is None:
+        return None
+    return (claim.due_at - claim.now).total_seconds()
 
 
 def _expire(workflow_id: str, run_id: str) -> TurnResult:
@@ -115,6 +126,8 @@ class Turn:
         steps = StepManager(self, retry=self.workflow.retry)
         context = WorkflowContext(self.history.data, self.run_id, self.workflow.workflow_id, steps)
         try:
+            if self.history.lost_turns >= MAX_LOST_TURNS:
+                return self._give_up()
             try:
                 result = self.workflow(context)
             except Exception as error:
@@ -220,6 +233,11 @@ class Turn:
         payload = json.dumps({"attempt": attempt, "error": told, "retry_in": retry_in})
         self.append(NewEvent(types.TURN_FAILED, payload), ends_turn=True, next_turn=self.next_turn(retry_in))
         return TurnResult("suspended")
+
+    def _give_up(self) -> TurnResult:
+        """Fails a run that takes its worker down with it every time, before it takes down another."""
+        lost = self.history.lost_turns
+        return self._end_failed(None, lost, failures.describe(WorkerLost(lost)))
 
     def _end_failed(self, step_id: str | None, attempts: int, told: dict[str, Any]) -> TurnResult:
         payload = json.dumps({"error": told, "attempts": attempts})

@@ -84,9 +84,9 @@ class Attempt:
 
 
 class Courier:
-    """Delivers each message ``copies`` times at once, to the web processes at ``ports`` in turn."""
+    """Delivers each message ``copies`` times at once, to the web processes at ``ports`` in turn, eight messages at a time."""
 
-    def __init__(self, key: str, parallelism: int = 8) -> None:
+    def __init__(self, key: str) -> None:
         self.key = key
         self.ports: list[int] = []
         self.copies = 1
@@ -97,9 +97,15 @@ class Courier:
         self._queue: list[tuple[float, int, Message, int, int]] = []
         self._changed = threading.Condition()
         self._closing = False
-        self._threads = [threading.Thread(target=self._work) for _ in range(parallelism)]
-        for thread in self._threads:
+        self._threads: list[threading.Thread] = []
+        self.employ(8)
+
+    def employ(self, more: int) -> None:
+        """Delivers so many more messages at a time."""
+        threads = [threading.Thread(target=self._work) for _ in range(more)]
+        for thread in threads:
             thread.start()
+        self._threads += threads
 
     def close(self) -> None:
         with self._changed:

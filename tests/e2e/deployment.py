@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Web:
 
 
 class Deployment:
-    """Entered, nothing runs yet. Left, nothing runs any more, whatever state it was in."""
+    """Made, nothing runs yet; closed, nothing runs any more, whatever state it was in."""
 
     def __init__(
         self, project: Project, database: Database, peer: QStashPeer, outside: Outside, logs: Path, **settings: Any
@@ -173,9 +174,12 @@ class Deployment:
 
     def _spawn(self, *arguments: str, **env: str) -> Child:
         with (self.logs / "log").open("ab") as log:
-            # Nothing is lost when they are killed: that is what these tests are about.
             child = Child(
-                [sys.executable, *arguments], env={**self._env(), **env}, cwd=self.project.directory, output=log
+                [sys.executable, *arguments],
+                env={**self._env(), **env},
+                cwd=self.project.directory,
+                output=log,
+                death_signal=signal.SIGKILL,  # one that is stopped would not hear another
             )
         self._children.append(child)
         return child

@@ -14,7 +14,7 @@ RUNS = 40
 KILLS = 5
 LEASE = 2
 #: Of one step. Long enough that each kill finds runs at work, short enough for a test.
-STEP_SECONDS = 0.1
+STEP_SECONDS = 0.3
 
 
 def kill_at_work(shop: Deployment, web: Web) -> int:
@@ -31,6 +31,7 @@ def kill_at_work(shop: Deployment, web: Web) -> int:
 def test_five_kills_under_forty_runs_of_ten_steps(deploy: Deploy, peer: QStashPeer) -> None:
     shop = deploy(webs=2, DJANGO_HOOKFLOW_LEASE_SECONDS=LEASE, DJANGO_HOOKFLOW_OVERDUE_SECONDS=3)
     shop.start_relay()
+    peer.courier.employ(8)
     run_ids = shop.start_all("ten-steps", [(f"run-{number}", {"seconds": STEP_SECONDS}) for number in range(RUNS)])
     interrupted = 0
     for _ in range(KILLS):

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 TABLES = ["head", "event", "outbox", "lease", "workflowrun", "stepexecution", "deadletterentry"]
 OVERDUE = 300
 #: What a user's request may wait for a QStash that does not answer. Connecting and reading time out before that.
-PATIENCE = 6.0
+PATIENCE = 8.0
 
 
 def count_rows(shop: Deployment) -> dict[str, int]:

@@ -82,7 +82,8 @@ def test_finished_is_a_run_that_has_ended(end: str) -> None:
 def test_an_expired_lease_is_taken_over_and_the_abandoned_turn_recorded() -> None:
     run = start("order-1")
     (first,) = claim("order-1", 1, lease=-1)
-    (second,) = claim("order-1", 1)
+    (second, abandoned) = claim("order-1", 1)
+    assert (second["type"], abandoned["type"]) == ("run.triggered", "turn.abandoned")
     assert (second["answer"], second["turn_seq"]) == ("run", 4)
     assert types_of(run["run_uid"]) == ["run.triggered", "turn.started", "turn.abandoned", "turn.started"]
     assert json.loads(log_of(run["run_uid"])[2]["payload_text"]) == {"turn_seq": first["turn_seq"]}

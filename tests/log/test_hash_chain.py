@@ -85,7 +85,7 @@ def test_the_chain_of_any_history_holds(data: Any, steps: list[Any], actor: str 
 def test_the_chain_covers_turns_taken_over_and_payloads_of_any_size() -> None:
     run = start("order-1", {"name": "Zoë 雪 🦆", "nothing": None})
     claim("order-1", 1, lease=-1)
-    (row,) = claim("order-1", 1)
+    row, _abandoned = claim("order-1", 1)
     append(run["run_uid"], row["turn_seq"], step("big", "🦆" * 700_000), ("step.completed", "none", {"result": None}))
     append(run["run_uid"], None, ("note", None, None), actor="Zoë")
     assert_chain_holds(run["run_uid"])

@@ -82,7 +82,7 @@ def test_a_takeover_waits_for_a_late_append_and_then_has_it_in_its_history() -> 
     ) as (one, second):
         one.commit()
         history = second.result(timeout=20)
-    assert [row["type"] for row in history] == ["run.triggered", "step.completed"]
+    assert [row["type"] for row in history] == ["run.triggered", "step.completed", "turn.abandoned"]
     assert types_of(uid)[2:] == ["step.completed", "turn.abandoned", "turn.started"]
 
 

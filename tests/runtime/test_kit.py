@@ -9,6 +9,7 @@ from django.db import connection
 from django.test import TestCase
 
 from django_hookflow import WorkflowContext, workflow
+from django_hookflow.models import DeadLetterEntry
 from django_hookflow.testing import Hookflow, NotEnding
 from tests.testapp.models import LedgerEntry
 
@@ -71,6 +72,18 @@ def test_a_worker_lost_in_a_step_is_recovered_from(hookflow: Hookflow, when: Any
     assert hookflow.drive(run_id).status == "completed"
     assert LedgerEntry.objects.count() == 1
     assert "turn.abandoned" in [event.type for event in hookflow.events(run_id)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_takes_every_worker_down_fails_in_the_end(hookflow: Hookflow) -> None:
+    hookflow.crash("charge", when="before", times=1000)
+    run = hookflow.run(order, {"order_id": "5"})
+    assert run.status == "failed"
+    assert run.error_message == "the worker was lost 10 times in a row: not tried again"
+    [entry] = DeadLetterEntry.objects.all()
+    hookflow.stub("charge", {"id": "ch_1"})
+    entry.replay()
+    assert hookflow.drive(run.run_id).status == "completed"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -129,6 +129,22 @@ class TestPause:
         assert hookflow.drive(run.run_id).status == "completed"
         assert types(hookflow, run.run_id).count("turn.abandoned") == 0
 
+    def test_resumed_before_its_worker_noticed_the_pause_it_goes_on_at_once(self, hookflow: Hookflow) -> None:
+        @workflow(workflow_id="tests.resumed_under_way")
+        def resumed(ctx: WorkflowContext) -> str:
+            def pause_and_resume() -> None:
+                get(ctx.run_id).pause()
+                get(ctx.run_id).resume()
+                assert hookflow.deliver(ctx.run_id).answer == "busy"
+
+            ctx.step.run("first", pause_and_resume)
+            return "done"
+
+        run_id = resumed.trigger()
+        assert hookflow.deliver(run_id).answer == "completed"
+        assert types(hookflow, run_id)[2:] == ["run.paused", "run.resumed", "step.completed", "run.completed"]
+        assert not OutboxMessage.objects.exists()
+
     def test_a_pause_does_not_shorten_a_sleep(self, hookflow: Hookflow) -> None:
         run = asleep(hookflow)
         run.pause()
@@ -396,7 +412,7 @@ class TestDoubt:
                 hookflow.deliver(run_id)
         assert hookflow.deliver(run_id).answer == "failed"
         assert calls == ["lose"] * 3
-        assert "lost in mid-step 3 times" in get(run_id).error_message
+        assert "lost 3 times in a row" in get(run_id).error_message
 
 
 class TestTimeouts:

@@ -76,6 +76,19 @@ def test_a_wake_up_that_comes_early_is_asked_to_come_again(hookflow: Hookflow) -
     assert deliver(message(run_id, seq=4)).json() == {"status": "completed"}
 
 
+def test_a_busy_run_ends_a_duplicate_but_has_a_failed_delivery_come_again(hookflow: Hookflow) -> None:
+    """A first delivery that finds the run busy is a duplicate; a repeated one may be what a killed worker left behind."""
+    run_id = greet.trigger()
+    hookflow.crash("look")
+    assert hookflow.deliver(run_id).answer == "crashed"
+    assert deliver(message(run_id)).json() == {"status": "busy"}
+    repeated = deliver(message(run_id), **{"Upstash-Retried": "1"})
+    assert repeated.status_code == 503
+    assert 50 <= int(repeated.headers["Retry-After"]) <= 60
+    hookflow.advance(61)
+    assert deliver(message(run_id), **{"Upstash-Retried": "2"}).json() == {"status": "suspended"}
+
+
 def test_no_transaction_spans_a_turn_even_with_atomic_requests(hookflow: Hookflow) -> None:
     run_id = greet.trigger()
     connection.settings_dict["ATOMIC_REQUESTS"] = True

@@ -1,0 +1,67 @@
+"""Scenario 17: PgBouncer in transaction mode, with fewer connections to the server than there are workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.e2e.database import Database
+from tests.environments.conftest import MakeFleet
+from tests.environments.fleet import Fleet
+from tests.environments.servers import running_pgbouncer
+
+SERVER_CONNECTIONS = 2
+RUNS = [f"run-{number}" for number in range(12)]
+#: What Django's documentation asks for with transaction pooling.
+ENTRY = {"DISABLE_SERVER_SIDE_CURSORS": True}
+LEDGER = [
+    *("plain-1", "atomic-1", "plain-2", "atomic-2", "flaky", "flaky", "plain-3", "atomic-3", "plain-4"),
+]
+#: What PgBouncer itself keeps per client and sets when it hands a connection on.
+TRACKED = {"application_name", "client_encoding", "DateStyle", "standard_conforming_strings", "TimeZone"}
+
+
+@pytest.fixture
+def bouncer(database: Database) -> Iterator[Database]:
+    with running_pgbouncer(database, SERVER_CONNECTIONS) as bouncer:
+        yield bouncer
+
+
+@pytest.mark.parametrize("transport", ["inline", "http"])
+def test_runs_of_ten_steps(bouncer: Database, database: Database, make_fleet: MakeFleet, transport: str) -> None:
+    """Everything completes, with more threads at work than there are connections, and renewals of leases among them."""
+    fleet = make_fleet(bouncer, ENTRY, DJANGO_HOOKFLOW_TRANSPORT=transport, DJANGO_HOOKFLOW_LEASE_SECONDS=2)
+    start_workers(fleet, transport)
+    fleet.start("ten-steps", *RUNS[:-1])
+    fleet.start("ten-steps", RUNS[-1], seconds=1)
+    fleet.wait_for_status("completed", *RUNS, timeout=60)
+    for run_id in RUNS:
+        assert fleet.ledger(run_id) == LEDGER
+        assert fleet.events(run_id).count("step.failed flaky") == 1
+    fleet.check()
+    assert "Traceback" not in fleet.log()
+    check_no_session_state(bouncer, database)
+
+
+def start_workers(fleet: Fleet, transport: str) -> None:
+    web = fleet.start_wsgi(threads=6)
+    assert fleet.tell(web)["is_test_environment"] is False
+    for _ in range(2):
+        fleet.start_relay("--concurrency", "4", to=web)
+    assert transport in fleet.settings["DJANGO_HOOKFLOW_TRANSPORT"]
+
+
+def check_no_session_state(bouncer: Database, database: Database) -> None:
+    """Both server connections, as any client may get them: nothing is set, prepared, locked or listened to."""
+    with psycopg.connect(bouncer.conninfo) as one, psycopg.connect(bouncer.conninfo) as other:
+        pids = set()
+        for connection in (one, other):
+            pids |= set(connection.execute("SELECT pg_backend_pid()").fetchall())
+            found = connection.execute("SELECT name FROM pg_settings WHERE source = 'session'").fetchall()
+            assert {name for (name,) in found} <= TRACKED
+            assert connection.execute("SELECT statement FROM pg_prepared_statements").fetchall() == []
+            assert connection.execute("SELECT pg_listening_channels()").fetchall() == []
+        assert len(pids) == SERVER_CONNECTIONS
+    assert database.rows("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
