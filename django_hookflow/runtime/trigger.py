@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -16,7 +17,7 @@ from django_hookflow.events.database import alias
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.runtime.turn import DEADLINE_SEQ
 
-#: Bytes; see registry.MAX_WORKFLOW_ID.
+#: Bytes, as they stand in a message, where a quote takes two; see registry.MAX_WORKFLOW_ID.
 MAX_RUN_ID = 200
 
 
@@ -64,7 +65,8 @@ def uuid7() -> uuid.UUID:
 def _checked_run_id(run_id: Any) -> str:
     if not isinstance(run_id, str):
         raise WorkflowError(f"run_id is text, not {type(run_id).__name__}: {run_id!r:.80}")
-    if not run_id or len(run_id.encode("utf-8", "replace")) > MAX_RUN_ID or not run_id.isprintable():
+    size = len(json.dumps(run_id, ensure_ascii=False).encode("utf-8", "replace")) - 2
+    if not run_id or size > MAX_RUN_ID or not run_id.isprintable():
         raise WorkflowError(
             f"run_id {run_id[:80]!r} is empty, longer than {MAX_RUN_ID} bytes or has characters that cannot be printed"
         )

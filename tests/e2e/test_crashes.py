@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 
 import pytest
@@ -107,6 +108,28 @@ def test_kill_after_a_request_and_before_its_record(
     ]
 
 
+def stop_in_step(shop: Deployment, peer: QStashPeer, outside: Outside, web: Web) -> Delivery:
+    """Delivers the one message to ``web`` and stops the process in the step "work", its write done, its gate open."""
+    (message,) = peer.published
+    outside.close_gate("written")
+    delivery = Delivery(peer, message, web)
+    outside.wait_for_arrival("written")
+    os.kill(web.child.pid, signal.SIGSTOP)
+    outside.open_gate("written")
+    return delivery
+
+
+def deliver_until_taken_over(peer: QStashPeer, web: Web) -> None:
+    """Delivers again and again, until the lease of the stopped process has run out and ``web`` has finished the run."""
+
+    def finishes() -> bool:
+        status, said = answer(peer.courier.send(peer.published[0], web.port))
+        assert (status, said in ("busy", "completed")) == (200, True)
+        return said == "completed"
+
+    wait_until(finishes, "the other process has finished the run")
+
+
 @pytest.mark.parametrize(("kind", "times_written"), [("atomic", 1), ("run", 2)])
 def test_a_stopped_worker_wakes_up_after_another_has_finished_the_run(
     deploy: Deploy, peer: QStashPeer, outside: Outside, kind: str, times_written: int
@@ -116,19 +139,8 @@ def test_a_stopped_worker_wakes_up_after_another_has_finished_the_run(
     shop = deploy(webs=2, DJANGO_HOOKFLOW_LEASE_SECONDS=1)
     stopped, other = shop.webs
     run_id = shop.start("waiting", {"kind": kind})
-    (message,) = peer.published
-    outside.close_gate("written")
-    first = Delivery(peer, message, stopped)
-    outside.wait_for_arrival("written")
-    os.kill(stopped.child.pid, signal.SIGSTOP)
-    outside.open_gate("written")
-
-    def taken_over() -> bool:
-        status, said = answer(peer.courier.send(message, other.port))
-        assert (status, said in ("busy", "completed")) == (200, True)
-        return said == "completed"
-
-    wait_until(taken_over, "the lease has run out and the other process has finished the run")
+    first = stop_in_step(shop, peer, outside, stopped)
+    deliver_until_taken_over(peer, other)
     story = shop.events(run_id)
     assert story == [
         *("run.triggered", "turn.started", *ABANDONED),
@@ -141,3 +153,31 @@ def test_a_stopped_worker_wakes_up_after_another_has_finished_the_run(
     assert shop.ledger(run_id) == ["after", *["work"] * times_written]
     assert shop.events(run_id) == story
     assert shop.manage("hookflow_rebuild", "--check").returncode == 0
+
+
+@pytest.mark.parametrize(("kind", "times_written"), [("atomic", 1), ("run", 2)])
+def test_a_stopped_worker_wakes_up_while_another_is_at_work(
+    deploy: Deploy, peer: QStashPeer, outside: Outside, kind: str, times_written: int
+) -> None:
+    """Scenario 6, with the run not yet at its end: only the fence tells the two workers apart."""
+    peer.delivers = False
+    shop = deploy(webs=2, DJANGO_HOOKFLOW_LEASE_SECONDS=1)
+    stopped, other = shop.webs
+    run_id = shop.start("waiting", {"kind": kind})
+    first = stop_in_step(shop, peer, outside, stopped)
+    outside.close_gate("written-after")
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(deliver_until_taken_over, peer, other)
+        try:
+            outside.wait_for_arrival("written-after")
+            os.kill(stopped.child.pid, signal.SIGCONT)
+            assert answer(first.end()) == (200, "lost")
+            assert shop.ledger(run_id) == ["work"] * times_written
+        finally:
+            outside.open_gate("written-after")
+        second.result()
+    assert shop.ledger(run_id) == ["after", *["work"] * times_written]
+    assert shop.events(run_id) == [
+        *("run.triggered", "turn.started", *ABANDONED),
+        *("step.completed work", "step.completed after", "run.completed"),
+    ]

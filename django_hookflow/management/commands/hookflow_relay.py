@@ -15,13 +15,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.delivery.transports import TRANSPORTS
 from django_hookflow.exceptions import HookFlowException
+from django_hookflow.runtime import stopping
 from django_hookflow.runtime.turn import run_turn
 
 
 class Command(BaseCommand):
     help = (
         "Sends the messages that are due: all of them with the http and inline transports, and with qstash those that "
-        "could not be published or got lost. Run any number; SIGTERM and SIGINT stop one when what it sends is sent."
+        "could not be published or got lost. Run any number; SIGTERM and SIGINT stop one when what it sends is sent, and "
+        "a turn that it runs itself with the step the turn is in."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -58,11 +60,15 @@ class Command(BaseCommand):
 
 @contextmanager
 def _stopped_by_signals(relay: Relay) -> Iterator[None]:
-    """The first SIGTERM or SIGINT lets the relay finish what is in flight; the second ends the process at once."""
+    """The first SIGTERM or SIGINT lets the relay finish what is in flight; the second ends the process at once.
+
+    A turn in flight in this very process finishes the step it is in; the rest of the run is announced for others.
+    """
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
+        stopping.request_stop()
         relay.stop()
 
     if threading.current_thread() is not threading.main_thread():
@@ -74,3 +80,4 @@ def _stopped_by_signals(relay: Relay) -> Iterator[None]:
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
+        stopping.forget()
