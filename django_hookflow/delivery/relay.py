@@ -178,6 +178,7 @@ class Relay:
             logger.warning("%s was not delivered: %s", message, error)
         except BaseException:  # a workflow run inline may even call sys.exit(): it must not take a worker with it
             logger.exception("%s was not delivered", message)
+        close_old_connections()  # what failed may have been the connection
         try:
             outbox.reschedule(message, backoff_seconds(message.attempt) if retry_in is None else retry_in)
         except Error as error:

@@ -20,11 +20,13 @@ def cursor() -> AbstractContextManager[Any]:
     return connections[alias()].cursor()
 
 
-def mend_connection() -> None:
-    """Drops this thread's connection if user code has left it broken; the next statement opens another.
+def mend_connection() -> bool:
+    """Drops this thread's connection if it is broken, and says whether the next statement opens another.
 
-    Inside a transaction, which only a test or a caller of ours can have begun, it is left as it is.
+    Inside a transaction it is left as it is: what has been written there is lost with it, or stands with it.
     """
     connection = connections[alias()]
-    if not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
+    if connection.in_atomic_block:
+        return False
+    connection.close_if_unusable_or_obsolete()
+    return connection.connection is None

@@ -280,7 +280,7 @@ class StepManager:
                 "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass",
             )
         if self._turn.is_lost():
-            raise TurnLost("another worker has taken the run over")
+            raise TurnLost("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
         if step_id in self._asked:
             raise DuplicateStep(step_id)
         self._asked.add(step_id)

@@ -7,20 +7,20 @@ another process takes up. This package installs no signal handlers in anybody's 
 
 from __future__ import annotations
 
-import threading
-
-_requested = threading.Event()
+_requested = False
 
 
 def request_stop() -> None:
-    """Has every turn of this process end with the step it is in."""
-    _requested.set()
+    """Has every turn of this process end with the step it is in. May be called from a signal handler."""
+    global _requested  # a plain name: an Event's lock is not to be taken in a signal handler
+    _requested = True
 
 
 def is_requested() -> bool:
-    return _requested.is_set()
+    return _requested
 
 
 def forget() -> None:
     """Takes the request back, for a process that goes on after all."""
-    _requested.clear()
+    global _requested
+    _requested = False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from django_hookflow import registry
 from django_hookflow.clock import clock
@@ -169,13 +169,25 @@ class Turn:
 
     def _write(self, events: list[NewEvent], ends_turn: bool, next_turn: NextTurn | None) -> int:
         try:
-            return log.append(self.run_uid, self.seq, events, ends_turn=ends_turn, next_turn=next_turn)
+            return self._append_or_reconnect(events, ends_turn, next_turn)
         except ConcurrentAppend as refusal:
             if events[-1].type not in OUTCOMES or not ends_turn or connections[alias()].in_atomic_block:
                 raise
             # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
             self.seq = log.append(self.run_uid, self.seq, events)
             raise TurnLost("an operator has spoken meanwhile") from refusal
+
+    def _append_or_reconnect(self, events: list[NewEvent], ends_turn: bool, next_turn: NextTurn | None) -> int:
+        """Appends, once more on a new connection if this one is dead: idle while a step was long, it may have been cut.
+
+        Should the first attempt have been committed before its answer was lost, the fence refuses the second.
+        """
+        try:
+            return log.append(self.run_uid, self.seq, events, ends_turn=ends_turn, next_turn=next_turn)
+        except (OperationalError, InterfaceError):
+            if not mend_connection():
+                raise
+            return log.append(self.run_uid, self.seq, events, ends_turn=ends_turn, next_turn=next_turn)
 
     def _heed_operator(self) -> None:
         """Ends the turn if what an operator said meanwhile has ended or held the run; the next step does not begin."""

@@ -29,10 +29,11 @@ ENDED = ("completed", "failed", "cancelled", "diverged")
 
 @dataclass(frozen=True)
 class Web:
-    """A web server's process and the port it listens at."""
+    """A web server's process and the port it listens at. ``told`` is where it has written that port."""
 
     child: Child
     port: int
+    told: Path
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,21 @@ class Fleet:
             child.kill()
         self._pool.shutdown()
 
-    def start_wsgi(self, *arguments: str, threads: int = 4, **environment: str) -> Web:
+    def start_wsgi(self, *, threads: int = 4, environment: Mapping[str, str] | None = None) -> Web:
         """gunicorn with one worker."""
-        command = ["gunicorn", "--config", f"python:{WORKSHOP}.gunicorn_hooks", "--threads", str(threads), *arguments]
-        return self._start_web(*command, f"{WORKSHOP}.wsgi", **environment)
+        command = ["gunicorn", "--config", f"python:{WORKSHOP}.gunicorn_hooks", "--threads", str(threads)]
+        return self._start_web(*command, f"{WORKSHOP}.wsgi", environment=environment)
 
     def start_asgi(self) -> Web:
         """uvicorn."""
         return self._start_web(f"{WORKSHOP}.asgi", "{told}")
 
-    def start_relay(self, *arguments: str, to: Web | None = None, **environment: str) -> Child:
+    def start_relay(
+        self, *arguments: str, to: Web | None = None, environment: Mapping[str, str] | None = None
+    ) -> Child:
         """A relay, which POSTs to ``to`` if that is its transport."""
         settings = {"DJANGO_HOOKFLOW_DOMAIN": f"http://127.0.0.1:{to.port}"} if to else {}
-        return self._spawn("django", "hookflow_relay", *arguments, settings=settings, **environment)
+        return self._spawn("django", "hookflow_relay", *arguments, settings=settings, environment=environment)
 
     def run(self, *arguments: str) -> str:
         """What a module of the project or of Django prints. It must exit with 0."""
@@ -183,22 +186,27 @@ class Fleet:
     def _of_run(self, select: str, run_id: str, order: str = "") -> Sequence[tuple[Any, ...]]:
         return self.database.rows(f"{select} USING (run_uid) WHERE h.run_id = %s {order}", run_id)
 
-    def _start_web(self, *arguments: str, **environment: str) -> Web:
+    def _start_web(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Web:
         told = self.logs / f"port-{len(self._children)}"
         command = [argument.format(told=told) for argument in arguments]
-        child = self._spawn(*command, WORKSHOP_PORT_FILE=str(told), **environment)
+        child = self._spawn(*command, environment={**(environment or {}), "WORKSHOP_PORT_FILE": str(told)})
 
         def port() -> int:
             assert child.is_running(), f"a web server did not start:\n{self.log()}"
             return int(told.read_text(encoding="ascii") or 0) if told.exists() else 0
 
-        return Web(child, wait_until(port, "the web server listens"))
+        return Web(child, wait_until(port, "the web server listens"), told)
 
-    def _spawn(self, *arguments: str, settings: Mapping[str, Any] | None = None, **environment: str) -> Child:
+    def _spawn(
+        self,
+        *arguments: str,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Child:
         with (self.logs / "log").open("ab") as log:
             child = Child(
                 [sys.executable, "-m", *arguments],
-                env={**self._environment(settings), **environment},
+                env={**self._environment(settings), **(environment or {})},
                 cwd=REPOSITORY,
                 output=log,
             )

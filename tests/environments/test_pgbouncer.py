@@ -9,16 +9,13 @@ import pytest
 
 from tests.e2e.database import Database
 from tests.environments.conftest import MakeFleet
-from tests.environments.fleet import Fleet
 from tests.environments.servers import running_pgbouncer
 
 SERVER_CONNECTIONS = 2
 RUNS = [f"run-{number}" for number in range(12)]
 #: What Django's documentation asks for with transaction pooling.
 ENTRY = {"DISABLE_SERVER_SIDE_CURSORS": True}
-LEDGER = [
-    *("plain-1", "atomic-1", "plain-2", "atomic-2", "flaky", "flaky", "plain-3", "atomic-3", "plain-4"),
-]
+LEDGER = ["plain-1", "atomic-1", "plain-2", "atomic-2", "flaky", "flaky", "plain-3", "atomic-3", "plain-4"]
 #: What PgBouncer itself keeps per client and sets when it hands a connection on.
 TRACKED = {"application_name", "client_encoding", "DateStyle", "standard_conforming_strings", "TimeZone"}
 
@@ -33,7 +30,10 @@ def bouncer(database: Database) -> Iterator[Database]:
 def test_runs_of_ten_steps(bouncer: Database, database: Database, make_fleet: MakeFleet, transport: str) -> None:
     """Everything completes, with more threads at work than there are connections, and renewals of leases among them."""
     fleet = make_fleet(bouncer, ENTRY, DJANGO_HOOKFLOW_TRANSPORT=transport, DJANGO_HOOKFLOW_LEASE_SECONDS=2)
-    start_workers(fleet, transport)
+    web = fleet.start_wsgi(threads=6)
+    assert fleet.tell(web)["is_test_environment"] is False
+    for _ in range(2):
+        fleet.start_relay("--concurrency", "4", to=web)
     fleet.start("ten-steps", *RUNS[:-1])
     fleet.start("ten-steps", RUNS[-1], seconds=1)
     fleet.wait_for_status("completed", *RUNS, timeout=60)
@@ -43,14 +43,6 @@ def test_runs_of_ten_steps(bouncer: Database, database: Database, make_fleet: Ma
     fleet.check()
     assert "Traceback" not in fleet.log()
     check_no_session_state(bouncer, database)
-
-
-def start_workers(fleet: Fleet, transport: str) -> None:
-    web = fleet.start_wsgi(threads=6)
-    assert fleet.tell(web)["is_test_environment"] is False
-    for _ in range(2):
-        fleet.start_relay("--concurrency", "4", to=web)
-    assert transport in fleet.settings["DJANGO_HOOKFLOW_TRANSPORT"]
 
 
 def check_no_session_state(bouncer: Database, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""gunicorn's configuration: tells a test the port, and what the workers' own handler of SIGTERM is like."""
+"""gunicorn's configuration: tells a test the port, and when the worker has been told to stop."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """A host that wants its turns to end sooner passes its own signal on: four lines of its own configuration."""
-    if "WORKSHOP_PASSES_SIGNAL_ON" in os.environ:
-        own = signal.getsignal(signal.SIGTERM)
+    """Puts a handler of the host's around gunicorn's, which says that the signal is there, and may pass it on."""
+    of_gunicorn = signal.getsignal(signal.SIGTERM)
+    assert callable(of_gunicorn)
 
-        def stop(signum: int, frame: Any) -> None:
+    def stop(signum: int, frame: Any) -> None:
+        if "WORKSHOP_PASSES_SIGNAL_ON" in os.environ:
             stopping.request_stop()
-            own(signum, frame)  # type: ignore[operator]
+        of_gunicorn(signum, frame)
+        Path(os.environ["WORKSHOP_PORT_FILE"]).with_suffix(".stopping").touch()
 
-        signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, stop)

@@ -27,7 +27,7 @@ def main(run_id: str) -> None:
     from django_hookflow.runtime.turn import run_turn
 
     result = run_turn("ten-steps", run_id, 1)
-    print(json.dumps([after_setup, changed(before), result.answer]))
+    sys.stdout.write(json.dumps([after_setup, changed(before), result.answer]))
 
 
 def make_handler() -> Handler:

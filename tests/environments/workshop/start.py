@@ -20,10 +20,13 @@ def main(arguments: list[str]) -> None:
     gate = ""
     if arguments[0] == "--at-gate":
         _, gate, *arguments = arguments
-    workflow, data, *run_ids = arguments
-    values: list[dict[str, Any]] = json.loads(data) if gate else [json.loads(data)] * len(run_ids)
+    workflow, given, *run_ids = arguments
+    values: list[dict[str, Any]] = json.loads(given) if gate else [json.loads(given)] * len(run_ids)
     with ThreadPoolExecutor(len(run_ids) if gate else 1) as pool:
-        print(json.dumps(list(pool.map(lambda pair: start(workflow, *pair, gate), zip(run_ids, values, strict=True)))))
+        started = [
+            pool.submit(start, workflow, run_id, data, gate) for run_id, data in zip(run_ids, values, strict=True)
+        ]
+        sys.stdout.write(json.dumps([each.result() for each in started]))
 
 
 def start(workflow: str, run_id: str, data: dict[str, Any], gate: str) -> list[str]:

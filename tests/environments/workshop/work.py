@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import requests
-from django.conf import settings
 
 from tests.testapp.models import LedgerEntry
 
@@ -51,4 +51,4 @@ def lock_both(run_id: str) -> None:
 
 
 def pass_gate(name: str) -> None:
-    requests.get(f"{settings.OUTSIDE_URL}/gates/{name}", timeout=60)
+    requests.get(f"{os.environ['WORKSHOP_OUTSIDE_URL']}/gates/{name}", timeout=60)
