@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,14 +61,12 @@ def format_number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def format_table(header: tuple[str, ...], rows: list[tuple[str, ...]], right: set[int]) -> str:
+def format_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int]) -> str:
     """Columns as wide as what is in them; those in ``right`` are aligned to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
 
     def line(row: tuple[str, ...]) -> str:
-        cells = (
-            cell.rjust(width) if i in right else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths))
-        )
-        return "  ".join(cells).rstrip()
+        aligned = (cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row))
+        return "  ".join(aligned).rstrip()
 
     return "\n".join([line(header), "  ".join("─" * width for width in widths), *(line(row) for row in rows)])

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from django_hookflow.github import dispatch_workflow, trigger_github_workflow
     from django_hookflow.runtime.context import WorkflowContext
     from django_hookflow.runtime.retries import Retry
+    from django_hookflow.runtime.steps import RETRY
 
 __version__ = "0.1.0"
 
-__all__ = ["Retry", "Workflow", "WorkflowContext", "dispatch_workflow", "trigger_github_workflow", "workflow"]
+__all__ = ["RETRY", "Retry", "Workflow", "WorkflowContext", "dispatch_workflow", "trigger_github_workflow", "workflow"]
 
 #: Imported when first asked for: Django imports this module before its settings and apps are ready.
 _LATE = {
+    "RETRY": "django_hookflow.runtime.steps",
     "Retry": "django_hookflow.runtime.retries",
     "WorkflowContext": "django_hookflow.runtime.context",
     "dispatch_workflow": "django_hookflow.github",

@@ -21,7 +21,6 @@ __all__ = [
     "OperationRefused",
     "RunConflict",
     "StepCompleted",
-    "StepMismatch",
     "StepTimedOut",
     "TurnLost",
     "UnknownRun",
@@ -148,16 +147,6 @@ class DuplicateStep(HookFlowException):
         super().__init__(
             f"step {step_id!r} was asked for twice in one pass of the workflow: each step needs an id of its own, "
             f"in a loop for instance f'{step_id}-{{i}}'"
-        )
-
-
-class StepMismatch(HookFlowException):
-    """A step was recorded as one kind and the code now asks for another."""
-
-    def __init__(self, step_id: str, recorded: str, asked: str) -> None:
-        super().__init__(
-            f"step {step_id!r} is recorded as {recorded!r} but the code asks for {asked!r}: "
-            f"a step whose kind changes needs a new id"
         )
 
 

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {"registry": {"runtime"}, "models": {"runtime", "projections"}}
 
 #: What ``django_hookflow/__init__.py`` offers to users, of whom the demo is one.
-PUBLIC_NAMES = {"Retry", "Workflow", "WorkflowContext", "workflow"}
+PUBLIC_NAMES = {"RETRY", "Retry", "Workflow", "WorkflowContext", "workflow"}
 
 TOP_LEVEL = {
     "CHANGELOG.md",

@@ -27,7 +27,6 @@ from django_hookflow.exceptions import (
     DuplicateStep,
     MisplacedStep,
     StepCompleted,
-    StepMismatch,
     StepTimedOut,
     TurnLost,
     WorkerLost,
@@ -49,14 +48,27 @@ MAX_SLEEP = 100 * 366 * 86_400
 
 
 class Diverged(BaseException):
-    """The code does not fit the run's history: it asks for a new step before it has asked for every recorded one."""
+    """The code does not fit the run's history. Ends the turn: nothing is recorded but what was recorded and what was asked.
 
-    def __init__(self, recorded: str, asked: str | None) -> None:
+    Either the code asks for a new step before it has asked for every recorded one, or ends without having asked for one
+    (``asked`` is None), or asks for a recorded step as another kind.
+    """
+
+    def __init__(self, recorded: str, asked: str | None, message: str) -> None:
+        super().__init__(message)
         self.recorded = recorded
         self.asked = asked
         self.step_id = asked
+
+    @classmethod
+    def unasked(cls, recorded: str, asked: str | None) -> Diverged:
         asks = f"asks for {asked!r}, which is not recorded" if asked else "has ended"
-        super().__init__(f"step {recorded!r} is recorded, but the code has not asked for it and {asks}")
+        return cls(recorded, asked, f"step {recorded!r} is recorded, but the code has not asked for it and {asks}")
+
+    @classmethod
+    def kind(cls, step_id: str, recorded: str, asked: str) -> Diverged:
+        message = f"step {step_id!r} is recorded as {recorded!r}, but the code asks for it as {asked!r}"
+        return cls(step_id, step_id, message)
 
     def describe(self) -> dict[str, Any]:
         error = {"type": "Diverged", "message": str(self), "traceback": ""}
@@ -184,7 +196,7 @@ class StepManager:
         """Raises Diverged if the workflow ends without having asked for a recorded step."""
         unasked = self._turn.history.next_unasked()
         if unasked is not None:
-            raise Diverged(unasked, None)
+            raise Diverged.unasked(unasked, None)
 
     def _with(self, options: Options) -> StepManager:
         manager = object.__new__(StepManager)
@@ -288,9 +300,9 @@ class StepManager:
         if record is None:
             unasked = self._turn.history.next_unasked()
             if unasked is not None:
-                raise Diverged(unasked, step_id)
+                raise Diverged.unasked(unasked, step_id)
         elif record.kind != kind:
-            raise StepMismatch(step_id, record.kind, kind)
+            raise Diverged.kind(step_id, record.kind, kind)
         return record
 
     def _finish(self, step_id: str, kind: str, attempt: int, encoded: str) -> bool:

@@ -18,7 +18,6 @@ from django_hookflow.exceptions import (
     MisplacedStep,
     NotSerializable,
     RunConflict,
-    StepMismatch,
     UnknownWorkflow,
     WorkflowError,
 )
@@ -362,7 +361,8 @@ def test_a_workflow_that_swallows_everything_does_no_damage(hookflow: Hookflow) 
     assert types(hookflow, run.run_id).count("run.completed") == 1
 
 
-def test_a_step_whose_kind_changes_is_an_error(hookflow: Hookflow) -> None:
+def test_a_step_whose_kind_changes_diverges(hookflow: Hookflow) -> None:
+    """Scenario 14."""
     changed = False
 
     @workflow(workflow_id="tests.changing_kind")
@@ -377,9 +377,12 @@ def test_a_step_whose_kind_changes_is_an_error(hookflow: Hookflow) -> None:
     hookflow.deliver(run_id)
     changed = True
     run = hookflow.drive(run_id)
-    assert run.status == "failed"
-    assert StepMismatch.__name__ in str(DeadLetterEntry.objects.get().error_traceback)
+    assert run.status == "diverged"
+    assert run.error_message == "step 'work' is recorded as 'run', but the code asks for it as 'atomic'"
     assert calls == [1]
+    changed = False
+    run.resume()
+    assert hookflow.drive(run_id).status == "completed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The README says what is so: its snippets run, its commands exist; and the benchmarks still work."""

@@ -1,0 +1,220 @@
+"""Every Python block of the README, executed, with what the text around it says of it."""
+
+from __future__ import annotations
+
+import re
+import unittest
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from django_hookflow import Workflow, workflow
+from django_hookflow.models import DeadLetterEntry, WorkflowRun, WorkflowRunStatus
+from django_hookflow.runtime.retries import DEFAULT_RETRY
+from django_hookflow.testing import Hookflow
+from tests.github.server import RUN, TOKEN, GitHub
+from tests.readme.shop import Bank, Payments, Provider, Shop
+from tests.readme.snippets import README, find_block, read_blocks
+from tests.testapp.models import LedgerEntry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: Blocks by heading and number, each with the test that runs it. Those of the set-up run in test_commands.py.
+SHOWN: dict[tuple[str, int], str] = {
+    ("Into an existing project", 1): "set-up",
+    ("Into an existing project", 2): "set-up",
+}
+
+
+def shows(heading: str, number: int = 1) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def register(test: Callable[..., None]) -> Callable[..., None]:
+        SHOWN[heading, number] = test.__name__
+        return test
+
+    return register
+
+
+@pytest.fixture
+def github(settings: Any) -> Iterator[GitHub]:
+    with GitHub() as server:
+        settings.DJANGO_HOOKFLOW_GITHUB_API_URL = server.url
+        settings.GITHUB_PERSONAL_ACCESS_TOKEN = TOKEN
+        yield server
+
+
+def test_every_block_of_python_is_run_by_a_test() -> None:
+    assert {(block.heading, block.number) for block in read_blocks() if block.language == "python"} == set(SHOWN)
+
+
+@shows("A workflow")
+def test_the_first_workflow(hookflow: Hookflow, names: dict[str, Any], provider: Provider) -> None:
+    run = hookflow.drive(names["run_id"])
+    assert (run.status, run.result) == ("completed", {"status": "completed", "parcel": "parcel-1"})
+    assert [entry.reference for entry in LedgerEntry.objects.all()] == ["ch_1"]
+    assert len(provider.requests) == 1
+    assert len([line for line in find_block("A workflow").text.splitlines() if line]) <= 15
+
+
+def test_the_log_of_a_run_that_dies(hookflow: Hookflow, names: dict[str, Any], provider: Provider, shop: Shop) -> None:
+    """The listing under "When it dies in the middle"."""
+    hookflow.crash("charge", "after")
+    run = hookflow.drive(names["run_id"])
+    listing = find_block("When it dies in the middle", language="text").text.splitlines()[1:]
+    told = [
+        f"{event.seq:>3}  {event.type:<14}  {event.step_id or ''}".rstrip() for event in hookflow.events(run.run_id)
+    ]
+    assert told == [line.rstrip() for line in listing]
+    assert (len(provider.requests), len(provider.charges), len(set(provider.requests))) == (2, 1, 1)
+    assert shop.calls == ["validate_order", "fulfil_order"]
+
+
+@shows("Steps")
+def test_steps_in_a_loop(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
+    send_invoices: Workflow = find_block("Steps").run(**names)["send_invoices"]
+    run = hookflow.run(send_invoices, {"month": "2026-05"})
+    assert (run.status, run.result) == ("completed", 2)
+    assert LedgerEntry.objects.filter(reference="2026-05").count() == 2
+    assert shop.calls.count("mail_invoice") == 2
+
+
+@shows("Idempotency keys", 1)
+def test_an_idempotency_key_for_a_client_of_ones_own(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    payments = Payments()
+    refund: Workflow = find_block("Idempotency keys", 1).run(**names, payments=payments)["refund"]
+    hookflow.crash("refund", "after")
+    assert hookflow.run(refund, {"charge_id": "ch_1"}).result == "refund of ch_1"
+    first, second = payments.refunds
+    assert first == second
+
+
+@shows("Idempotency keys", 2)
+def test_a_run_id_of_ones_own(names: dict[str, Any]) -> None:
+    find_block("Idempotency keys", 2).run(**names)
+    assert WorkflowRun.objects.filter(run_id="order-7").count() == 1
+
+
+@shows("When a step fails", 1)
+def test_retry_and_timeout(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
+    class PriceListWithdrawnError(Exception):
+        pass
+
+    names["PriceListWithdrawn"] = PriceListWithdrawnError
+    import_prices: Workflow = find_block("When a step fails", 1).run(**names)["import_prices"]
+    shop.failures = [ConnectionError("away"), TimeoutError("slow")]
+    run = hookflow.run(import_prices, {"supplier": "acme"})
+    assert (run.status, run.result) == ("completed", 1)
+    waits = [event.payload["retry_in"] for event in run.events.filter(type="step.failed").order_by("seq")]
+    assert 54 <= waits[0] <= 60
+    assert 216 <= waits[1] <= 240
+    shop.failures = [PriceListWithdrawnError()]
+    assert hookflow.run(import_prices, {"supplier": "acme"}).status == "failed"
+
+
+def test_the_default_is_four_attempts_after_1_4_and_16_seconds() -> None:
+    delays = [DEFAULT_RETRY.delay_after(ConnectionError(), attempt) for attempt in (1, 2, 3)]
+    for delay, longest in zip(delays, (1, 4, 16), strict=True):
+        assert delay is not None
+        assert 0.9 * longest <= delay <= longest
+    assert DEFAULT_RETRY.delay_after(ConnectionError(), 4) is None
+
+
+@shows("When a step fails", 2)
+def test_catching_a_workflow_error(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
+    book_trip: Workflow = find_block("When a step fails", 2).run(**names)["book_trip"]
+    run = hookflow.run(book_trip, {"to": "Rome"})
+    assert (run.status, run.result) == ("completed", {"booked": False, "because": "no room in Rome", "attempts": 1})
+    assert shop.calls == ["cancel_flight"]
+
+
+@shows("When nobody knows whether it happened")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_doubt_that_a_function_settles(hookflow: Hookflow, names: dict[str, Any], when: Any) -> None:
+    bank = Bank()
+    pay_out: Workflow = find_block("When nobody knows whether it happened").run(**names, bank=bank)["pay_out"]
+    hookflow.crash("transfer", when)
+    assert hookflow.run(pay_out, {"amount": 100}).result == 1
+    assert len(bank.transfers) == 1
+
+
+@shows("Changing a workflow while runs are under way")
+def test_a_renamed_step(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
+    block = find_block("Changing a workflow while runs are under way")
+    renamed = block.run(**names)["signup"]
+
+    def signup(ctx: Any) -> None:
+        ctx.step.run("send-mail", shop.send_welcome, ctx.data["email"])
+        ctx.step.sleep("a-week", seconds=7 * 86_400)
+
+    signup.__module__, signup.__qualname__ = renamed.function.__module__, "signup"
+    old = workflow(workflow_id="signup")(signup)
+    run_id = old.trigger({"email": "ada@example.com"})
+    assert hookflow.deliver(run_id).answer == "suspended"
+    block.run(**names)
+    assert hookflow.drive(run_id).status == "completed"
+    assert shop.calls == ["send_welcome", "send_tips"]
+
+
+@shows("Failures and dead letters")
+def test_replaying_dead_letters(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
+    hookflow.stub("fulfil", raises=ValueError("no parcel"))
+    failed = hookflow.drive(names["run_id"])
+    assert failed.status == "failed"
+    hookflow.stub("fulfil", "parcel-2")
+    assert find_block("Failures and dead letters").run()["run_id"] == failed.run_id
+    assert hookflow.drive(failed.run_id).result == {"status": "completed", "parcel": "parcel-2"}
+    assert shop.calls == ["validate_order"]
+    assert DeadLetterEntry.objects.get().is_replayed
+
+
+@shows("Operating a run", 1)
+def test_operating_a_run(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    run_id = names["process_order"].trigger({"order_id": 7}, run_id="order-7")
+    hookflow.deliver(run_id)
+    run: WorkflowRun = find_block("Operating a run", 1).run()["run"]
+    assert run.status == "cancelled"
+    said = [event for event in hookflow.events(run_id) if event.actor == "ada"]
+    spoken = [event.type for event in said if event.type.startswith("run.")]
+    assert spoken == ["run.paused", "run.resumed", "run.rewound", "run.cancelled"]
+    assert said[-1].payload["reason"] == "the customer called"
+
+
+@shows("Operating a run", 2)
+def test_reading_runs(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    hookflow.run(names["process_order"], {"order_id": 7}, run_id="order-7")
+    left = find_block("Operating a run", 2).run()
+    assert left["steps"]["fulfil"] == "parcel-7"
+    assert left["story"][0] == (1, "run.triggered", None, None)
+    assert left["story"][-1][1] == "run.completed"
+    assert left["failed"] == 0
+
+
+def test_the_statuses_that_the_text_names() -> None:
+    text = re.search(r"`status` is (.*?);", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert text is not None
+    assert re.findall(r"`(\w+)`", text[1]) == WorkflowRunStatus.values
+
+
+@shows("GitHub Actions")
+def test_github_actions(hookflow: Hookflow, github: GitHub) -> None:
+    left = find_block("GitHub Actions").run()
+    assert hookflow.run(left["release"], {"environment": "production"}).result == RUN["html_url"]
+    assert github.requests[0].json == {"ref": "main", "inputs": {"environment": "production"}}
+    entry = LedgerEntry(account="page", amount=1)
+    left["save_page"](entry)
+    assert entry.pk is not None
+    assert len(github.requests) == 2
+
+
+@shows("Testing your workflows", 1)
+def test_a_test_case(names: dict[str, Any]) -> None:
+    case = find_block("Testing your workflows", 1).run(**names)["OrderTests"]
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    assert (result.testsRun, result.failures, result.errors) == (1, [], [])
+
+
+@shows("Testing your workflows", 2)
+def test_the_fixture(hookflow: Hookflow, names: dict[str, Any], provider: Provider) -> None:
+    find_block("Testing your workflows", 2).run(**names)["test_a_refused_card_is_not_charged_again"](hookflow)
+    assert provider.requests == []
