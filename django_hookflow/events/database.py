@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,6 +19,31 @@ def alias() -> str:
 def cursor() -> AbstractContextManager[Any]:
     """A cursor on the log's database, as a context manager."""
     return connections[alias()].cursor()
+
+
+class _Standing(threading.local):
+    def __init__(self) -> None:
+        self.cursors: dict[str, Any] = {}
+
+
+_standing = _Standing()
+
+
+def standing_cursor() -> Any:
+    """A cursor kept for as long as this thread keeps its connection, for the one statement that is run for every step.
+
+    Django registers type loaders anew with each cursor, which takes a tenth of the time of a step.
+    """
+    using = alias()
+    connection = connections[using]
+    if connection.queries_logged:  # whoever looks at queries is to see these, too
+        return connection.cursor()
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    cursor = _standing.cursors.get(using)
+    if cursor is None or cursor.connection is not connection.connection or cursor.closed:
+        cursor = _standing.cursors[using] = connection.cursor()
+    return cursor
 
 
 def mend_connection() -> bool:

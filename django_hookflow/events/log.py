@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 
-from django_hookflow.events.database import cursor
+from django_hookflow.events.database import cursor, standing_cursor
 from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, UnknownRun
 
 
@@ -113,9 +113,9 @@ def append(
     if announces:
         arguments += [ends_turn, next_turn and next_turn.delay, next_turn and next_turn.grace]
     try:
-        with cursor() as c:
-            c.execute(_append_statement(len(events), announces), arguments)
-            return int(c.fetchone()[0])
+        c = standing_cursor()
+        c.execute(_append_statement(len(events), announces), arguments)
+        return int(c.fetchone()[0])
     except IntegrityError as error:
         raise _explained(error, run_uid, expected_seq) from error
 
