@@ -119,7 +119,7 @@ DECLARE
     event.recorded_at AS updated_at,
     CASE WHEN event.type IN ('sleep.started', 'run.resumed')
            THEN event.recorded_at + make_interval(secs => (event.payload->>'seconds')::float8)
-         WHEN event.type IN ('step.failed', 'turn.failed')
+         WHEN event.type IN ('step.failed', 'turn.failed') AND event.payload->>'announced' IS DISTINCT FROM 'false'
            THEN event.recorded_at + make_interval(secs => (event.payload->>'retry_in')::float8)
     END AS wake_at $$;
 

@@ -7,7 +7,8 @@
 ``turn.failed``         ``{"attempt": int, "error": error, "retry_in": seconds}``: the workflow raised between steps
 ``step.intended``       ``{"kind": str, "attempt": int}``: the step is about to do what is not to be repeated blindly
 ``step.completed``      ``{"kind": str, "attempt": int, "result": value}``
-``step.failed``         ``{"kind": str, "attempt": int, "error": error, "retry_in": seconds or null}``; null: for good
+``step.failed``         ``{"kind": str, "attempt": int, "error": error, "retry_in": seconds or null}``; null: for good.
+                        With ``"announced": false`` the next attempt is not announced: an operator had spoken meanwhile
 ``step.doubted``        ``{"kind": str, "attempt": int}``: intended, and nobody knows what came of it
 ``step.resolved``       ``{"reason": str}``: an operator has said what came of it; its completion follows
 ``step.superseded``     no payload: what is recorded of the step counts no longer

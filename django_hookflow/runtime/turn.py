@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -98,6 +98,14 @@ def _wanted_after(claim: log.Claim, is_retry: bool) -> float | None:
     return (claim.due_at - claim.now).total_seconds()
 
 
+def _without_announcement(outcome: NewEvent) -> NewEvent:
+    """The outcome of a step without the next attempt it was to announce: when that is, the operator has to say now."""
+    payload = json.loads(outcome.payload)
+    if payload.get("retry_in") is None:
+        return outcome
+    return replace(outcome, payload=json.dumps({**payload, "announced": False}))
+
+
 def _expire(workflow_id: str, run_id: str) -> TurnResult:
     answer = log.expire(workflow_id, run_id)
     return TurnResult(answer, HAND_BACK_SECONDS if answer == "early" else None)
@@ -174,6 +182,7 @@ class Turn:
             if events[-1].type not in OUTCOMES or not ends_turn or connections[alias()].in_atomic_block:
                 raise
             # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
+            events[-1] = _without_announcement(events[-1])
             self.seq = log.append(self.run_uid, self.seq, events)
             raise TurnLost("an operator has spoken meanwhile") from refusal
 
