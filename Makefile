@@ -1,6 +1,7 @@
 # What a developer types. A virtual environment is made in .venv; nothing outside this directory is changed.
 #   make demo [ARGS=--check]   watch an order go through; --check runs the story once and exits 0 or 1
 #   make test [ARGS=…]         the tests, on the embedded PostgreSQL or the one DATABASE_URL names
+#   make schedules             ten thousand random schedules of deliveries, crashes and operators (SCHEDULES=…)
 #   make lint, make bench, make sql
 
 PYTHON ?= python3
@@ -8,17 +9,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
+SCHEDULES ?= 10000
 
 # What pip could say about a newer pip is of no use here.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format bench sql clean
+.PHONY: demo test schedules lint format bench sql clean
 
 demo: $(VENV)/installed-demo
 	@$(BIN)/python -m django_hookflow demo $(ARGS)
 
 test: $(VENV)/installed-development
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+schedules: $(VENV)/installed-development
+	HOOKFLOW_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -n $(WORKERS) tests/crashes/test_schedules.py $(ARGS)
 
 lint: $(VENV)/installed-development
 	$(BIN)/ruff check

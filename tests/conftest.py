@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: The plugin that users get with the package, also where the package is not installed but only checked out.
 pytest_plugins = ["django_hookflow.pytest_plugin"]
 
+pytest_plugins = ["tests.crashes.summary"]
+
 embedded = EmbeddedPostgres(fast=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-
 from django_hookflow.dlq import DeadLetterEntry
 from django_hookflow.models import WorkflowEvent
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries

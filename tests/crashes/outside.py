@@ -31,6 +31,11 @@ class PaymentService:
             self.requests.setdefault(key, []).append(body)
             return self.charges.setdefault(key, {"charged": body["amount"], "for": body["nonce"]})
 
+    def requests_of(self, run_id: str) -> dict[str, list[Any]]:
+        """The bodies that came for a run, by idempotency key."""
+        with self._lock:
+            return {key: bodies for key, bodies in self.requests.items() if bodies[0]["run"] == run_id}
+
     def __enter__(self) -> PaymentService:
         self._thread.start()
         return self

@@ -15,13 +15,16 @@ from django_hookflow.projections.difference import diff
 from django_hookflow.runtime.turn import run_turn
 from django_hookflow.testing import Hookflow
 from tests.crashes.comparison import Outcome, failures_by_cut, outcome_of
-from tests.crashes.order import bank, order, validated
+from tests.crashes.order import bank, order
 from tests.crashes.outside import PaymentService
-from tests.crashes.wire import Cut, Wire
+from tests.crashes.wire import Cut, Side, Wire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ENDED = ("completed", "failed", "cancelled")
+SIDES: tuple[Side, ...] = ("before", "after")
+#: What becomes of the worker whose connection is cut: whether the cut is for good.
+RECONNECTS, DIES = False, True
 Deliver = Callable[[OutboxMessage, str], None]
 
 
@@ -43,6 +46,7 @@ class Stage:
     wire: Wire
     payments: PaymentService
     deliver: Deliver
+    fresh_sessions: bool = True
 
     def play(self, cut: Cut | None = None) -> str:
         """A fresh run, cut at one place, delivered until it ends; its id."""
@@ -61,13 +65,15 @@ class Stage:
     def _take_a_turn(self, run: WorkflowRun) -> None:
         announced = OutboxMessage.objects.get(run_uid=run.run_uid)
         self._wait_for(announced)
-        connection.close()  # as Django does after each request: sessions begin within what is counted
+        if self.fresh_sessions:
+            connection.close()  # as Django does after each request: the beginning of a session is a statement too
         with self.wire.watched():
             try:
                 self.deliver(announced, run.run_id)
             except (OperationalError, InterfaceError):
                 pass  # the request ends in a 500, or the relay's pass fails: there will be others
-        connection.close()
+        if self.wire.has_cut:
+            connection.close()
 
     def _wait_for(self, announced: OutboxMessage) -> None:
         """Moves time to where a worker may begin: the turn is due and sent, the lease of a dead worker has run out."""
@@ -91,8 +97,8 @@ def problems_of(stage: Stage, run_id: str, undisturbed: Outcome) -> list[str]:
         if value != getattr(undisturbed, name)
     ]
     found += [f"projection: {difference}" for difference in diff(run_id)]
-    requests = [bodies for bodies in stage.payments.requests.values() if run_id_of(bodies, run_id)]
-    if len(requests) != 1 or any(body != requests[0][0] for body in requests[0]):
+    requests = stage.payments.requests_of(run_id)
+    if len(requests) != 1 or any(body != bodies[0] for bodies in requests.values() for body in bodies):
         found.append(f"charged under {len(requests)} keys: {requests}")
     if bank.transfers.count(run_id) != 1:
         found.append(f"{bank.transfers.count(run_id)} transfers")
@@ -101,17 +107,12 @@ def problems_of(stage: Stage, run_id: str, undisturbed: Outcome) -> list[str]:
     return found
 
 
-def run_id_of(bodies: list[object], run_id: str) -> bool:
-    run = WorkflowRun.objects.get(run_id=run_id)
-    return any(isinstance(body, dict) and body["nonce"] == run.result["nonce"] for body in bodies)
-
-
 @pytest.mark.parametrize(
-    ("deliver", "steps_per_turn"),
+    ("deliver", "steps_per_turn", "workers"),
     [
-        pytest.param(deliver_message, None, id="message"),
-        pytest.param(deliver_message, 1, id="message-per-step"),
-        pytest.param(deliver_by_relay, None, id="relay"),
+        pytest.param(deliver_message, None, [RECONNECTS, DIES], id="message"),
+        pytest.param(deliver_message, 1, [DIES], id="message-per-step"),
+        pytest.param(deliver_by_relay, None, [DIES], id="relay"),
     ],
 )
 def test_a_crash_at_every_statement(
@@ -120,23 +121,22 @@ def test_a_crash_at_every_statement(
     payments: PaymentService,
     deliver: Deliver,
     steps_per_turn: int | None,
+    workers: list[bool],
     record_property: Callable[[str, object], None],
 ) -> None:
-    stage = Stage(hookflow, wire, payments, deliver)
+    stage = Stage(hookflow, wire, payments, deliver, fresh_sessions=steps_per_turn is None)
     with override_settings(DJANGO_HOOKFLOW_STEPS_PER_TURN=steps_per_turn):
         run_id = stage.play()
         undisturbed, statements = outcome_of(run_id), list(wire.statements)
         assert undisturbed.run["status"] == "completed"
         assert problems_of(stage, run_id, undisturbed) == []
-        failed, points = [], 0
-        for at in range(len(statements)):
-            for side in ("before", "after"):
-                for for_good in (False, True):
-                    cut = Cut(at, side, for_good)
-                    run_id = stage.play(cut)
-                    assert wire.has_cut, f"no cut {cut}: {statements[at]}"
-                    points += 1
-                    problems = problems_of(stage, run_id, undisturbed)
-                    failed += [f"{cut} ({statements[at][:80]}): {problem}" for problem in problems]
-    record_property("crash points", f"{len(statements)} statements, {points} crash points")
+        cuts = [Cut(at, side, for_good) for at in range(len(statements)) for side in SIDES for for_good in workers]
+        failed = []
+        for cut in cuts:
+            run_id = stage.play(cut)
+            assert wire.has_cut, f"nothing was cut {cut}: {statements[cut.at]}"
+            failed += [
+                f"{cut} ({statements[cut.at]:.80}): {problem}" for problem in problems_of(stage, run_id, undisturbed)
+            ]
+    record_property("crash points", f"{len(statements)} statements, {len(cuts)} crash points")
     assert failed == []

@@ -101,6 +101,7 @@ class Wire:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._links = [link for link in self._links if link.is_open()]
             self._links.append(_Link(self, client, _dial(*self._server)))
 
@@ -154,14 +155,16 @@ class _Link:
                 waiting.clear()
 
     def _downwards(self) -> None:
-        authenticating = True
+        authenticating, answer = True, bytearray()
         for kind, message in _messages(self._server):
-            if kind == b"Z":
-                if self._cut_at_ready:
-                    return
-                authenticating = False
-            if authenticating or not self._cut_at_ready:
-                self._client.sendall(message)
+            answer += message
+            if kind == b"Z" and self._cut_at_ready:
+                return
+            if kind == b"Z" or authenticating:
+                self._client.sendall(answer)
+                answer.clear()
+                authenticating = authenticating and kind != b"Z"
+        self._client.sendall(answer)  # what a server says before it hangs up
 
 
 def _messages(source: socket.socket, *, startup: bool = False) -> Iterator[tuple[bytes, bytes]]:

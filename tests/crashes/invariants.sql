@@ -1,0 +1,98 @@
+-- What must be true of the runs of one schedule at any moment, as rows that say what is not: run, and what is wrong.
+--   p_from    the first of the runs, by run_uid     p_ledger  ledger entries of this schedule have greater ids
+-- A function, because to plan this takes several times as long as to do it; a plan of its own for each range would too.
+CREATE OR REPLACE FUNCTION crashes_violations(p_from uuid, p_to uuid, p_ledger bigint) RETURNS TABLE (run text, what text)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+RETURN QUERY
+WITH head AS MATERIALIZED (
+  SELECT * FROM django_hookflow_head WHERE run_uid BETWEEN p_from AND p_to
+), event AS MATERIALIZED (
+  SELECT event.*, coalesce(lag(hash) OVER run, sha256(uuid_send(run_uid))) AS hash_before,
+    lag(position) OVER run AS position_before, lag(recorded_at) OVER run AS recorded_before,
+    -- the last event before this one that ended the run, unless a rewind has opened it again
+    max(seq) FILTER (WHERE type IN ('run.completed', 'run.cancelled', 'run.rewound'))
+      OVER (PARTITION BY run_uid ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS end_seq
+  FROM django_hookflow_event AS event WHERE run_uid BETWEEN p_from AND p_to
+  WINDOW run AS (PARTITION BY run_uid ORDER BY seq)
+), run AS MATERIALIZED (
+  SELECT * FROM django_hookflow_workflowrun WHERE run_uid BETWEEN p_from AND p_to
+), outbox AS MATERIALIZED (
+  SELECT * FROM django_hookflow_outbox WHERE run_uid BETWEEN p_from AND p_to
+), log AS (
+  SELECT run_uid, count(*) AS number, min(seq) AS first, max(seq) AS last FROM event GROUP BY run_uid
+), effect AS (
+  SELECT account AS run_id, reference AS step_id, id FROM testapp_ledgerentry WHERE id > p_ledger
+), recorded_effect AS (
+  SELECT run_id, step_id, (payload->>'result')::bigint AS id FROM event JOIN head USING (run_uid)
+  WHERE type = 'step.completed' AND payload->>'kind' = 'atomic'
+)
+-- Numbering and heads: seq is 1, 2, … n, the head says n, and the chain of hashes holds to its end.
+SELECT run_id, format('%s events from %s to %s, the head says %s', number, first, last, last_seq)
+  FROM head LEFT JOIN log USING (run_uid)
+  WHERE (number, first, last) IS DISTINCT FROM (last_seq::bigint, 1, last_seq) OR fence_seq NOT BETWEEN 0 AND last_seq
+UNION ALL
+SELECT run_id, 'the head''s hash is not that of the last event'
+  FROM head JOIN event USING (run_uid) WHERE event.seq = head.last_seq AND event.hash <> head.head_hash
+UNION ALL
+SELECT run_id, format('event %s breaks the chain of hashes', seq) FROM event JOIN head USING (run_uid)
+  WHERE hash <> hookflow_event_hash(hash_before, run_uid, seq, recorded_at, version, type, step_id, actor,
+    sha256(salt || convert_to(payload::text, 'UTF8')))
+UNION ALL
+SELECT run_id, format('event %s is before its predecessor', seq) FROM event JOIN head USING (run_uid)
+  WHERE position_before >= position OR recorded_before > recorded_at
+-- After the end: a completed run may be rewound, which opens it again, or have an old dead letter clicked again. In a
+-- cancelled one, too, a step that was under way is still recorded, and one whose intent was on its way does not run.
+UNION ALL
+SELECT run_id, format('%s at %s after %s', later.type, later.seq, ended.type)
+  FROM event AS later JOIN event AS ended ON ended.run_uid = later.run_uid AND ended.seq = later.end_seq
+    JOIN head ON head.run_uid = later.run_uid
+  WHERE (ended.type = 'run.completed' AND later.type NOT IN ('run.rewound', 'run.replay_repeated'))
+     OR (ended.type = 'run.cancelled'
+         AND later.type NOT IN ('step.intended', 'step.completed', 'step.failed', 'run.replay_repeated'))
+-- A step is recorded once, until a rewind supersedes it; a failure is replayed once.
+UNION ALL
+SELECT run_id, format('step %s is completed again at %s', step_id, seq) FROM (
+    SELECT *, lag(type) OVER (PARTITION BY run_uid, step_id ORDER BY seq) AS type_before
+    FROM event WHERE type IN ('step.completed', 'step.superseded')) AS event JOIN head USING (run_uid)
+  WHERE type = 'step.completed' AND type_before = 'step.completed'
+UNION ALL
+SELECT run_id, format('the failure at %s was replayed %s times', payload->>'failed_seq', count(*))
+  FROM event JOIN head USING (run_uid) WHERE type IN ('run.replayed', 'run.restarted')
+  GROUP BY run_id, payload->>'failed_seq' HAVING count(*) > 1
+-- Atomic effects: one row for each record of an atomic step, superseded ones too, and no other.
+UNION ALL
+SELECT coalesce(effect.run_id, recorded_effect.run_id), format('step %s has %s', coalesce(effect.step_id, recorded_effect.step_id),
+    CASE WHEN effect.id IS NULL THEN 'a record without effect' ELSE 'an effect without record' END)
+  FROM effect FULL JOIN recorded_effect ON (effect.run_id, effect.step_id, effect.id)
+    = (recorded_effect.run_id, recorded_effect.step_id, recorded_effect.id)
+  WHERE effect.id IS NULL OR recorded_effect.id IS NULL
+-- Not stuck: a run that goes on by itself has its turn announced, a paused one has it held, no other has either.
+UNION ALL
+SELECT run_id, format('is %s and has announced %s', status, coalesce(announced, 'nothing'))
+  FROM run LEFT JOIN (SELECT run_uid, string_agg(kind, ', ') AS announced FROM outbox WHERE kind <> 'timeout' GROUP BY run_uid)
+    AS outbox USING (run_uid)
+  WHERE announced IS DISTINCT FROM CASE
+    WHEN status IN ('pending', 'running') THEN 'turn' WHEN status = 'paused' THEN 'held' END
+UNION ALL
+SELECT run_id, format('has ended and wakes at %s', wake_at) FROM run WHERE completed_at IS NOT NULL AND wake_at IS NOT NULL
+UNION ALL
+SELECT run_id, format('has ended (%s) and its %s is announced', status, kind) FROM run JOIN outbox USING (run_uid)
+  WHERE completed_at IS NOT NULL
+UNION ALL
+SELECT run_id, 'diverged, though its code never changed' FROM run WHERE status = 'diverged'
+-- Projections are what the log folds to: the same comparison as hookflow_rebuild --check makes.
+UNION ALL
+SELECT coalesce(stored.run_id, folded.run_id), format('the run is %s, folded %s', stored, folded)
+  FROM (SELECT * FROM django_hookflow_workflowrun WHERE run_uid BETWEEN p_from AND p_to) AS stored
+    FULL JOIN hookflow_fold_runs(p_from, p_to) AS folded USING (run_uid) WHERE stored *= folded IS NOT TRUE
+UNION ALL
+SELECT coalesce(stored.workflow_run_id, folded.workflow_run_id)::text, format('a step is %s, folded %s', stored, folded)
+  FROM (SELECT * FROM django_hookflow_stepexecution WHERE workflow_run_id BETWEEN p_from AND p_to) AS stored
+    FULL JOIN hookflow_fold_steps(p_from, p_to) AS folded USING (workflow_run_id, step_id) WHERE stored *= folded IS NOT TRUE
+UNION ALL
+SELECT coalesce(stored.run_id, folded.run_id), format('a dead letter is %s, folded %s', stored, folded)
+  FROM (SELECT * FROM django_hookflow_deadletterentry WHERE run_uid BETWEEN p_from AND p_to) AS stored
+    FULL JOIN hookflow_fold_dead_letters(p_from, p_to) AS folded USING (run_uid, seq) WHERE stored *= folded IS NOT TRUE;
+END $$;

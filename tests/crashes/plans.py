@@ -1,0 +1,85 @@
+"""Workflows made up by hypothesis: a run's data is its plan, and its steps do, fail and wait as the plan says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import strategies as st
+
+from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.exceptions import WorkflowError
+from tests.testapp.models import LedgerEntry
+
+MAX_ATTEMPTS = 3
+#: Seconds; runs of the second workflow fail then, wherever they stand.
+TIMEOUT = 500
+
+#: ``fails``: how many executions fail at first; more than MAX_ATTEMPTS, and the step fails for good until it is replayed.
+#: ``fatal``: with an error that is not tried again. ``caught``: the workflow goes on without the step.
+steps = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["run", "atomic", "atomic", "sleep", "ask", "again", "look"]),
+        "fails": st.sampled_from([0, 0, 0, 0, 1, 2, 4]),
+        "fatal": st.sampled_from([False, False, True]),
+        "caught": st.sampled_from([False, False, True]),
+    }
+)
+plans = st.lists(steps, min_size=1, max_size=4)
+
+#: How often each step's function was called, by run and step: what the outside world remembers of a run.
+executions: Counter[tuple[str, str]] = Counter()
+
+
+class Unreachable(ConnectionError):
+    """A failure that passes."""
+
+
+def work(run_id: str, step_id: str, step: dict[str, Any]) -> str:
+    """A result that tells this execution from every other of the step."""
+    executions[run_id, step_id] += 1
+    done = executions[run_id, step_id]
+    if done <= step["fails"]:
+        raise ValueError("wrong") if step["fatal"] else Unreachable("no answer")
+    return f"{step_id}, execution {done}"
+
+
+def write(run_id: str, step_id: str, step: dict[str, Any]) -> int:
+    """Writes first and may fail then: so what fails leaves a row that has to roll back. The row's id is the result."""
+    entry = LedgerEntry.objects.create(account=run_id, reference=step_id, amount=1)
+    work(run_id, step_id, step)
+    return int(entry.pk)
+
+
+def take(ctx: WorkflowContext, step_id: str, step: dict[str, Any]) -> Any:
+    kind, arguments = step["kind"], (ctx.run_id, step_id, step)
+    if kind == "sleep":
+        ctx.step.sleep(step_id, seconds=30)
+        return None
+    if kind == "atomic":
+        return ctx.step.atomic(step_id, write, *arguments)
+    if kind == "ask":
+        return ctx.step.options(on_doubt="ask").run(step_id, work, *arguments)
+    if kind == "again":
+        return ctx.step.options(on_doubt="retry").run(step_id, work, *arguments)
+    if kind == "look":
+        return ctx.step.options(on_doubt=lambda key: f"found under {key}").run(step_id, work, *arguments)
+    return ctx.step.run(step_id, work, *arguments)
+
+
+def follow(ctx: WorkflowContext) -> list[Any]:
+    results: list[Any] = []
+    for step in ctx.data["steps"]:
+        step_id = f"{len(results)}-{step['kind']}"
+        try:
+            results.append(take(ctx, step_id, step))
+        except WorkflowError:
+            if not step["caught"]:
+                raise
+            results.append("caught")
+    return results
+
+
+policy = Retry(max_attempts=MAX_ATTEMPTS, first_delay=10, factor=2, jitter=0)
+plan = workflow(workflow_id="tests.crashes.plan", retry=policy)(follow)
+timed_plan = workflow(workflow_id="tests.crashes.timed_plan", retry=policy, timeout=TIMEOUT)(follow)
