@@ -28,7 +28,6 @@ from django_hookflow.exceptions import (
     MisplacedStep,
     StepCompleted,
     StepTimedOut,
-    TurnLost,
     WorkerLost,
     WorkflowError,
 )
@@ -167,7 +166,7 @@ class StepManager:
         if record.state == COMPLETED:
             return
         if record.wake_at is not None and self._turn.now is not None and record.wake_at > self._turn.now:
-            raise TurnLost(f"it was woken before {record.wake_at}")
+            raise self._turn.lose(f"it was woken before {record.wake_at}")
         self._turn.append_later(NewEvent(types.STEP_COMPLETED, '{"kind":"sleep","attempt":1,"result":null}', step_id))
 
     def options(
@@ -292,7 +291,7 @@ class StepManager:
                 "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass",
             )
         if self._turn.is_lost():
-            raise TurnLost("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
+            raise self._turn.lose("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
         if step_id in self._asked:
             raise DuplicateStep(step_id)
         self._asked.add(step_id)

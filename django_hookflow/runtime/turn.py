@@ -21,7 +21,14 @@ from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, log, types
 from django_hookflow.events.database import alias, mend_connection
 from django_hookflow.events.log import NewEvent, NextTurn
-from django_hookflow.exceptions import ConcurrentAppend, StepCompleted, TurnLost, WorkerLost, WorkflowError
+from django_hookflow.exceptions import (
+    ConcurrentAppend,
+    NotSerializable,
+    StepCompleted,
+    TurnLost,
+    WorkerLost,
+    WorkflowError,
+)
 from django_hookflow.models import WorkflowRun, WorkflowRunStatus
 from django_hookflow.runtime import failures, stopping, testing_seam
 from django_hookflow.runtime.context import WorkflowContext
@@ -122,6 +129,7 @@ class Turn:
         self.now = claim.now
         self.history = History(claim.history, workflow.renamed_steps)
         self.over = False
+        self._loss: TurnLost | None = None
         self.is_lost: Callable[[], bool] = lambda: False
         self._new_steps = 0
         self._ends_at = clock.monotonic() + conf.turn_budget
@@ -165,8 +173,7 @@ class Turn:
         try:
             seq = self._write(events, ends_turn, next_turn)
         except (ConcurrentAppend, DatabaseError) as error:
-            self.over = True
-            raise TurnLost(f"{event.type} was not recorded: {error}") from error
+            raise self.lose(f"{event.type} was not recorded: {error}") from error
         self._unwritten = []
         spoken, self.seq = seq - self.seq - len(events), seq
         if next_turn is not None:
@@ -184,7 +191,7 @@ class Turn:
             # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
             events[-1] = _without_announcement(events[-1])
             self.seq = log.append(self.run_uid, self.seq, events)
-            raise TurnLost("an operator has spoken meanwhile") from refusal
+            raise self.lose("an operator has spoken meanwhile") from refusal
 
     def _append_or_reconnect(self, events: list[NewEvent], ends_turn: bool, next_turn: NextTurn | None) -> int:
         """Appends, once more on a new connection if this one is dead: idle while a step was long, it may have been cut.
@@ -202,8 +209,13 @@ class Turn:
         """Ends the turn if what an operator said meanwhile has ended or held the run; the next step does not begin."""
         status = WorkflowRun.objects.using(alias()).values_list("status", flat=True).get(run_uid=self.run_uid)
         if status != WorkflowRunStatus.RUNNING:
-            self.over = True
-            raise TurnLost(f"the run is {status}")
+            raise self.lose(f"the run is {status}")
+
+    def lose(self, why: str) -> TurnLost:
+        """What to raise when the turn cannot go on, for a reason that is not the workflow's; no step begins after it."""
+        self.over = True
+        self._loss = TurnLost(why)
+        return self._loss
 
     def append_later(self, event: NewEvent) -> None:
         """Records ``event`` together with the next one: for what replay finds again by itself should that not come."""
@@ -228,12 +240,12 @@ class Turn:
         return clock.monotonic() >= self._ends_at or (share is not None and self._new_steps >= share)
 
     def _complete(self, result: Any, steps: StepManager) -> TurnResult:
-        if self.over:  # the workflow caught the signal that ended its turn
-            return TurnResult("suspended")
+        if self.over:
+            return self._caught_signal()
         steps.check_history_was_asked()
         try:
             encoded = codec.encode(result, path="result", limit=self.max_size)
-        except Exception as error:
+        except NotSerializable as error:
             return self._fail(error)
         self.append(NewEvent(types.RUN_COMPLETED, f'{{"result":{encoded}}}'), ends_turn=True)
         return TurnResult("completed")
@@ -241,7 +253,7 @@ class Turn:
     def _fail(self, error: Exception) -> TurnResult:
         """The workflow raised: tried again if what it raised is not a step's last word and may pass, else the end."""
         if self.over:
-            return TurnResult("suspended")
+            return self._caught_signal()
         mend_connection()
         told = failures.describe(error)
         if isinstance(error, WorkflowError) and error.step_id:
@@ -254,6 +266,10 @@ class Turn:
         payload = json.dumps({"attempt": attempt, "error": told, "retry_in": retry_in})
         self.append(NewEvent(types.TURN_FAILED, payload), ends_turn=True, next_turn=self.next_turn(retry_in))
         return TurnResult("suspended")
+
+    def _caught_signal(self) -> TurnResult:
+        """The workflow caught the signal that ended its turn and went on: what it came to then does not count."""
+        return self._hand_back(self._loss) if self._loss else TurnResult("suspended")
 
     def _give_up(self) -> TurnResult:
         """Fails a run that takes its worker down with it every time, before it takes down another."""

@@ -361,6 +361,30 @@ def test_a_workflow_that_swallows_everything_does_no_damage(hookflow: Hookflow) 
     assert types(hookflow, run.run_id).count("run.completed") == 1
 
 
+def test_a_workflow_that_swallows_the_loss_of_its_turn_is_handed_back(hookflow: Hookflow) -> None:
+    """Scenario 15."""
+
+    @workflow(workflow_id="tests.swallowing_loss")
+    def swallowing(ctx: WorkflowContext) -> str:
+        try:
+            ctx.step.sleep("nap", seconds=50)
+        except BaseException:
+            return "did not wait"
+        ctx.step.run("after", note, "after")
+        return "waited"
+
+    run_id = swallowing.trigger()
+    hookflow.deliver(run_id)
+    OutboxMessage.objects.update(due_at=WorkflowRun.objects.get(run_id=run_id).created_at)
+    before = types(hookflow, run_id)
+    assert hookflow.deliver(run_id).answer == "lost"
+    assert types(hookflow, run_id) == [*before, "turn.started"]
+    hookflow.advance(51)
+    run = hookflow.drive(run_id)
+    assert (run.status, run.result, calls) == ("completed", "waited", ["after"])
+    assert "turn.abandoned" not in types(hookflow, run_id)
+
+
 def test_a_step_whose_kind_changes_diverges(hookflow: Hookflow) -> None:
     """Scenario 14."""
     changed = False
