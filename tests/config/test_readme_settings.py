@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from django_hookflow.conf import SETTINGS, Setting
 
 README = Path(__file__).parents[2] / "README.md"
@@ -15,8 +13,6 @@ SIZES = {"KiB": 1024, "MiB": 1024**2}
 
 def read_table() -> dict[str, str]:
     """Name to default of every row whose first column names settings; one row may name several with the same default."""
-    if not README.exists():
-        pytest.skip("there is no README.md yet")
     rows = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in README.read_text(encoding="utf-8").splitlines()

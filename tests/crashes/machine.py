@@ -1,7 +1,8 @@
 """Random schedules: everything that can happen to runs, in any order, with the invariants checked after every move.
 
-Hypothesis draws the moves in one thread. Where two things happen at once, what the threads make of it is up to the
-moment: such a failure may not come back when it is tried again, but its log is in the message.
+Hypothesis draws the moves in one thread, and what it may draw never depends on how things stand: where two things happen
+at once, what comes of it is up to the moment. Such a failure may not come back when it is tried again, but its log is in
+the message.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, connection
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.relay import Relay
@@ -69,10 +70,10 @@ class Schedules(RuleBasedStateMachine):
     def begin(self, plan_of: list[Any]) -> None:
         self._trigger(plan, plan_of)
 
-    @precondition(lambda self: len(self.runs) < MAX_RUNS)
     @rule(plan_of=plans, workflow=st.sampled_from([plan, timed_plan]))
     def trigger(self, plan_of: list[Any], workflow: Workflow) -> None:
-        self._trigger(workflow, plan_of)
+        if len(self.runs) < MAX_RUNS:
+            self._trigger(workflow, plan_of)
 
     @rule(which=which, in_time=in_time)
     def deliver(self, which: int, in_time: bool) -> None:
@@ -100,9 +101,10 @@ class Schedules(RuleBasedStateMachine):
         """The same message twice, or those of two runs."""
         self._at_once(self._delivery(which), self._delivery(other))
 
-    @precondition(lambda self: self.stalled is None)
     @rule(which=which, at=statement)
     def deliver_and_stall(self, which: int, at: int) -> None:
+        """A worker stops in mid-turn; the one that has been standing so far goes on."""
+        self._wake()
         stall, deliver = Stall(at), self._delivery(which)
 
         def work() -> TurnResult:
@@ -112,19 +114,8 @@ class Schedules(RuleBasedStateMachine):
         future = self.workers[2].begin(work)
         future.add_done_callback(lambda _: stall.stands.set())
         assert stall.stands.wait(60), "a worker neither stalls nor ends"
-        if future.done():
-            self._count(future.result())
-        else:
-            self.stalled = stall, future
-            self.tally["stalls"] += 1
-
-    @precondition(lambda self: self.stalled is not None)
-    @rule()
-    def wake_stalled_worker(self) -> None:
-        assert self.stalled is not None
-        (stall, future), self.stalled = self.stalled, None
-        stall.let_go()
-        self._count(future.result())
+        self.stalled = stall, future
+        self.tally["stalls"] += not future.done()
 
     @rule(threads=st.sampled_from([0, 0, 0, 2]))
     def relay_pass(self, threads: int) -> None:
@@ -134,6 +125,10 @@ class Schedules(RuleBasedStateMachine):
         else:
             self._relay_by_hand()
         self.tally["relay passes"] += 1
+
+    @rule()
+    def wake_stalled_worker(self) -> None:
+        self._wake()
 
     @rule(seconds=st.sampled_from([1, 10, 30, 61, LONG]))
     def time_passes(self, seconds: int) -> None:
@@ -159,28 +154,20 @@ class Schedules(RuleBasedStateMachine):
 
         self._click(click, clicks, which)
 
-    @precondition(lambda self: self._any("in_doubt"))
-    @rule(which=which, clicks=clicks)
-    def resolve(self, which: int, clicks: Clicks) -> None:
-        run_uid = self._run(which, "in_doubt").run_uid
-        doubted = self._doubted(run_uid)
+    @rule(which=which, from_start=st.sampled_from([False, False, True]), clicks=clicks)
+    def repair(self, which: int, from_start: bool, clicks: Clicks) -> None:
+        """An operator settles a doubt or replays a dead letter, be it an old one; what makes no sense is refused."""
+        run = self._run(which, "in_doubt", "failed")
+        run_uid, doubted = run.run_uid, self._doubted(run.run_uid)
+        entry = DeadLetterEntry.objects.filter(run_uid=run_uid).order_by("seq").last()
 
         def click() -> None:
-            run = WorkflowRun.objects.get(pk=run_uid)
-            run.resolve(doubted, result="settled", actor="operator")
+            if entry is not None and run.status != "in_doubt":
+                DeadLetterEntry.objects.get(pk=entry.pk).replay(from_start=from_start, actor="operator")
+            else:
+                WorkflowRun.objects.get(pk=run_uid).resolve(doubted, result="settled", actor="operator")
 
         self._click(click, clicks, which)
-
-    @precondition(lambda self: self._any("failed", "completed"))
-    @rule(which=which, from_start=st.sampled_from([False, False, True]), clicks=clicks)
-    def replay_dead_letter(self, which: int, from_start: bool, clicks: Clicks) -> None:
-        entry = DeadLetterEntry.objects.filter(run_uid=self._run(which, "failed").run_uid).order_by("seq").last()
-        if entry is not None:
-
-            def click() -> None:
-                DeadLetterEntry.objects.get(pk=entry.pk).replay(from_start=from_start, actor="operator")
-
-            self._click(click, clicks, which)
 
     # What must be true all the while, and what they come to.
 
@@ -193,21 +180,26 @@ class Schedules(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         failed = isinstance(sys.exc_info()[1], Exception)
-        if self.stalled is not None:
-            self.wake_stalled_worker()
+        self._wake()
         self.tally["schedules"] += 1
         if failed:
             self._abandon()
             return
         self._settle()
         self.nothing_is_wrong()
-        for _ in range(12):
+        for _ in range(30):  # each step may fail for good four times
             if not self._unblock():
                 break
             self._settle()
         self.nothing_is_wrong()
         self._check_ends()
         self.tally["runs"] += len(self.runs)
+
+    def _wake(self) -> None:
+        if self.stalled is not None:
+            (stall, future), self.stalled = self.stalled, None
+            stall.let_go()
+            self._count(future.result())
 
     def _settle(self) -> None:
         """Time and relays alone: every run ends or stands visibly waiting."""
@@ -258,9 +250,6 @@ class Schedules(RuleBasedStateMachine):
         """A run, one that stands as one of ``statuses`` if there is any, so that most moves move something."""
         fitting = [run for run in self.runs if run.status in statuses] or self.runs
         return fitting[which % len(fitting)]
-
-    def _any(self, *statuses: str) -> bool:
-        return any(run.status in statuses for run in self.runs)
 
     def _message(self, which: int, in_time: bool) -> tuple[WorkflowRun, int]:
         """What a run has announced; the first message again if it has announced nothing. ``in_time``: when it is due."""

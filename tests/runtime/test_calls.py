@@ -1,0 +1,141 @@
+"""``ctx.step.call`` against a real HTTP server: what is sent, what is made of the answers, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.models import WorkflowEvent, WorkflowRun
+from django_hookflow.testing import Hookflow
+from tests.delivery.servers import Answer, Hang, Server, running_server
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Server]:
+    with running_server() as running:
+        yield running
+
+
+@workflow(workflow_id="tests.calls", retry=Retry(max_attempts=2, first_delay=1))
+def calling(ctx: WorkflowContext) -> Any:
+    arguments = dict(ctx.data)
+    return ctx.step.options(timeout=arguments.pop("timeout", None)).call("call", **arguments)
+
+
+def call(hookflow: Hookflow, **arguments: Any) -> WorkflowRun:
+    return hookflow.run(calling, arguments)
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b'{"id": 1, "price": 1.50}', {"id": 1, "price": 1.5}),
+        (b"[1, null]", [1, None]),
+        (b"plain text", "plain text"),
+        ("Zoë".encode(), "Zoë"),
+        (b"", None),
+        (b"NaN", "NaN"),
+        (b"[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_the_result_is_status_and_data(hookflow: Hookflow, server: Server, body: bytes, data: Any) -> None:
+    server.answers.append(Answer(201, body))
+    run = call(hookflow, url=server.url)
+    assert run.status == "completed"
+    assert run.result == {"status_code": 201, "data": data}
+
+
+def test_the_request_is_as_asked_and_its_headers_are_not_recorded(hookflow: Hookflow, server: Server) -> None:
+    run = call(
+        hookflow,
+        url=f"{server.url}/charges?dry=1",
+        method="POST",
+        body={"amount": 5},
+        headers={"Authorization": "Bearer " + "k" * 20},
+    )
+    [request] = server.received
+    assert (request.method, request.path, json.loads(request.body)) == ("POST", "/charges?dry=1", {"amount": 5})
+    assert request.headers["Authorization"] == "Bearer " + "k" * 20
+    assert request.headers["Idempotency-Key"]
+    told = json.dumps(list(WorkflowEvent.objects.filter(workflow_run=run, seq__gt=1).values_list("payload", flat=True)))
+    assert "kkkk" not in told
+
+
+def test_every_attempt_carries_the_same_key_and_a_given_one_wins(hookflow: Hookflow, server: Server) -> None:
+    server.answers.append(Answer(503))
+    assert call(hookflow, url=server.url, method="POST").status == "completed"
+    first, second = [request.headers["Idempotency-Key"] for request in server.received]
+    assert first == second
+    server.received.clear()
+    call(hookflow, url=server.url, method="POST", headers={"idempotency-key": "mine"})
+    [request] = server.received
+    assert request.headers["Idempotency-Key"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts"), [(400, 1), (401, 1), (404, 1), (409, 1), (408, 2), (425, 2), (429, 2), (500, 2), (503, 2)]
+)
+def test_a_failing_status_fails_the_step_and_some_are_tried_again(
+    hookflow: Hookflow, server: Server, status: int, attempts: int
+) -> None:
+    server.otherwise = Answer(status, b"out of order")
+    run = call(hookflow, url=f"{server.url}/path?token=secret")
+    assert run.status == "failed"
+    assert f"GET {server.url}/path answered {status}: out of order" in run.error_message
+    assert "token=secret" not in run.error_message
+    assert len(server.received) == attempts
+
+
+def test_retry_after_sets_the_next_attempt(hookflow: Hookflow, server: Server) -> None:
+    server.answers.append(Answer(429, headers={"Retry-After": "120"}))
+    run = call(hookflow, url=server.url)
+    [failed] = [event for event in hookflow.events(run.run_id) if event.type == "step.failed"]
+    assert failed.payload["retry_in"] == 120
+
+
+def test_a_redirect_within_the_origin_is_followed(hookflow: Hookflow, server: Server) -> None:
+    server.answers.extend([Answer(307, headers={"Location": "/moved"}), Answer(200, b'"here"')])
+    assert call(hookflow, url=server.url).result["data"] == "here"
+    assert [request.path for request in server.received] == ["/", "/moved"]
+
+
+def test_a_redirect_to_another_origin_is_refused(hookflow: Hookflow, server: Server, elsewhere: Server) -> None:
+    server.answers.append(Answer(302, headers={"Location": f"{elsewhere.url}/steal"}))
+    run = call(hookflow, url=server.url, headers={"X-Api-Key": "secret"})
+    assert run.status == "failed"
+    assert "redirects to another origin" in run.error_message
+    assert elsewhere.received == []
+
+
+def test_an_endless_redirect_ends(hookflow: Hookflow, server: Server) -> None:
+    server.otherwise = Answer(302, headers={"Location": "/again"})
+    assert call(hookflow, url=server.url).status == "failed"
+    assert len(server.received) <= 2 * 7
+
+
+def test_an_answer_that_is_too_large_is_refused_unread(hookflow: Hookflow, server: Server) -> None:
+    server.otherwise = Answer(200, b"x" * (1024 * 1024 + 1))
+    run = call(hookflow, url=server.url)
+    assert run.status == "failed"
+    assert "more than 1,048,576 bytes" in run.error_message
+
+
+def test_a_server_that_hangs_is_given_up_and_tried_again(hookflow: Hookflow, server: Server) -> None:
+    server.answers.append(Hang())
+    run = call(hookflow, url=server.url, timeout=0.3)
+    assert run.status == "completed"
+    [failed] = [event for event in hookflow.events(run.run_id) if event.type == "step.failed"]
+    assert failed.payload["error"]["type"] == "requests.exceptions.ReadTimeout"
+    server.let_go.set()
