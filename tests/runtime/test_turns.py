@@ -261,18 +261,36 @@ def test_an_atomic_step_that_fails_leaves_no_write(hookflow: Hookflow) -> None:
     assert not LedgerEntry.objects.exists()
 
 
-@pytest.mark.parametrize("value", [float("nan"), "\x00", "\ud800", object(), "x" * (1024 * 1024 + 1)])
-def test_a_result_that_cannot_be_recorded_fails_the_step_once(hookflow: Hookflow, value: Any) -> None:
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: float("nan"),
+        lambda: "\x00",
+        lambda: "\ud800",
+        lambda: object(),
+        lambda: "x" * 50_000_000,
+        lambda: nested(10_000),
+    ],
+    ids=["NaN", "NUL", "a lone surrogate", "an object", "50 MB", "10,000 levels"],
+)
+def test_a_result_that_cannot_be_recorded_fails_the_step_once(hookflow: Hookflow, make: Any) -> None:
     """Scenario 11."""
 
     @workflow(workflow_id="tests.unrecordable")
     def unrecordable(ctx: WorkflowContext) -> None:
-        ctx.step.run("bad", lambda: {"deep": [value], "calls": note(1)})
+        ctx.step.run("bad", lambda: {"deep": [make()], "calls": note(1)})
 
     run = hookflow.run(unrecordable)
     assert run.status == "failed"
     assert run.error_message.startswith("step 'bad' failed after 1 attempt: django_hookflow.exceptions.NotSerializable")
-    assert "result['deep'][0] cannot be recorded" in run.error_message or "1,048,576" in run.error_message
+    assert "result['deep'][0]" in run.error_message or "1,048,576" in run.error_message
     assert calls == [1]
     assert types(hookflow, run.run_id).count("step.failed") == 1
 
@@ -444,6 +462,22 @@ def test_changed_code_is_safe_or_diverges(hookflow: Hookflow, steps_after: list[
         assert "is recorded, but the code has not asked for it" in run.error_message
     else:
         assert run.status == "completed"
+
+
+def test_a_workflow_that_branches_on_chance_diverges_instead_of_doing_both(hookflow: Hookflow) -> None:
+    """Scenario 15."""
+    chance = iter(["heads", "tails"])
+
+    @workflow(workflow_id="tests.chance")
+    def gambling(ctx: WorkflowContext) -> None:
+        side = next(chance)
+        ctx.step.run(f"pay-{side}", note, side)
+        ctx.step.sleep("nap", seconds=1)
+
+    run = hookflow.run(gambling)
+    assert run.status == "diverged"
+    assert calls == ["heads"]
+    assert "step 'pay-heads' is recorded" in run.error_message
 
 
 def test_a_workflow_that_is_not_known_is_refused_before_anything_is_touched(hookflow: Hookflow) -> None:
