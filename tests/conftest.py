@@ -8,6 +8,7 @@ has already read in place, and sets DATABASE_URL, which workers and other child 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,9 @@ embedded = EmbeddedPostgres(fast=True)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell leaves it for what it runs in the background; children would inherit it and not hear a Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "DATABASE_URL" in os.environ or config.option.collectonly:
         return
     address = embedded.start()
