@@ -21,6 +21,7 @@ DECLARE
   announced django_hookflow_outbox%ROWTYPE;
   remaining float8;
   v_steps   text[];
+  v_failed_seq integer;  -- of the failure that a rewind puts right
 BEGIN
   SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid FOR NO KEY UPDATE;
   IF NOT FOUND OR head.archived_at IS NOT NULL THEN
@@ -93,6 +94,12 @@ BEGIN
     IF v_steps IS NULL THEN
       RAISE EXCEPTION 'hookflow: run % has no step % to rewind to', run.run_id, quote_literal(p_step_id)
         USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_operation_makes_sense';
+    END IF;
+    -- An open failure is thereby replayed: looked for here, under the lock, since the run may have failed a moment ago.
+    SELECT max(d.seq) INTO v_failed_seq FROM django_hookflow_deadletterentry AS d
+      WHERE d.run_uid = p_run_uid AND NOT d.is_replayed;
+    IF v_failed_seq IS NOT NULL THEN
+      p_details := (p_details::jsonb || jsonb_build_object('failed_seq', v_failed_seq))::json;
     END IF;
     -- A worker in mid-turn is fenced off by this append: what it does from here on is refused, an atomic step rolls back.
     PERFORM hookflow_append(p_run_uid, head.last_seq, ARRAY['run.rewound'] || array_fill('step.superseded'::text, ARRAY[cardinality(v_steps)]),

@@ -61,9 +61,7 @@ def operate(
 
 def rewind(run: WorkflowRun, to_step: str, *, actor: str | None, reason: str) -> bool:
     """Has ``to_step`` and the steps recorded after it run again; an open dead letter of the run is thereby replayed."""
-    open_entry = DeadLetterEntry.objects.filter(run_uid=run.run_uid, is_replayed=False).order_by("-seq").first()
-    details = {"failed_seq": open_entry.seq} if open_entry else {}
-    return operate(run, "rewind", actor=actor, reason=reason, step_id=to_step, details=details)
+    return operate(run, "rewind", actor=actor, reason=reason, step_id=to_step)
 
 
 def resolve(run: WorkflowRun, step_id: str, result: Any, *, actor: str | None, reason: str) -> bool:

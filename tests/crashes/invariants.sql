@@ -61,6 +61,9 @@ UNION ALL
 SELECT run_id, format('the failure at %s was replayed %s times', payload->>'failed_seq', count(*))
   FROM event JOIN head USING (run_uid) WHERE type IN ('run.replayed', 'run.restarted')
   GROUP BY run_id, payload->>'failed_seq' HAVING count(*) > 1
+UNION ALL
+SELECT run.run_id, format('is %s and has an open dead letter for its failure at %s', status, dead.seq)
+  FROM django_hookflow_deadletterentry AS dead JOIN run USING (run_uid) WHERE NOT is_replayed AND status <> 'failed'
 -- Atomic effects: one row for each record of an atomic step, superseded ones too, and no other.
 UNION ALL
 SELECT coalesce(effect.run_id, recorded_effect.run_id), format('step %s has %s', coalesce(effect.step_id, recorded_effect.step_id),

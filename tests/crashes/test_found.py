@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.test import override_settings
 
 from django_hookflow import Retry, WorkflowContext, workflow
-from django_hookflow.models import OutboxMessage, WorkflowRun
+from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun
 from django_hookflow.testing import Hookflow
 from tests.crashes.invariants import installed, violations
 from tests.crashes.plans import plan
+from tests.crashes.workers import Execute, Worker
 from tests.testapp.models import LedgerEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,6 +53,34 @@ def test_a_run_that_was_stopped_in_mid_step_does_not_claim_to_wake(
     run = WorkflowRun.objects.get(run_id=run_id)
     assert [e.type for e in hookflow.events(run_id)][2:] == [f"run.{status}", "step.failed"]
     assert (run.status, run.wake_at) == (status, None)
+
+
+@workflow(workflow_id="tests.crashes.failing")
+def failing(ctx: WorkflowContext) -> None:
+    ctx.step.run("first", str)
+    ctx.step.run("second", int, "not a number")
+
+
+def test_a_run_that_fails_while_it_is_being_rewound_leaves_no_open_dead_letter(hookflow: Hookflow) -> None:
+    """Between the operator's look at the run and the rewind itself, a worker comes to the run's end."""
+    with override_settings(DJANGO_HOOKFLOW_STEPS_PER_TURN=1):
+        run_id = failing.trigger()
+        hookflow.deliver(run_id)
+    worker = Worker()
+
+    def fail_first(execute: Execute, sql: str, params: object, many: bool, context: dict[str, Any]) -> Any:
+        if "hookflow_operate" in sql:
+            assert worker.begin(partial(hookflow.deliver, run_id)).result().answer == "failed"
+        return execute(sql, params, many, context)
+
+    try:
+        with connection.execute_wrapper(fail_first):
+            assert WorkflowRun.objects.get(run_id=run_id).rewind(to_step="first")
+    finally:
+        worker.close()
+    assert [(entry.is_replayed, entry.run_id) for entry in DeadLetterEntry.objects.all()] == [(True, run_id)]
+    assert hookflow.drive(run_id).status == "failed"
+    assert DeadLetterEntry.objects.get(is_replayed=False).replay() == run_id
 
 
 @pytest.fixture
