@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import commits, project
+from benchmarks.beside import measure_beside
+from benchmarks.cleaning import measure_cleaning
 from benchmarks.exact import count_ten_step_run
 from benchmarks.long_run import measure_long_run
 from benchmarks.profile import format_profile, measure_profile
 from benchmarks.rebuilding import measure_rebuild
 from benchmarks.report import Figure, format_figures
+from benchmarks.roles import measure_roles
 from benchmarks.rounds import close_connections
 from benchmarks.server import describe_machine, own_database
+from benchmarks.verifying import measure_verifying
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +49,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="so little of everything that the numbers mean nothing")
     parser.add_argument("--profile", action="store_true", help="say where the time of a step goes instead")
-    parser.add_argument("--events", type=int, default=200_000, help="how many the rebuild has (default: %(default)s)")
+    parser.add_argument("--events", type=int, default=1_000_000, help="how many the rebuild has (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser.parse_args(arguments)
 
@@ -59,6 +63,10 @@ def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figur
         *counted,
         *of_long_run,
         *measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3),
+        *measure_verifying(rounds=1 if quick else 3),
+        *measure_beside(conninfo, seconds=0.2 if quick else 5),
+        *measure_cleaning(1_300 if quick else 130_000),
+        *measure_roles(conninfo, appends=50 if quick else 1_500, rounds=1 if quick else 9),
     ]
 
 

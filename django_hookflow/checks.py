@@ -10,12 +10,14 @@ Run by ``manage.py check`` and before most commands; they read settings and make
 ``E005``  ``"pgtrigger"`` is missing from ``INSTALLED_APPS``
 ``E006``  the log's database is not PostgreSQL
 ``E007``  an API's base URL is not a URL
+``E008``  checkpoints can be neither signed nor verified with the algorithm or the key in the settings
 ``W001``  a setting that the transport cannot go without is missing
 ``W002``  no such setting: ``DJANGO_HOOKFLOW_…`` misspelt
 ``W003``  the webhook path is not where ``django_hookflow.urls`` is mounted, or it is mounted nowhere
 ``W004``  deliveries would travel over plain http
 ``W005``  the domain is this machine, which QStash cannot reach
 ``W006``  a text begins or ends with a space or a line break
+``W011``  (with ``--deploy``) runs would be cleaned up without an archive
 ========  ==========================================================================================================
 
 A missing key is a warning, because ``migrate`` in a build that has no keys must go through. ``check --deploy`` says
@@ -26,6 +28,15 @@ With a database at hand (``check --database default``, ``migrate``) the log itse
 ========  ==========================================================================================================
 ``E020``  the server is older than PostgreSQL 14
 ``E021``  a guard of the event log is missing from a table, or is not always on
+``W022``  the partitions of months end soon
+``W023``  a partition was left half split
+========  ==========================================================================================================
+
+With ``--deploy`` as well, what protects the log is told (:mod:`.protection`):
+
+========  ==========================================================================================================
+``I030``  which of the layers are on: guards, privileges, hash chain, signed checkpoints, archive
+``W030``  this login could change the log, for it is not confined to the functions that write it
 ========  ==========================================================================================================
 
 ``sig_…`` keys are taken as they are: nothing is known about their form.
@@ -45,8 +56,11 @@ from django.core.checks import CheckMessage, Tags, register
 from django.db import connections
 from django.urls import NoReverseMatch, reverse
 
+from django_hookflow import protection
 from django_hookflow.conf import GITHUB_PUBLIC_API_URL, QSTASH_PUBLIC_URL, SETTINGS, TRANSPORTS, conf
 from django_hookflow.events.database import alias
+from django_hookflow.evidence import signing
+from django_hookflow.retention.checks import check_archive, check_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -80,11 +94,15 @@ def register_checks() -> None:
         check_domain,
         check_api_urls,
         check_webhook_path,
+        check_checkpoint_keys,
         check_installation,
     ):
         register(check, "django_hookflow")
     register(check_required_for_deployment, "django_hookflow", deploy=True)
+    register(check_archive, "django_hookflow", deploy=True)
     register(check_database, Tags.database)
+    register(check_protection, Tags.database, deploy=True)
+    register(check_partitions, Tags.database)
 
 
 def check_values(**kwargs: Any) -> list[CheckMessage]:
@@ -95,7 +113,7 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
         fault = setting.find_fault(value)
         if fault:
             found.append(_error("E001", f"{setting.name} {fault}.", f"Set it to {setting.kind_name}."))
-        elif isinstance(value, str) and value != value.strip():
+        elif isinstance(value, str) and value != value.strip() and not value.startswith("-----BEGIN "):
             found.append(
                 _warning(
                     "W006",
@@ -246,6 +264,16 @@ def check_webhook_path(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_checkpoint_keys(**kwargs: Any) -> list[CheckMessage]:
+    """E008: the algorithm of checkpoints is known and installed, and a secret is long enough."""
+    if any(SETTINGS[name].find_fault(SETTINGS[name].read()) for name in SETTINGS if "_CHECKPOINT_" in name):
+        return []  # E001 has said so
+    return [
+        _error("E008", f"{fault.setting} {fault.fault}.", f"{fault.remedy[0].upper()}{fault.remedy[1:]}.")
+        for fault in signing.find_faults()
+    ]
+
+
 def check_installation(**kwargs: Any) -> list[CheckMessage]:
     """E005, E006: the guards are managed, and the log's database is PostgreSQL."""
     found: list[CheckMessage] = []
@@ -288,6 +316,16 @@ def check_database(databases: Collection[str] | None = None, **kwargs: Any) -> l
         for operation, wanted in (("UPDATE and DELETE", _REFUSES_CHANGES), ("TRUNCATE", _REFUSES_TRUNCATE))
         if not any(guard & wanted == wanted for guard in guards)
     ]
+
+
+def check_protection(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """I030, W030: which layers protect the log, and whether this login gets past them."""
+    name = alias()
+    if name not in (databases or ()) or connections[name].vendor != "postgresql":
+        return []
+    with connections[name].cursor() as cursor:
+        layers = protection.look(cursor, guards=not check_database(databases))
+    return list(protection.describe(layers)) if layers else []
 
 
 def describe_old_server(version: int) -> CheckMessage:

@@ -158,6 +158,37 @@ SETTINGS: dict[str, Setting] = {
             "bytes that a webhook body, trigger data or one recorded result may have",
             least=1,
         ),
+        Setting(
+            "DJANGO_HOOKFLOW_SEAL",
+            None,
+            _TEXT,
+            "dotted path of what encrypts data and results; see django_hookflow.sealing",
+        ),
+        Setting(
+            "DJANGO_HOOKFLOW_ARCHIVE_DIR",
+            None,
+            _TEXT,
+            "directory in which cleanup_workflows archives events before it removes them",
+        ),
+        Setting(
+            "DJANGO_HOOKFLOW_CHECKPOINT_ALGORITHM",
+            "HS256",
+            _TEXT,
+            "how checkpoints are signed: HS256, or with the extra cryptography RS256, ES256 or EdDSA",
+        ),
+        Setting(
+            "DJANGO_HOOKFLOW_CHECKPOINT_KEY",
+            None,
+            _TEXT,
+            "signs checkpoints: a secret of at least 32 bytes for HS256, else a private key in PEM",
+            secret=True,
+        ),
+        Setting(
+            "DJANGO_HOOKFLOW_CHECKPOINT_PUBLIC_KEY",
+            None,
+            _TEXT,
+            "verifies checkpoints where that is not a matter of a secret: a public key in PEM",
+        ),
         Setting("GITHUB_PERSONAL_ACCESS_TOKEN", None, _TEXT, "token that dispatches GitHub Actions", secret=True),
         Setting("GITHUB_DEFAULT_REPO", None, _TEXT, "owner/name used when a dispatch names no repository"),
         Setting(
@@ -187,6 +218,11 @@ class Settings:
     overdue_seconds: float
     clock_skew_seconds: float
     max_payload_size: int
+    seal: str | None
+    archive_dir: str | None
+    checkpoint_algorithm: str
+    checkpoint_key: str | None
+    checkpoint_public_key: str | None
     github_personal_access_token: str | None
     github_default_repo: str | None
     github_api_url: str

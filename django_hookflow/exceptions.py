@@ -19,6 +19,8 @@ __all__ = [
     "NotConfigured",
     "NotSerializable",
     "OperationRefused",
+    "PermissionDenied",
+    "RedactedHistory",
     "RunConflict",
     "StepCompleted",
     "StepTimedOut",
@@ -82,14 +84,37 @@ class RunConflict(WorkflowError):
 
 
 class ArchivedRun(WorkflowError):
-    """The run's events have gone to an archive; its id is not used again."""
+    """The run's events have gone to an archive: its id is not used again, and nothing more can be done to it."""
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"run {run_id!r} has been archived and its id is not used again: choose a new run_id")
+    def __init__(self, run_id: str, asked: str | None = None) -> None:
+        super().__init__(
+            f"run {run_id!r} has been archived and its id is not used again: choose a new run_id"
+            if asked is None
+            else f"cannot {asked} run {run_id!r}: it has been archived, its events are no longer in the log; "
+            f"trigger a new run instead"
+        )
 
 
 class OperationRefused(WorkflowError):
     """What was asked of a run makes no sense as it stands: cancelling a completed run, resolving what is not in doubt."""
+
+
+class PermissionDenied(HookFlowException):
+    """The database role this process uses has no right to what was asked."""
+
+    def __init__(self, what: str, role: str) -> None:
+        super().__init__(f"the database role of this process may not {what}: use one that is granted {role}")
+
+
+class RedactedHistory(WorkflowError):
+    """The run cannot go on: what a step, or its trigger, recorded has been redacted."""
+
+    def __init__(self, step_id: str = "") -> None:
+        what = f"the record of step {step_id!r}" if step_id else "the data the run was triggered with"
+        super().__init__(
+            f"{what} has been redacted, so the run cannot be replayed; start a new one", step_id=step_id, attempts=1
+        )
+        self.error = {"type": "django_hookflow.exceptions.RedactedHistory", "message": str(self), "traceback": ""}
 
 
 class StepTimedOut(HookFlowException, TimeoutError):

@@ -41,6 +41,17 @@ IF current_setting('hookflow.allow_truncate', true) = 'on' THEN
   RAISE EXCEPTION 'hookflow: the event log is append-only, TRUNCATE is refused'
     USING ERRCODE = 'restrict_violation';"""
 
+NO_CHANGE = """\
+RAISE EXCEPTION 'hookflow: the chain of checkpoints is append-only, % is refused', TG_OP
+    USING ERRCODE = 'restrict_violation';"""
+
+NO_CHANGE_BUT_IN_TESTS = """\
+IF current_setting('hookflow.allow_truncate', true) = 'on' THEN
+    RETURN NULL;
+  END IF;
+  RAISE EXCEPTION 'hookflow: the chain of checkpoints is append-only, TRUNCATE is refused'
+    USING ERRCODE = 'restrict_violation';"""
+
 
 class GuardSql(compiler.UpsertTriggerSql):
     """The SQL that installs one guard, in the place of django-pgtrigger's template."""
@@ -88,5 +99,19 @@ EVENT_GUARDS = [
         when=pgtrigger.Before,
         operation=pgtrigger.Truncate,
         func=TEST_ENVIRONMENT,
+    ),
+]
+
+#: The chain of checkpoints does not change at all.
+CHECKPOINT_GUARDS = [
+    Guard(
+        name="checkpoint_guard", when=pgtrigger.Before, operation=pgtrigger.Update | pgtrigger.Delete, func=NO_CHANGE
+    ),
+    Guard(
+        name="checkpoint_guard_truncate",
+        level=pgtrigger.Statement,
+        when=pgtrigger.Before,
+        operation=pgtrigger.Truncate,
+        func=NO_CHANGE_BUT_IN_TESTS,
     ),
 ]

@@ -6,15 +6,18 @@ same statement, and the guards in the database refuse changes to an event whoeve
 
 from __future__ import annotations
 
+import datetime
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import F
 
-from django_hookflow.guards import EVENT_GUARDS
+from django_hookflow.guards import CHECKPOINT_GUARDS, EVENT_GUARDS
 
 if TYPE_CHECKING:
+    from django_hookflow.projections.as_of import RunAsOf, RunsAsOf
     from django_hookflow.runtime.operating import Replayed
 
 __all__ = ["DeadLetterEntry", "StepExecution", "WorkflowEvent", "WorkflowRun", "WorkflowRunStatus"]
@@ -30,6 +33,19 @@ class VerbatimJSONField(models.JSONField):
         return json.loads(value) if isinstance(value, str) else value
 
 
+class TransactionIdField(models.BigIntegerField):  # type: ignore[type-arg] # at run time it takes none
+    """The id of a transaction (``xid8``), as a number."""
+
+    def db_type(self, connection: Any) -> str:
+        return "xid8"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> int | None:
+        return None if value is None else int(value)
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> str | None:
+        return None if value is None else str(value)  # PostgreSQL has no cast from integers
+
+
 class WorkflowRunStatus(models.TextChoices):
     """Where a run stands. The first four are the first release's; the others are visible ways of waiting or ending."""
 
@@ -41,6 +57,16 @@ class WorkflowRunStatus(models.TextChoices):
     PAUSED = "paused", "Paused"
     IN_DOUBT = "in_doubt", "In doubt"
     DIVERGED = "diverged", "Diverged"
+
+
+class WorkflowRunManager(models.Manager["WorkflowRun"]):
+    """Runs as they are, and as they were."""
+
+    def as_of(self, moment: datetime.datetime) -> RunsAsOf:
+        """All runs as they were known at ``moment``: filtered, counted, sliced and iterated without being saved."""
+        from django_hookflow.projections.as_of import RunsAsOf
+
+        return RunsAsOf(moment)
 
 
 class WorkflowRun(models.Model):
@@ -57,14 +83,28 @@ class WorkflowRun(models.Model):
     updated_at = models.DateTimeField()
     completed_at = models.DateTimeField(null=True)
     wake_at = models.DateTimeField(null=True)
+    label = models.CharField(max_length=255, blank=True, default="")
+
+    objects = WorkflowRunManager()
 
     class Meta:
         ordering = ["-created_at"]
         verbose_name = "workflow run"
+        permissions = [
+            ("operate_workflowrun", "Can operate workflow runs"),
+            ("view_payload_workflowrun", "Can see the payloads of workflow runs"),
+        ]
         indexes = [
             models.Index(models.F("created_at").desc(), name="django_hookflow_run_newest"),
             models.Index(F("status"), F("created_at").desc(), name="django_hookflow_run_by_status"),
             models.Index(F("workflow_id"), F("status"), F("created_at").desc(), name="django_hookflow_run_by_flow"),
+            models.Index(fields=["run_id"], opclasses=["varchar_pattern_ops"], name="django_hookflow_run_id_begins"),
+            models.Index(
+                fields=["label"],
+                opclasses=["varchar_pattern_ops"],
+                condition=~models.Q(label=""),
+                name="django_hookflow_run_by_label",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -85,6 +125,10 @@ class WorkflowRun(models.Model):
         """Has a paused run go on, or a diverged one try again with the code as it is now."""
         return self._operate("resume", reason, actor)
 
+    def wake(self, *, reason: str = "", actor: str | None = None) -> bool:
+        """Has a run that sleeps, or waits for its next attempt, go on now. Its sleep has then ended, early."""
+        return self._operate("wake", reason, actor)
+
     def rewind(self, *, to_step: str, reason: str = "", actor: str | None = None) -> bool:
         """Has ``to_step`` and the steps recorded after it run again. Their events stay in the log, superseded."""
         from django_hookflow.runtime import operating
@@ -96,6 +140,27 @@ class WorkflowRun(models.Model):
         from django_hookflow.runtime import operating
 
         return operating.resolve(self, step_id, result, actor=actor, reason=reason)
+
+    def redact(self, path: str | Sequence[str] | None = None, *, reason: str, actor: str | None = None) -> int:
+        """Removes what the run's payloads hold at ``path``, such as ``"data.customer.email"``, for good; how many did.
+
+        Without a path the payloads go as a whole. A path is keys with dots between, or a list of keys; it begins in a
+        payload, where ``data`` is what the run was triggered with and ``result`` what a step or the run returned. Hashes
+        stay, so the chain still verifies; who and why is an event. Raises OperationRefused for a run that has not ended,
+        and PermissionDenied when the database role may not redact.
+        """
+        from django_hookflow.runtime import redaction
+
+        return redaction.redact(self, None, path, actor=actor, reason=reason)
+
+    def as_of(self, moment: int | datetime.datetime) -> RunAsOf:
+        """The run as it was known after its first ``moment`` events, or at a moment: a plain object, never saved.
+
+        Raises NotTriggeredYet, ValueError and NothingToFold, see ``django_hookflow.projections.as_of``.
+        """
+        from django_hookflow.projections.as_of import run_as_of
+
+        return run_as_of(self.run_uid, self.run_id, moment)
 
     def _operate(self, action: str, reason: str, actor: str | None) -> bool:
         from django_hookflow.runtime import operating  # which imports these models
@@ -235,6 +300,7 @@ class WorkflowEvent(models.Model):
     salt = models.BinaryField(null=True)
     payload_digest = models.BinaryField(null=True)
     hash = models.BinaryField()
+    xid = TransactionIdField(null=True, editable=False)
 
     objects = WorkflowEventManager()
 
@@ -246,6 +312,20 @@ class WorkflowEvent(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.seq} {self.type}"
+
+    @property
+    def is_redacted(self) -> bool:
+        """Whether the payload has been removed; what was kept of it, if anything, is in a later ``event.retained``."""
+        return self.payload_digest is not None
+
+    def redact(self, *, reason: str, actor: str | None = None) -> bool:
+        """Removes the payload for good; False when there was none. Refused as :meth:`WorkflowRun.redact` is."""
+        from django_hookflow.runtime import redaction
+
+        run = WorkflowRun.objects.get(events=self)
+        done = redaction.redact(run, self.seq, None, actor=actor, reason=reason)
+        self.refresh_from_db(fields=["payload", "salt", "payload_digest"])
+        return done > 0
 
 
 class Head(models.Model):
@@ -262,6 +342,21 @@ class Head(models.Model):
 
     class Meta:
         db_table = "django_hookflow_head"
+
+
+class Checkpoint(models.Model):
+    """A checkpoint that was made: what was signed, and the digest of the token, which the next one names."""
+
+    id = models.BigAutoField(primary_key=True)
+    made_at = models.DateTimeField()
+    runs = models.BigIntegerField()
+    events = models.BigIntegerField()
+    root = models.BinaryField()
+    token_digest = models.BinaryField()
+
+    class Meta:
+        db_table = "django_hookflow_checkpoint"
+        triggers = CHECKPOINT_GUARDS
 
 
 class OutboxMessage(models.Model):
@@ -294,3 +389,21 @@ class Lease(models.Model):
 
     class Meta:
         db_table = "django_hookflow_lease"
+
+
+class Subscriber(models.Model):
+    """How far a function that subscribes to events has come, see ``django_hookflow.feed``."""
+
+    name = models.CharField(max_length=200, primary_key=True)
+    checkpoint = models.JSONField()
+    failures = models.IntegerField(default=0)
+    retry_at = models.DateTimeField(null=True)
+    last_error = models.TextField(blank=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "django_hookflow_subscriber"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name

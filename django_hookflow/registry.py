@@ -55,12 +55,20 @@ class Workflow:
         return f"<Workflow {self.workflow_id}>"
 
     def trigger(
-        self, data: dict[str, Any] | None = None, run_id: str | None = None, *, actor: str | None = None
+        self,
+        data: dict[str, Any] | None = None,
+        run_id: str | None = None,
+        *,
+        actor: str | None = None,
+        label: str | None = None,
     ) -> str:
-        """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`."""
+        """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`.
+
+        ``label`` is what people know the run by, such as an order's number; the admin finds runs by how it begins.
+        """
         from django_hookflow.runtime.trigger import trigger  # workflows are defined before models are ready
 
-        return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout)
+        return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout, label=label)
 
 
 @overload

@@ -19,23 +19,27 @@ if TYPE_CHECKING:
 PACKAGE = REPOSITORY / "django_hookflow"
 
 #: Modules that everyone may import and that import only each other.
-LEAVES = {"clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sql"}
+LEAVES = {"clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"}
 
 #: What each part may import beside the leaves and itself. A name stands for the module and all that is in it.
 MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
     "events": set(),
     "projections": {"events"},
+    "evidence": {"events", "projections"},
+    "feed": {"events"},
+    "retention": {"events", "evidence"},
     "delivery": {"events"},
     "runtime": {"events", "projections", "delivery.outbox", "delivery.messages", "delivery.transports"},
     "github": set(),
     "dlq": set(),
     "views": {"runtime", "delivery"},
     "urls": {"views"},
-    "checks": {"events", "delivery"},
+    "protection": set(),
+    "checks": {"protection", "events", "delivery", "evidence", "retention"},
     "apps": {"checks", "events"},
     "admin": {"events", "projections", "runtime"},
-    "management": {"checks", "events", "projections", "runtime", "delivery"},
+    "management": {"checks", "events", "projections", "runtime", "delivery", "evidence", "feed", "retention"},
     "testing": {"events", "projections", "runtime", "delivery"},
     "pytest_plugin": {"testing"},
     "demo": {"events", "projections", "runtime", "delivery", "views", "urls", "management"},
@@ -48,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {"registry": {"runtime"}, "models": {"runtime", "projections"}}
 
 #: What ``django_hookflow/__init__.py`` offers to users, of whom the demo is one.
-PUBLIC_NAMES = {"RETRY", "Retry", "Workflow", "WorkflowContext", "workflow"}
+PUBLIC_NAMES = {"RETRY", "Retry", "Workflow", "WorkflowContext", "on_event", "workflow"}
 
 TOP_LEVEL = {
     "CHANGELOG.md",

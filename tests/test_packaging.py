@@ -109,7 +109,7 @@ def test_it_asks_for_five_packages(wheel: Path) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = sorted(re.split(r"[^A-Za-z0-9-]", line, maxsplit=1)[0].lower() for line in required)
     assert names == ["django", "django-pgtrigger", "psycopg", "pyjwt", "requests"]
-    assert metadata.get_all("Provides-Extra") == ["demo"]
+    assert metadata.get_all("Provides-Extra") == ["cryptography", "demo"]
     assert metadata["Requires-Python"] == ">=3.10"
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import IntegrityError, ProgrammingError
+from psycopg import errors
 
 from django_hookflow.events.database import cursor, standing_cursor
-from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, UnknownRun
+from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, PermissionDenied, UnknownRun
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ _START = (
     " FROM hookflow_start(%s, %s, %s, %s, %s, interval '0', make_interval(secs => %s), make_interval(secs => %s))"
 )
 _OPERATE = "SELECT * FROM hookflow_operate(%s, %s, %s, %s, %s, make_interval(secs => %s))"
+_WAKE = "SELECT * FROM hookflow_wake(%s, %s, %s, make_interval(secs => %s))"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
@@ -143,6 +145,7 @@ def start(
     actor: str | None,
     grace: float | None,
     timeout: float | None = None,
+    label: str = "",
 ) -> Started:
     """Starts the run ``run_id`` with ``data`` (JSON text), once for each ``run_id``, and announces its first turn.
 
@@ -150,7 +153,8 @@ def start(
 
     Raises ArchivedRun when the id was a run's whose events have been archived.
     """
-    payload = f'{{"run_id":{json.dumps(run_id)},"workflow_id":{json.dumps(workflow_id)},"data":{data}}}'
+    labelled = f',"label":{json.dumps(label)}' if label else ""
+    payload = f'{{"run_id":{json.dumps(run_id)},"workflow_id":{json.dumps(workflow_id)},"data":{data}{labelled}}}'
     try:
         with cursor() as c:
             c.execute(_START, [run_uid, run_id, workflow_id, payload, actor, grace, timeout])
@@ -210,6 +214,33 @@ def operate(
             return Operated(*c.fetchone())
     except IntegrityError as error:
         raise _explained(error, run_uid, None) from error
+
+
+def wake(run_uid: UUID, *, details: str, actor: str | None, grace: float | None) -> Operated:
+    """Has a run that waits for a time go on now, as ``hookflow_wake`` says. Raises as :func:`operate` does."""
+    try:
+        with cursor() as c:
+            c.execute(_WAKE, [run_uid, details, actor, grace])
+            return Operated(*c.fetchone())
+    except IntegrityError as error:
+        raise _explained(error, run_uid, None) from error
+
+
+def redact(run_uid: UUID, seq: int | None, path: list[str] | None, *, reason: str, actor: str | None) -> int:
+    """Redacts payloads, as ``hookflow_redact`` says; how many it was.
+
+    Raises OperationRefused for a run that has not ended, UnknownRun, and PermissionDenied when this role may not redact.
+    """
+    try:
+        with cursor() as c:
+            c.execute("SELECT hookflow_redact(%s, %s, %s::text[], %s, %s)", [run_uid, seq, path, reason, actor])
+            return int(c.fetchone()[0])
+    except IntegrityError as error:
+        raise _explained(error, run_uid, None) from error
+    except ProgrammingError as error:
+        if isinstance(error.__cause__, errors.InsufficientPrivilege):
+            raise PermissionDenied("redact payloads", "hookflow_redactor") from error
+        raise
 
 
 def expire(workflow_id: str, run_id: str) -> str:

@@ -1,7 +1,7 @@
 """The types of events and what their payloads hold. Names are past tense; payloads are JSON objects.
 
 ======================  ====================================================================================
-``run.triggered``       ``{"run_id": str, "workflow_id": str, "data": value}``; always seq 1
+``run.triggered``       ``{"run_id": str, "workflow_id": str, "data": value, "label": str or absent}``; always seq 1
 ``turn.started``        ``{"worker": str, "transport": str, …}``: a delivery has begun to work on the run
 ``turn.abandoned``      ``{"turn_seq": int}``: the turn that started there ended without a word, its lease ran out
 ``turn.failed``         ``{"attempt": int, "error": error, "retry_in": seconds}``: the workflow raised between steps
@@ -19,10 +19,17 @@
 ``run.cancelled``       ``{"reason": str}``, as have the others an operator causes
 ``run.paused``          as above
 ``run.resumed``         ``{"reason": str, "seconds": number or null}``: how long it still sleeps
+``run.woken``           ``{"reason": str, "seconds": number}``: a sleep, or the wait for the next attempt, ends here and not so
+                        many seconds later
 ``run.replayed``        ``{"reason": str, "failed_seq": int}``: the failure at that seq is tried again
 ``run.replay_repeated`` the same, asked for once more; without effect
 ``run.restarted``       ``{"reason": str, "failed_seq": int, "run_id": str}``: a new run does it from the beginning
 ``run.rewound``         ``{"reason": str, "failed_seq": int or absent}``; ``step_id`` names the step that runs again first
+``run.rebuilt``         ``{"reason": str, "repaired": int}``: its projections were folded again, so many rows had not been right
+``dead_letter.removed`` ``{"failed_seq": int}``: the dead letter of that failure was old and has been removed
+``event.redacted``      ``{"seq": int, "path": [str] or null, "reason": str}``: the payload of that event, or what stood at the
+                        path in it, has been removed for good
+``event.retained``      ``{"seq": int, "payload": object}``: what was kept of it
 ======================  ====================================================================================
 
 A *value* is encoded by :mod:`.codec`; an *error* is ``{"type": str, "message": str, "traceback": str}``.
@@ -36,6 +43,8 @@ RUN_FAILED = "run.failed"
 RUN_DIVERGED = "run.diverged"
 RUN_REPLAYED = "run.replayed"
 RUN_RESTARTED = "run.restarted"
+RUN_WOKEN = "run.woken"
+RUN_REBUILT = "run.rebuilt"
 TURN_STARTED = "turn.started"
 TURN_ABANDONED = "turn.abandoned"
 TURN_FAILED = "turn.failed"

@@ -12,8 +12,8 @@ What must stay true: in any snapshot the projections equal the fold of the event
 archive are the exception; there is nothing to fold them from, so nothing here looks at them or touches them.
 """
 
-from django_hookflow.projections.difference import Difference, diff
+from django_hookflow.projections.difference import Compared, Difference, compare, diff
 from django_hookflow.projections.ranges import NothingToFold
 from django_hookflow.projections.rebuilding import Rebuilt, rebuild
 
-__all__ = ["Difference", "NothingToFold", "Rebuilt", "diff", "rebuild"]
+__all__ = ["Compared", "Difference", "NothingToFold", "Rebuilt", "compare", "diff", "rebuild"]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django_hookflow.events.database import cursor
+from django_hookflow.events.threads import in_threads
 from django_hookflow.projections.ranges import PROJECTIONS, Projection, Range, ranges_of
 
 Row = dict[str, Any]
@@ -45,14 +46,32 @@ class Difference:
 _PLACES = (("step_id", "step"), ("seq", "seq"))
 
 
-def diff(run_id: str | None = None) -> Iterator[Difference]:
-    """Every difference between the projections and the fold of the log, by run; of one run when ``run_id`` is given.
+def diff(run_id: str | None = None, *, jobs: int = 1) -> Iterator[Difference]:
+    """Every difference between the projections and the fold of the log; of one run when ``run_id`` is given.
 
-    Takes no locks and is right beside running appends. Raises UnknownRun and NothingToFold, see ``ranges_of``.
+    Takes no locks and is right beside running appends. ``jobs`` as for ``rebuild``. Raises UnknownRun and NothingToFold,
+    see ``ranges_of``.
     """
-    for runs in ranges_of(run_id):
-        found = [difference for projection in PROJECTIONS for difference in _differences(projection, runs)]
-        yield from sorted(found, key=lambda difference: difference.run_uid)
+    for part in compare(run_id, jobs=jobs):
+        yield from part.differences
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A range that has been compared: how many runs it has, and what differs, by run."""
+
+    runs: int
+    differences: list[Difference]
+
+
+def compare(run_id: str | None = None, *, jobs: int = 1) -> Iterator[Compared]:
+    """The same range by range, for those who want to see how far it is."""
+    return in_threads(_compare_range, ranges_of(run_id), jobs)
+
+
+def _compare_range(runs: Range) -> Compared:
+    found = [difference for projection in PROJECTIONS for difference in _differences(projection, runs)]
+    return Compared(runs.runs, sorted(found, key=lambda difference: difference.run_uid))
 
 
 def _differences(projection: Projection, runs: Range) -> Iterator[Difference]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,16 +24,19 @@ class StepRecord:
     payload: dict[str, Any] = field(default_factory=dict)
     tagged: bool = False
     wake_at: datetime.datetime | None = None
+    is_redacted: bool = False
 
-    def result(self) -> Any:
+    def result(self, opened: Callable[[Any], Any]) -> Any:
+        """What the step returned; ``opened`` opens what is sealed."""
         value = self.payload["result"]
-        return codec.untag(value) if self.tagged else value
+        return codec.untag(opened(value)) if self.tagged else value
 
 
 class History:
     """The recorded steps of a run by id, in the order they were first recorded, and what the run was started with."""
 
     def __init__(self, events: Iterable[RecordedEvent], renamed: Mapping[str, str] | None = None) -> None:
+        #: As recorded: None when it has been redacted, else JSON with its tags, and sealed if it is.
         self.data: Any = {}
         self.steps: dict[str, StepRecord] = {}
         #: Failures of the workflow function itself, and turns lost with their workers, since the run last got further.
@@ -57,16 +60,24 @@ class History:
         text = event.payload
         payload: dict[str, Any] = json.loads(text) if text else {}
         if event.type == types.RUN_TRIGGERED:
-            self.data = codec.untag(payload.get("data") or {})
+            self.data = (payload.get("data") or {}) if text else None
         elif event.type == types.TURN_FAILED:
-            self.turn_failures = payload["attempt"]
+            self.turn_failures = payload.get("attempt", self.turn_failures + 1)
         elif event.type == types.TURN_ABANDONED:
             self.lost_turns += 1
         elif event.type == types.RUN_REPLAYED:
             self.turn_failures = self.lost_turns = 0
+        elif event.type == types.RUN_WOKEN:
+            self._end_sleep(event.recorded_at)
         elif event.step_id is not None and event.type.startswith(("step.", "sleep.")):
             self.turn_failures = self.lost_turns = 0
             self._add_to_step(self._renamed.get(event.step_id, event.step_id), event, payload, '"$' in (text or ""))
+
+    def _end_sleep(self, moment: datetime.datetime) -> None:
+        """An operator has woken the run: what it slept in is over, whatever the clock says."""
+        for step in self.steps.values():
+            if step.state == WAITING and step.wake_at is not None:
+                step.wake_at = min(step.wake_at, moment)
 
     def _add_to_step(self, step_id: str, event: RecordedEvent, payload: dict[str, Any], tagged: bool) -> None:
         if event.type == types.STEP_SUPERSEDED:
@@ -74,6 +85,9 @@ class History:
             return
         kind = "sleep" if event.type == types.SLEEP_STARTED else payload.get("kind", "")
         step = self.steps.setdefault(step_id, StepRecord(kind))
+        if event.payload is None:
+            step.is_redacted = True
+            return
         if event.type == types.STEP_COMPLETED:
             step.state, step.payload, step.tagged = COMPLETED, payload, tagged
             step.attempts = payload.get("attempt", 1)

@@ -10,17 +10,26 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from django.db import transaction
+from django.db import ProgrammingError, transaction
+from psycopg import errors
 
-from django_hookflow import registry
+from django_hookflow import registry, sealing
 from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
-from django_hookflow.events import codec, log
+from django_hookflow.events import codec, log, types
 from django_hookflow.events.database import alias
-from django_hookflow.exceptions import HookFlowException
-from django_hookflow.models import DeadLetterEntry, WorkflowEvent, WorkflowRun
+from django_hookflow.exceptions import (
+    ArchivedRun,
+    HookFlowException,
+    PermissionDenied,
+    RedactedHistory,
+    UnknownRun,
+)
+from django_hookflow.models import DeadLetterEntry, Head, WorkflowEvent, WorkflowRun
+from django_hookflow.projections import rebuilding
 from django_hookflow.runtime.trigger import trigger
 
 logger = logging.getLogger("django_hookflow.operating")
@@ -46,8 +55,20 @@ def operate(
 ) -> bool:
     """Does ``action`` to ``run``; False when that was done before. Raises OperationRefused when it makes no sense."""
     payload = json.dumps({"reason": reason, **(details or {})})
+    try:
+        applied = _operate(run, action, step_id, payload, actor)
+    except UnknownRun as error:
+        raise _archived(run.run_uid, action) or error from error
+    _refresh(run)
+    return applied
+
+
+def _operate(run: WorkflowRun, action: str, step_id: str | None, payload: str, actor: str | None) -> bool:
     with transaction.atomic(using=alias()):
-        done = log.operate(run.run_uid, action, step_id=step_id, details=payload, actor=actor, grace=outbox.grace())
+        if action == "wake":
+            done = log.wake(run.run_uid, details=payload, actor=actor, grace=outbox.grace())
+        else:
+            done = log.operate(run.run_uid, action, step_id=step_id, details=payload, actor=actor, grace=outbox.grace())
         if done.applied and done.seq is not None:
             attempt, delay = done.attempt or 1, done.delay or 0.0
             outbox.publish_after_commit(
@@ -55,8 +76,21 @@ def operate(
             )
         if done.applied and action == "cancel":
             outbox.withdraw_after_commit(run.run_uid, using=alias())
-    run.refresh_from_db()
     return done.applied
+
+
+def _refresh(row: WorkflowRun | DeadLetterEntry) -> None:
+    """As the database has it now; if it has gone meanwhile, with a run that ended and was cleaned up, as it was."""
+    try:
+        row.refresh_from_db()
+    except (WorkflowRun.DoesNotExist, DeadLetterEntry.DoesNotExist):
+        pass
+
+
+def _archived(run_uid: UUID, action: str) -> ArchivedRun | None:
+    """What to say of a run that is archived; None of others."""
+    head = Head.objects.using(alias()).filter(run_uid=run_uid, archived_at__isnull=False).first()
+    return ArchivedRun(head.run_id, action) if head else None
 
 
 def rewind(run: WorkflowRun, to_step: str, *, actor: str | None, reason: str) -> bool:
@@ -66,7 +100,7 @@ def rewind(run: WorkflowRun, to_step: str, *, actor: str | None, reason: str) ->
 
 def resolve(run: WorkflowRun, step_id: str, result: Any, *, actor: str | None, reason: str) -> bool:
     """Records ``result`` as what a doubtful step came to, and has the run go on."""
-    encoded = json.loads(codec.encode(result, path="result", limit=conf.max_payload_size))
+    encoded = json.loads(sealing.seal(run.run_uid, codec.encode(result, path="result", limit=conf.max_payload_size)))
     doubt = (
         WorkflowEvent.objects.filter(workflow_run=run, type="step.doubted", step_id=step_id).order_by("-seq").first()
     )
@@ -75,24 +109,53 @@ def resolve(run: WorkflowRun, step_id: str, result: Any, *, actor: str | None, r
     return operate(run, "resolve", actor=actor, reason=reason, step_id=step_id, details={"outcome": outcome})
 
 
+def rebuild(run: WorkflowRun, *, actor: str | None, reason: str) -> int:
+    """Folds the run's projections from its log again; how many rows had not been as the log says.
+
+    Raises PermissionDenied when the database role may not write projections, and UnknownRun.
+    """
+    try:
+        with transaction.atomic(using=alias()):
+            head = Head.objects.using(alias()).get(run_uid=run.run_uid)
+            repaired = sum(part.repaired.total() for part in rebuilding.rebuild(head.run_id))
+            told = json.dumps({"reason": reason, "repaired": repaired})
+            log.append(run.run_uid, None, [log.NewEvent(types.RUN_REBUILT, told)], actor=actor)
+    except Head.DoesNotExist as error:
+        raise UnknownRun(run.run_id) from error
+    except UnknownRun as error:
+        raise _archived(run.run_uid, "rebuild") or error from error
+    except ProgrammingError as error:
+        if isinstance(error.__cause__, errors.InsufficientPrivilege):
+            raise PermissionDenied("rebuild projections", "hookflow_owner") from error
+        raise
+    _refresh(run)
+    return repaired
+
+
 def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reason: str) -> str:
     """Has a failed run go on at the step it failed in, or a new run do all of it; the id of the run that does.
 
     However often it is asked for, it happens once; the log keeps every request.
     """
-    run = WorkflowRun.objects.get(run_uid=entry.run_uid)
+    try:
+        run = WorkflowRun.objects.get(run_uid=entry.run_uid)
+    except WorkflowRun.DoesNotExist as error:
+        # cleanup_workflows --workflows-only keeps dead letters of runs that it has archived.
+        raise _archived(entry.run_uid, "replay") or error from error
     if not from_start:
         operate(run, "replay", actor=actor, reason=reason, step_id=entry.step_id, details={"failed_seq": entry.seq})
-        entry.refresh_from_db()
+        _refresh(entry)
         return run.run_id
     workflow = registry.get_workflow(entry.workflow_id)
-    data = codec.untag(run.data)
+    if run.data is None:
+        raise RedactedHistory
+    data = codec.untag(sealing.opened(run.run_uid, run.data))
     new_id = f"replay-{entry.id}-of-{run.run_uid}"
     details = {"failed_seq": entry.seq, "run_id": new_id}
     with transaction.atomic(using=alias()):
         if operate(run, "restart", actor=actor, reason=reason, details=details):
-            trigger(workflow.workflow_id, data, new_id, actor=actor, timeout=workflow.timeout)
-    entry.refresh_from_db()
+            trigger(workflow.workflow_id, data, new_id, actor=actor, timeout=workflow.timeout, label=run.label)
+    _refresh(entry)
     return new_id
 
 

@@ -26,6 +26,7 @@ from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import (
     DuplicateStep,
     MisplacedStep,
+    RedactedHistory,
     StepCompleted,
     StepTimedOut,
     WorkerLost,
@@ -215,7 +216,7 @@ class StepManager:
         options = options or self._options
         record = self._begin(step_id, kind)
         if record is not None and record.state == COMPLETED:
-            return record.result()
+            return record.result(self._turn.opened)
         if record is not None and record.state == FAILED:
             raise _recorded_error(step_id, record)
         attempt = 1 + (record.attempts if record else 0)
@@ -236,7 +237,7 @@ class StepManager:
                 result = work()
                 self._check_timeout(clock.monotonic() - began)
                 encoded = codec.encode(result, path="result", limit=turn.max_size)
-                ended = self._finish(step_id, kind, attempt, encoded)
+                ended = self._finish(step_id, kind, attempt, turn.sealed(encoded))
         except Exception as error:
             turn.rewind(mark)
             self._record_failure(step_id, kind, attempt, error)
@@ -300,6 +301,8 @@ class StepManager:
             unasked = self._turn.history.next_unasked()
             if unasked is not None:
                 raise Diverged.unasked(unasked, step_id)
+        elif record.is_redacted:
+            raise RedactedHistory(step_id)
         elif record.kind != kind:
             raise Diverged.kind(step_id, record.kind, kind)
         return record

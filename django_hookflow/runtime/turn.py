@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from django_hookflow import registry
+from django_hookflow import registry, sealing
 from django_hookflow.clock import clock
 from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
@@ -24,6 +24,7 @@ from django_hookflow.events.log import NewEvent, NextTurn
 from django_hookflow.exceptions import (
     ConcurrentAppend,
     NotSerializable,
+    RedactedHistory,
     StepCompleted,
     TurnLost,
     WorkerLost,
@@ -140,11 +141,11 @@ class Turn:
     def run(self) -> TurnResult:
         """Calls the workflow function and records what it came to."""
         steps = StepManager(self, retry=self.workflow.retry)
-        context = WorkflowContext(self.history.data, self.run_id, self.workflow.workflow_id, steps)
         try:
             if self.history.lost_turns >= MAX_LOST_TURNS:
                 return self._give_up()
             try:
+                context = WorkflowContext(self._read_data(), self.run_id, self.workflow.workflow_id, steps)
                 result = self.workflow(context)
             except Exception as error:
                 return self._fail(error)
@@ -160,6 +161,19 @@ class Turn:
         except BaseException:
             self._hand_back(None)
             raise
+
+    def _read_data(self) -> Any:
+        if self.history.data is None:
+            raise RedactedHistory
+        return codec.untag(self.opened(self.history.data))
+
+    def sealed(self, encoded: str) -> str:
+        """The JSON text to record for that of a value."""
+        return sealing.seal(self.run_uid, encoded)
+
+    def opened(self, value: Any) -> Any:
+        """A recorded value as it was before it was sealed."""
+        return sealing.opened(self.run_uid, value)
 
     def append(self, event: NewEvent, *, ends_turn: bool = False, next_turn: NextTurn | None = None) -> None:
         """Records ``event``; a message for ``next_turn`` goes out once the surrounding transaction, if any, commits.
@@ -244,7 +258,7 @@ class Turn:
             return self._caught_signal()
         steps.check_history_was_asked()
         try:
-            encoded = codec.encode(result, path="result", limit=self.max_size)
+            encoded = self.sealed(codec.encode(result, path="result", limit=self.max_size))
         except NotSerializable as error:
             return self._fail(error)
         self.append(NewEvent(types.RUN_COMPLETED, f'{{"result":{encoded}}}'), ends_turn=True)

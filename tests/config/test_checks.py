@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {
     "QSTASH_NEXT_SIGNING_KEY": "any form will do",
     "DJANGO_HOOKFLOW_DOMAIN": "https://my-app.com",
     "DJANGO_HOOKFLOW_TRANSPORT": "qstash",
+    "DJANGO_HOOKFLOW_ARCHIVE_DIR": "/srv/archives",
 }
 
 
@@ -259,3 +260,22 @@ def test_guards_that_nobody_manages_are_an_error() -> None:
     without = [app for app in django_settings.INSTALLED_APPS if app not in ("pgtrigger", "tests.testapp")]
 
     assert "E005" in find_ids(INSTALLED_APPS=without)
+
+
+def test_checkpoint_keys_that_cannot_be_used_are_an_error_that_does_not_show_them() -> None:
+    assert find_one(DJANGO_HOOKFLOW_CHECKPOINT_KEY="too-short") == (
+        "E008",
+        "DJANGO_HOOKFLOW_CHECKPOINT_KEY has 9 bytes.",
+        "A secret for HS256 has at least 32, and is random.",
+    )
+    assert find_one(DJANGO_HOOKFLOW_CHECKPOINT_ALGORITHM="HS512") == (
+        "E008",
+        "DJANGO_HOOKFLOW_CHECKPOINT_ALGORITHM is 'HS512'.",
+        "Known are HS256, RS256, ES256, EdDSA.",
+    )
+    assert find_ids(DJANGO_HOOKFLOW_CHECKPOINT_ALGORITHM=256) == ["E001"]
+
+
+def test_a_key_in_pem_ends_with_a_line_break_as_it_should() -> None:
+    pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+    assert find_ids(DJANGO_HOOKFLOW_CHECKPOINT_PUBLIC_KEY=pem) == []

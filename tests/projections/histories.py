@@ -65,6 +65,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     of_run("run.cancelled", reasons),
     of_run("run.paused", reasons),
     of_run("run.resumed", reasons | st.fixed_dictionaries({"seconds": st.none() | seconds})),
+    of_run("run.woken", st.fixed_dictionaries({"seconds": seconds})),
     of_run("run.restarted", st.fixed_dictionaries({"failed_seq": st.integers(2, 14)})),
     of_run("a.type.of.tomorrow", st.none() | values),
 )

@@ -62,7 +62,17 @@ def test_the_benchmarks_compare_everything_they_promise(tmp_path: Path) -> None:
         "steps of ten-step runs, trigger to completion, 4 threads": "raw",
         "step 100 (median of the last 50)": "step 10",
         "last tenth of all steps, the mean": "first tenth",
-        "rebuild of … events": "INSERT … SELECT",
+        "rebuild from nothing, 2 connections (the default)": "INSERT … SELECT",
+        "the same with one": "INSERT … SELECT",
+        "rebuild with nothing to repair": "INSERT … SELECT",
+        "comparing (--check), without locks": "INSERT … SELECT",
+        "appends beside a rebuild from nothing, 2 connections": "alone",
+        "appends beside the same with 1": "alone",
+        "appends beside a comparison (--check)": "alone",
+        "appends beside a verify": "alone",
+        "appends beside a cleanup": "alone",
+        "appends beside a cleanup with an archive": "alone",
+        "append as hookflow_app": "without roles",
     }
     assert all(figures[name]["ratio"] > 0 for name in figures if figures[name]["of"])
     # These are no matter of speed.

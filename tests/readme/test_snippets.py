@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 import unittest
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django import VERSION
+from django.core.management import call_command
 
 from django_hookflow import Workflow, workflow
-from django_hookflow.models import DeadLetterEntry, WorkflowRun, WorkflowRunStatus
+from django_hookflow.exceptions import RunConflict
+from django_hookflow.feed import subscribers
+from django_hookflow.feed.subscribers import registered_subscriptions
+from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowEvent, WorkflowRun, WorkflowRunStatus
 from django_hookflow.runtime.retries import DEFAULT_RETRY
+from django_hookflow.sealing import opened
 from django_hookflow.testing import Hookflow
 from tests.github.server import RUN, TOKEN, GitHub
 from tests.readme.shop import Bank, Payments, Provider, Shop
 from tests.readme.snippets import README, find_block, read_blocks
-from tests.testapp.models import LedgerEntry
+from tests.testapp.models import LedgerEntry, RunKey
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -218,3 +232,116 @@ def test_a_test_case(names: dict[str, Any]) -> None:
 def test_the_fixture(hookflow: Hookflow, names: dict[str, Any], provider: Provider) -> None:
     find_block("Testing your workflows", 2).run(**names)["test_a_refused_card_is_not_charged_again"](hookflow)
     assert provider.requests == []
+
+
+@shows("Personal data: redacting and encrypting")
+def test_redacting(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
+    data = {"order_id": 1, "customer": {"email": "ada@example.com"}}
+    hookflow.stub("fulfil", raises=ValueError("ada@example.com has moved"))
+    run = hookflow.run(names["process_order"], data, run_id="order-7")
+    assert run.status == "failed"
+    find_block("Personal data: redacting and encrypting").run()
+    run.refresh_from_db()
+    assert run.data["customer"]["email"] == "[redacted]"
+    assert run.error_message == ""
+    assert [event.actor for event in run.events.filter(type="event.redacted")] == ["ada", "ada"]
+
+
+@shows("Personal data: redacting and encrypting", 2)
+def test_sealing(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    monkeypatch.setitem(sys.modules, "shop.models", sys.modules["tests.testapp.models"])
+    sealing: Any = types.ModuleType("shop.sealing")
+    sealing.RunKeys = find_block("Personal data: redacting and encrypting", 2).run()["RunKeys"]
+    monkeypatch.setitem(sys.modules, "shop.sealing", sealing)
+    settings.DJANGO_HOOKFLOW_SEAL = "shop.sealing.RunKeys"
+
+    @workflow(workflow_id="tests.sealed")
+    def greet(ctx: Any) -> Any:
+        name = ctx.step.run("look-up", lambda: ("Ada", ctx.data["email"]))
+        ctx.step.sleep("a-while", 60)
+        ctx.step.run("check", lambda: None)
+        return {"greeting": f"Dear {name[0]}", "known": type(name).__name__}
+
+    run_id = greet.trigger({"email": "ada@example.com"}, run_id="greeting-1")
+    assert greet.trigger({"email": "ada@example.com"}, run_id="greeting-1") == run_id
+    with pytest.raises(RunConflict):
+        greet.trigger({"email": "bob@example.com"}, run_id="greeting-1")
+    run = hookflow.drive(run_id)
+    assert run.status == "completed"
+    assert opened(run.run_uid, run.result) == {"greeting": "Dear Ada", "known": "tuple"}
+    assert opened(run.run_uid, run.data) == {"email": "ada@example.com"}
+    rows = [*WorkflowEvent.objects.values_list("payload"), *StepExecution.objects.values_list("result"), run.data]
+    assert "Dear Ada" not in str(rows)
+    assert "ada@" not in str(rows)
+
+    run.rewind(to_step="check", reason="once more")
+    RunKey.objects.filter(run_uid=run.run_uid).delete()
+    shredded = hookflow.drive(run_id)
+    assert (shredded.status, shredded.error_message) == (
+        "failed",
+        f"what run {run.run_uid} carries is sealed and cannot be opened: its key has been destroyed",
+    )
+    DeadLetterEntry.objects.get().replay(reason="try")
+    settings.DJANGO_HOOKFLOW_SEAL = None
+    assert "DJANGO_HOOKFLOW_SEAL is not configured" in hookflow.drive(run_id).error_message
+
+
+@shows("Operating a run", 3)
+def test_as_of(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    hookflow.run(names["process_order"], {"order_id": 7}, run_id="order-7")
+    told = find_block("Operating a run", 3).run()
+    assert told["after_three_events"].seq == 3
+    assert told["steps_then"] == ["validate"]
+    assert (told["failed_then"], told["newest_then"]) == (0, [])
+
+
+@shows("Reading the log")
+def test_subscribers(hookflow: Hookflow, names: dict[str, Any], mailoutbox: list[Any], settings: Any) -> None:
+    settings.ADMINS = [("Ada", "ada@example.com")] if VERSION < (6, 0) else ["ada@example.com"]
+    orders: list[Any] = []
+
+    @workflow(workflow_id="tests.receipt")
+    def send_receipt(ctx: Any) -> None:
+        orders.append(ctx.data["order"])
+
+    with no_subscriptions():
+        find_block("Reading the log").run(send_receipt=send_receipt)
+        assert [s.name for s in registered_subscriptions()] == ["receipts", "tell-admins"]
+        call_command("hookflow_subscribers", "--once")
+        hookflow.run(names["process_order"], {"order_id": 7}, run_id="order-7")
+        hookflow.stub("fulfil", raises=ValueError("no paper"))
+        hookflow.run(names["process_order"], {"order_id": 8}, run_id="order-8")
+        call_command("hookflow_subscribers", "--once")
+        call_command("hookflow_subscribers", "--once")
+    assert [mail.subject for mail in mailoutbox] == ["[Django] Run order-8 failed"]
+    assert hookflow.drive("receipt-order-7").status == "completed"
+    assert orders == ["order-7"]
+
+
+@contextmanager
+def no_subscriptions() -> Iterator[None]:
+    """Without those that other tests have registered, and leaving none behind."""
+    before = dict(subscribers._subscriptions)
+    subscribers._subscriptions.clear()
+    try:
+        yield
+    finally:
+        subscribers._subscriptions.clear()
+        subscribers._subscriptions.update(before)
+
+
+@shows("Proving that nothing was changed")
+def test_signing_with_a_pair_of_keys(hookflow: Hookflow, names: dict[str, Any], settings: Any, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    environment = SimpleNamespace(environ={"CHECKPOINT_KEY": pem, "CHECKPOINT_PUBLIC_KEY": public})
+    hookflow.run(names["process_order"], {"order_id": 7}, run_id="order-7")
+    for name, value in find_block("Proving that nothing was changed").run(os=environment).items():
+        if name.startswith("DJANGO_HOOKFLOW_"):
+            setattr(settings, name, value)
+    call_command("hookflow_checkpoint", "--output", str(tmp_path / "checkpoint.jsonl"), stdout=StringIO())
+    settings.DJANGO_HOOKFLOW_CHECKPOINT_KEY = None  # whoever verifies has not got it
+    output = StringIO()
+    call_command("hookflow_verify", "--checkpoint", str(tmp_path / "checkpoint.jsonl"), stdout=output)
+    assert "order-7" not in output.getvalue()

@@ -16,4 +16,11 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
+        migrations.CreateModel(
+            name="RunKey",
+            fields=[
+                ("run_uid", models.UUIDField(primary_key=True, serialize=False)),
+                ("key", models.BinaryField()),
+            ],
+        ),
     ]

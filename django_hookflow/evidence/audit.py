@@ -1,0 +1,444 @@
+"""Recomputes the hashes of exported events. Needs Python 3.10 and its standard library, and nothing of this package.
+
+    python audit.py [--checkpoint FILE] FILE…
+
+A FILE is an archive (``NAME.jsonl.gz`` with ``NAME.manifest.json`` beside it) or JSON Lines exported with psql (see
+``sql/event_lines.sql``), compressed or not. Prints a line for each problem and a count for each file; exits 1 if there
+is any problem. With a checkpoint it proves that the runs in the files are those the checkpoint speaks of. The
+checkpoint's signature is not verified here: any tool for JSON Web Tokens does that, ``manage.py hookflow_verify`` too.
+
+A line is one event, in order of ``run_uid`` and ``seq``, an object with these members:
+
+    run_uid         text, a UUID                     version         whole number
+    seq             whole number, from 1             salt            hexadecimal, or null
+    type            text                             payload_digest  hexadecimal, or null
+    step_id, actor  text, or null                    hash            hexadecimal
+    payload         text, or null                    recorded_at     text, 2026-01-31T23:59:59.123456Z
+
+The hash of an event is SHA-256 over these bytes; whole numbers are signed and big-endian:
+
+    4   48 46 31 00, that is 'HF1' and a zero byte
+    32  the hash of the event before; of a run's first event: SHA-256 over the 16 bytes of run_uid
+    16  run_uid
+    4   seq
+    8   recorded_at in microseconds since 1970-01-01T00:00:00Z
+    2   version
+    4+  type: the number of its bytes, and its bytes in UTF-8
+    4+  step_id likewise; for null the number is -1 and no bytes follow
+    4+  actor likewise
+    32  SHA-256 over the bytes of salt and of payload in UTF-8; of a redacted event, whose payload and salt are null, its
+        payload_digest, which is that very hash; nothing where there was never a payload
+
+A checkpoint is one line ``{"format": …, "token": …}``, and for each run a line ``[run_uid, run_id, last_seq, hash]``, in
+order of run_uid. The token's claim ``root`` is the root of a Merkle tree over those lines, as in RFC 6962:
+
+    leaf   SHA-256 over 00, run_uid (16), run_id (the number of its bytes (4), its bytes in UTF-8), last_seq (4), hash (32)
+    node   SHA-256 over 01 and the two below it. Of n leaves the left side has the greatest power of two less than n.
+    empty  SHA-256 over nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import datetime
+import gzip
+import hashlib
+import itertools
+import json
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+Event = Mapping[str, Any]
+
+ARCHIVE_FORMAT = "django-hookflow-archive-1"
+CHECKPOINT_FORMAT = "django-hookflow-checkpoint-1"
+EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - as are the times it is compared with, which are all UTC
+MICROSECOND = datetime.timedelta(microseconds=1)
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class Unreadable(Exception):
+    """A file is not what it should be, so that nothing can be said about what it holds."""
+
+
+# The hash of an event.
+
+
+def event_hash(event: Event, previous: bytes) -> bytes:
+    """The hash that ``event`` must have if ``previous`` is the hash of the event before."""
+    return hashlib.sha256(
+        b"HF1\0"
+        + previous
+        + uuid_bytes(event["run_uid"])
+        + _integer(event["seq"], 4)
+        + _integer((datetime.datetime.fromisoformat(event["recorded_at"][:-1]) - EPOCH) // MICROSECOND, 8)
+        + _integer(event["version"], 2)
+        + _text(event["type"])
+        + _text(event["step_id"])
+        + _text(event["actor"])
+        + payload_digest(event)
+    ).digest()
+
+
+def first_previous(run_uid: str) -> bytes:
+    """What stands for the hash of the event before the first."""
+    return hashlib.sha256(uuid_bytes(run_uid)).digest()
+
+
+def payload_digest(event: Event) -> bytes:
+    """What an event's hash covers of its payload."""
+    if event["payload_digest"] is not None:
+        return bytes.fromhex(event["payload_digest"])
+    if event["payload"] is None:
+        return b""
+    return hashlib.sha256(bytes.fromhex(event["salt"] or "") + event["payload"].encode()).digest()
+
+
+def uuid_bytes(run_uid: str) -> bytes:
+    return bytes.fromhex(run_uid.replace("-", ""))
+
+
+def _integer(value: int, size: int) -> bytes:
+    return value.to_bytes(size, "big", signed=True)
+
+
+def _text(value: str | None) -> bytes:
+    if value is None:
+        return _integer(-1, 4)
+    data = value.encode()
+    return _integer(len(data), 4) + data
+
+
+# The chain of a run.
+
+
+@dataclass
+class CheckedRun:
+    """What came of checking one run: where its chain ends, and what is wrong with it, a sentence each."""
+
+    run_uid: str
+    events: int = 0
+    last_seq: int = 0
+    head_hash: bytes = b""
+    problems: list[str] = field(default_factory=list)
+
+    def blame(self, seq: int | None, problem: str) -> None:
+        place = "" if seq is None else f" #{seq}"
+        self.problems.append(f"run {self.run_uid}{place}: {problem}")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a checkpoint knows of a run: it had ``last_seq`` events, the last of which had this hash."""
+
+    run_uid: str
+    run_id: str
+    last_seq: int
+    hash: bytes
+
+
+def check_run(run_uid: str, events: Iterable[Event], known: Known | None = None) -> CheckedRun:
+    """Recomputes the chain of one run from its first event on, and holds it against what a checkpoint knows of it."""
+    run = CheckedRun(run_uid, head_hash=first_previous(run_uid))
+    redacted, on_record = dict[int, str](), dict[int | None, int]()
+    for event in events:
+        _check_event(run, event)
+        if event["payload_digest"] is not None:
+            redacted[event["seq"]] = event["type"]
+        on_record[redacted_seq(event)] = event["seq"]
+        if known is not None and known.last_seq == event["seq"] and known.hash != run.head_hash:
+            run.blame(event["seq"], "is not the event that the checkpoint knows: the chain was written anew")
+    for seq in unrecorded_redactions(redacted, on_record):
+        run.blame(seq, "its payload was redacted, and no event says by whom and why")
+    if known is not None and known.last_seq > run.last_seq:
+        run.blame(None, f"ends at #{run.last_seq}, the checkpoint knows it up to #{known.last_seq}")
+    return run
+
+
+def redacted_seq(event: Event) -> int | None:
+    """The seq of the event that ``event`` says was redacted; None if it says no such thing."""
+    if event["type"] != "event.redacted" or event["payload"] is None:
+        return None
+    told = json.loads(event["payload"])
+    seq = told.get("seq") if isinstance(told, dict) else None
+    return seq if isinstance(seq, int) else None
+
+
+def unrecorded_redactions(redacted: Mapping[int, str], on_record: Mapping[int | None, int]) -> list[int]:
+    """Those of the ``redacted`` events (seq: type) of which no event says so (what it redacted: its own seq).
+
+    What a redaction retained (``event.retained``) goes with the next redaction, which does not name it.
+    """
+    last = max((at for seq, at in on_record.items() if seq is not None), default=0)
+    return sorted(
+        seq for seq, type_ in redacted.items() if (last < seq if type_ == "event.retained" else seq not in on_record)
+    )
+
+
+def _check_event(run: CheckedRun, event: Event) -> None:
+    seq, claimed = event["seq"], bytes.fromhex(event["hash"])
+    if seq != run.last_seq + 1:
+        run.blame(seq, f"follows #{run.last_seq}: events are missing, or not in order")
+    elif event["payload_digest"] is not None and (event["payload"] is not None or event["salt"] is not None):
+        run.blame(seq, "has a payload or a salt beside the digest that only a redacted event has")
+    elif event_hash(event, run.head_hash) != claimed:
+        run.blame(seq, "its hash is not that of what it holds after the event before")
+    run.events += 1
+    run.last_seq, run.head_hash = seq, claimed
+
+
+# Files of events.
+
+
+@dataclass
+class CheckedFile:
+    """What came of checking one file. ``proved`` is how many runs a checkpoint knew."""
+
+    path: Path
+    runs: int = 0
+    events: int = 0
+    proved: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = f"{self.path}: {self.runs} runs, {self.events} events, {len(self.problems)} problems"
+        return f"{counts}, {self.proved} runs proved by the checkpoint" if self.proved else counts
+
+
+def check_archive(path: Path, checkpoint: Path | None = None) -> CheckedFile:
+    """Checks a file of events, and the manifest of an archive. Never raises for what a file holds.
+
+    Of a checkpoint its lines are held against its token, but not the signature of that: see :func:`check_checkpoint`.
+    """
+    checked = CheckedFile(path)
+    try:
+        manifest = read_manifest(path)
+        if checkpoint is not None:
+            check_checkpoint(checkpoint)
+        known = read_known(checkpoint) if checkpoint else iter(())
+        ends = _check_lines(checked, known)
+        if manifest is not None:
+            _check_manifest(checked, manifest, ends)
+    except (OSError, Unreadable, EOFError, zlib.error, UnicodeError) as error:
+        checked.problems.append(f"{path}: {error}")
+    return checked
+
+
+def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> dict[str, tuple[int, str]]:
+    """Where each run of the file ends, by run_uid: seq and hash."""
+    ends: dict[str, tuple[int, str]] = {}
+    candidate, last_uid = next(known, None), ""
+    for run_uid, events in itertools.groupby(read_events(checked.path), key=lambda event: str(event["run_uid"])):
+        if run_uid <= last_uid:
+            checked.problems.append(f"run {run_uid}: its events are not together, or the runs not in order")
+        while candidate is not None and candidate.run_uid < run_uid:
+            candidate = next(known, None)
+        proof = candidate if candidate is not None and candidate.run_uid == run_uid else None
+        run = check_run(run_uid, events, proof)
+        checked.runs += 1
+        checked.events += run.events
+        checked.proved += proof is not None
+        checked.problems += run.problems
+        ends[run_uid] = run.last_seq, run.head_hash.hex()
+        last_uid = run_uid
+    return ends
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a file, each with the members and types that a line must have. Raises Unreadable."""
+    with _opened(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                event = json.loads(line)
+                assert_is_event(event)
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                raise Unreadable(f"line {number} is not an event: {error}") from error
+            yield event
+
+
+def assert_is_event(event: Any) -> None:
+    """Raises ValueError, TypeError or KeyError for what :func:`event_hash` could not take."""
+    if not UUID.fullmatch(event["run_uid"]):
+        raise ValueError("run_uid is not a UUID in lower case")
+    bytes.fromhex(event["hash"] + (event["salt"] or "") + (event["payload_digest"] or ""))
+    if not event["recorded_at"].endswith("Z"):
+        raise ValueError("recorded_at does not end with Z")
+    event_hash(event, b"")
+    redacted_seq(event)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    # Universal newlines would take a lone carriage return for the end of a line.
+    if path.name.endswith(".gz"):
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+            yield lines
+    else:
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            yield lines
+
+
+# Manifests.
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of an archive is."""
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".jsonl") + ".manifest.json")
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of an archive, None for a file that has none. Raises Unreadable, also if the file is not the one."""
+    beside = manifest_path(path)
+    if not beside.exists():
+        return None
+    try:
+        manifest = json.loads(beside.read_text(encoding="utf-8"))
+        if manifest["format"] != ARCHIVE_FORMAT:
+            raise Unreadable(f"{beside.name} has the format {manifest['format']!r}, known is {ARCHIVE_FORMAT!r}")
+        if manifest["file"] != path.name or manifest["sha256"] != file_digest(path):
+            raise Unreadable(f"is not, or no longer, the file of which {beside.name} has the digest")
+        manifest["events"], [(run["run_uid"], run["last_seq"], run["head_hash"]) for run in manifest["runs"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise Unreadable(f"{beside.name} is not a manifest: {error!r}") from error
+    return dict(manifest)
+
+
+def file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_manifest(checked: CheckedFile, manifest: dict[str, Any], ends: dict[str, tuple[int, str]]) -> None:
+    told = {run["run_uid"]: (run["last_seq"], run["head_hash"]) for run in manifest["runs"]}
+    for run_uid in sorted(told.keys() | ends.keys()):
+        if told.get(run_uid) != ends.get(run_uid):
+            checked.problems.append(
+                f"run {run_uid}: the manifest has it end at {_end(told.get(run_uid))}, the file at {_end(ends.get(run_uid))}"
+            )
+    if manifest["events"] != checked.events:
+        checked.problems.append(f"{checked.path}: {checked.events} events, the manifest says {manifest['events']}")
+
+
+def _end(end: tuple[int, str] | None) -> str:
+    return "nowhere" if end is None else f"#{end[0]} {end[1][:8]}…"
+
+
+# Checkpoints.
+
+
+class MerkleTree:
+    """The root over leaves given one by one; holds no more of them than the tree is high."""
+
+    def __init__(self) -> None:
+        self._peaks: list[tuple[int, bytes]] = []  # complete subtrees from the left: how many leaves, and the hash
+
+    def add(self, leaf: bytes) -> None:
+        size = 1
+        while self._peaks and self._peaks[-1][0] == size:
+            leaf = _node(self._peaks.pop()[1], leaf)
+            size *= 2
+        self._peaks.append((size, leaf))
+
+    def root(self) -> bytes:
+        if not self._peaks:
+            return hashlib.sha256().digest()
+        *left, (_, root) = self._peaks
+        for _, peak in reversed(left):
+            root = _node(peak, root)
+        return root
+
+
+def leaf_hash(known: Known) -> bytes:
+    run = uuid_bytes(known.run_uid) + _text(known.run_id) + _integer(known.last_seq, 4)
+    return hashlib.sha256(b"\0" + run + known.hash).digest()
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def read_token(path: Path) -> str:
+    """The token of a checkpoint. Raises Unreadable."""
+    with _opened(path) as lines:
+        try:
+            first = json.loads(next(lines))
+            if first["format"] != CHECKPOINT_FORMAT:
+                raise Unreadable(f"{path} has the format {first['format']!r}, known is {CHECKPOINT_FORMAT!r}")
+            return str(first["token"])
+        except (StopIteration, ValueError, TypeError, KeyError) as error:
+            raise Unreadable(f"{path} does not begin as a checkpoint does") from error
+
+
+def read_known(path: Path) -> Iterator[Known]:
+    """What a checkpoint says of each run. Raises Unreadable."""
+    last_uid = ""
+    with _opened(path) as lines:
+        for number, line in enumerate(itertools.islice(lines, 1, None), start=2):
+            try:
+                run_uid, run_id, last_seq, hash_ = json.loads(line)
+                known = Known(run_uid, run_id, last_seq, bytes.fromhex(hash_))
+                leaf_hash(known)
+                if not UUID.fullmatch(run_uid) or run_uid <= last_uid:
+                    raise Unreadable(f"{path}: the run of line {number} does not come after that of the line before")
+            except (ValueError, TypeError, AttributeError, OverflowError) as error:
+                raise Unreadable(f"{path}: line {number} does not say where a run stands") from error
+            last_uid = run_uid
+            yield known
+
+
+def check_checkpoint(path: Path) -> dict[str, Any]:
+    """The claims of a checkpoint whose lines are those its token was made for. Raises Unreadable if they are not.
+
+    The signature is not looked at: without that, this says no more than that the file has not lost or changed a line.
+    """
+    claims = _claims(read_token(path))
+    tree, runs = MerkleTree(), 0
+    for known in read_known(path):
+        tree.add(leaf_hash(known))
+        runs += 1
+    if (runs, tree.root().hex()) != (claims.get("runs"), claims.get("root")):
+        raise Unreadable(
+            f"{path}: its {runs} lines are not the {claims.get('runs')} that were signed, the root of their tree is "
+            f"{tree.root().hex()[:16]}… and not {str(claims.get('root'))[:16]}…"
+        )
+    return claims
+
+
+def _claims(token: str) -> dict[str, Any]:
+    try:
+        body = token.split(".")[1]
+        return dict(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))))
+    except (IndexError, ValueError, TypeError) as error:
+        raise Unreadable("the token of the checkpoint is not a JSON Web Token") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Recomputes the hashes of exported events of django-hookflow.")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="prove that these runs are those it knows")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="an archive, or JSON Lines from psql")
+    options = parser.parse_args(arguments)
+    if options.checkpoint is not None:
+        try:
+            claims = check_checkpoint(options.checkpoint)
+        except (OSError, Unreadable, UnicodeError) as error:
+            print(f"{options.checkpoint}: {error}")
+            return 1
+        print(f"{options.checkpoint}: {claims['runs']} runs, root {claims['root']}; the signature is not verified here")
+    checked = [check_archive(path, options.checkpoint) for path in options.files]
+    for file in checked:
+        print(*file.problems, file, sep="\n")
+    return 1 if any(file.problems for file in checked) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

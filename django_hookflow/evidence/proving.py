@@ -1,0 +1,138 @@
+"""The present log held against checkpoints: it must be what they knew, and more at the end of its runs at most."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django_hookflow.events.database import cursor
+from django_hookflow.evidence.audit import Known, Unreadable, check_checkpoint, read_known, read_token
+from django_hookflow.evidence.checkpoints import token_digest
+from django_hookflow.evidence.explaining import Break
+from django_hookflow.evidence.signing import ForgedToken, verified_claims
+from django_hookflow.exceptions import HookFlowException
+from django_hookflow.sql import load
+
+BATCH = 5_000
+Selects = Callable[[Known], bool]
+
+
+class BrokenCheckpoint(HookFlowException):
+    """A file proves nothing: its signature, its lines or its place in the chain are not right."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"checkpoint {path}: {problem}")
+
+
+@dataclass
+class Proved:
+    """A checkpoint that is right, and what came of its runs. ``archived`` ones are proved only with their archive."""
+
+    path: Path
+    made_at: datetime.datetime
+    runs: int = 0
+    archived: int = 0
+    breaks: list[Break] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        told = f"checkpoint {self.path} of {self.made_at:%Y-%m-%d %H:%M:%S} UTC: {self.runs:,} runs compared"
+        if self.archived:
+            told += f", {self.archived:,} have gone on and been archived since: prove them with hookflow_archive verify"
+        return told
+
+
+def checked_claims(path: Path) -> dict[str, Any]:
+    """The claims of a checkpoint that is signed, whole, and on record. Raises BrokenCheckpoint, NotConfigured, UnusableKey."""
+    try:
+        token = read_token(path)
+        claims = verified_claims(token)
+        check_checkpoint(path)
+    except (ForgedToken, Unreadable, OSError, UnicodeError) as error:
+        raise BrokenCheckpoint(path, str(error)) from error
+    with cursor() as c:
+        c.execute("SELECT FROM django_hookflow_checkpoint WHERE token_digest = %s", [token_digest(token)])
+        if c.fetchone() is None:
+            raise BrokenCheckpoint(
+                path,
+                f"this database has no record of it. It was made of database {claims['database']!r}: if this is the one, "
+                f"the record was removed, or the database is older than the checkpoint",
+            )
+    return claims
+
+
+def prove(paths: Sequence[Path], selects: Selects = lambda known: True) -> Iterator[Proved]:
+    """Compares the log with each checkpoint, as the caller iterates; with the lines that ``selects`` alone.
+
+    That a run's last known event is there proves what comes before it only if its chain holds, which ``verify`` says.
+    All files are looked at first: raises BrokenCheckpoint, NotConfigured and UnusableKey before anything is compared.
+    """
+    claims = [checked_claims(path) for path in paths]
+    for (one, _), (other, told) in itertools.pairwise(zip(paths, claims, strict=True)):
+        _assert_follows(other, told["previous"], one)
+    return (_compare(path, told, selects) for path, told in zip(paths, claims, strict=True))
+
+
+def _assert_follows(path: Path, previous: str | None, one_before: Path) -> None:
+    digest = token_digest(read_token(one_before)).hex()
+    if previous != digest:
+        raise BrokenCheckpoint(
+            path,
+            f"does not follow {one_before}, whose token has the digest {digest[:16]}…, but {(previous or 'none')[:16]}…: "
+            f"give all from the first of them to the last, in the order in which they were made",
+        )
+
+
+def _compare(path: Path, claims: dict[str, Any], selects: Selects) -> Proved:
+    made_at = datetime.datetime.fromtimestamp(claims["iat"], datetime.timezone.utc)
+    proved = Proved(path, made_at)
+    lines = filter(selects, read_known(path))
+    while batch := list(itertools.islice(lines, BATCH)):
+        proved.runs += len(batch)
+        for row in _find_unlike(batch):
+            problem = _explain(row)
+            if problem is None:
+                proved.archived += row["head_last_seq"] > row["last_seq"]
+            else:
+                proved.breaks.append(Break(row["run_id"], row["run_uid"], problem[0], problem[1]))
+    return proved
+
+
+def _find_unlike(batch: list[Known]) -> Iterator[dict[str, Any]]:
+    with cursor() as c:
+        c.execute(
+            load("checkpoint_compare"),
+            {
+                "run_uids": [known.run_uid for known in batch],
+                "run_ids": [known.run_id for known in batch],
+                "last_seqs": [known.last_seq for known in batch],
+                "hashes": [known.hash for known in batch],
+            },
+        )
+        names = [column.name for column in c.description]
+        for row in c.fetchall():
+            yield dict(zip(names, row, strict=True))
+
+
+def _explain(row: dict[str, Any]) -> tuple[int | None, str] | None:
+    """Seq and problem of a run that is not as the checkpoint knows it; None for an archived one that may be."""
+    seq = row["last_seq"]
+    if row["head_last_seq"] is None:
+        events = "its events are still there" if row["log_last_seq"] else "with all its events"
+        return None, f"is gone: the checkpoint knows it up to #{seq}, its head was removed, {events}"
+    if row["head_run_id"] != row["run_id"]:
+        return None, f"its run_id was changed: the checkpoint knows it by this one, its head has {row['head_run_id']!r}"
+    if row["event_hash"] is not None:
+        return seq, "is not the event that the checkpoint knows: the chain was written anew"
+    if row["head_last_seq"] < seq:
+        return row[
+            "head_last_seq"
+        ] + 1, f"its tail was cut: it ends at #{row['head_last_seq']}, the checkpoint knows #{seq}"
+    if not row["archived"]:
+        return seq, "is missing, and the checkpoint knows it"
+    if row["head_last_seq"] == seq and row["head_hash"] != row["hash"]:
+        return seq, "is archived, and its tombstone does not end as the checkpoint knows it: it was written anew"
+    return None

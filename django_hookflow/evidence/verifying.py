@@ -1,0 +1,147 @@
+"""The whole log, a part of it or one run, recomputed: what holds is counted, what does not is explained."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+
+from django_hookflow.events.database import cursor
+from django_hookflow.evidence.audit import event_hash
+from django_hookflow.evidence.explaining import Break, Case, Gap, explain
+from django_hookflow.exceptions import UnknownRun
+from django_hookflow.projections.ranges import FIRST_UID, LAST_UID, Range
+from django_hookflow.sql import load
+
+#: A range takes so many events, or runs, whichever comes first. Nothing is held meanwhile, so it may take its time.
+EVENTS_PER_RANGE = 50_000
+RUNS_PER_RANGE = 10_000
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A range that is done. ``archived`` runs are left out: their events are not in the log."""
+
+    runs: int
+    events: int
+    archived: int
+    breaks: list[Break] = field(default_factory=list)
+
+
+def verify(
+    run_id: str | None = None, *, since: datetime.datetime | None = None, until: datetime.datetime | None = None
+) -> Iterator[Verified]:
+    """Verifies range by range, as the caller iterates: the whole log, the run ``run_id``, or runs started in a time.
+
+    Takes no locks and is right beside running appends. Raises UnknownRun.
+    """
+    ranges = _ranges_of_run(run_id) if run_id is not None else _ranges_between(*uids_between(since, until))
+    breaks = [] if _computes_as_documented() else [Break("", "", None, _OTHER_FUNCTION)]
+    for runs in ranges:
+        verified, broken = _recompute(runs)
+        for run_uid in broken:
+            breaks += _explain(run_uid)
+        yield Verified(verified.runs, verified.events, verified.archived, breaks)
+        breaks = []
+
+
+def uids_between(since: datetime.datetime | None, until: datetime.datetime | None) -> tuple[UUID, UUID]:
+    """The least and the greatest run_uid that a run started in that time can have: UUIDv7 begins with milliseconds."""
+    first = FIRST_UID if since is None else UUID(int=_milliseconds(since) << 80)
+    last = LAST_UID if until is None else UUID(int=(_milliseconds(until) << 80) - 1)
+    return first, last
+
+
+def _milliseconds(moment: datetime.datetime) -> int:
+    return max(1, int(moment.timestamp() * 1000))
+
+
+def count_runs(since: datetime.datetime | None = None, until: datetime.datetime | None = None) -> int:
+    """How many runs there are to verify, for a sense of progress."""
+    with cursor() as c:
+        c.execute(
+            "SELECT count(*) FROM django_hookflow_head WHERE run_uid BETWEEN %s AND %s", uids_between(since, until)
+        )
+        return int(c.fetchone()[0])
+
+
+def _ranges_between(first: UUID, last: UUID) -> Iterator[Range]:
+    """Intervals without gaps between them, so that events without a head fall into one too."""
+    while True:
+        with cursor() as c:
+            c.execute(load("diff_next_range"), {"from": first, "events": EVENTS_PER_RANGE, "runs": RUNS_PER_RANGE})
+            end, runs = c.fetchone() or (last, 0)
+        yield Range(first, min(end, last), runs)
+        if end >= last:
+            return
+        first = UUID(int=end.int + 1)
+
+
+def _ranges_of_run(run_id: str) -> Iterator[Range]:
+    with cursor() as c:
+        c.execute(load("diff_run"), {"run_id": run_id})
+        found = c.fetchall()
+    if not found:
+        raise UnknownRun(run_id)
+    return iter([Range(run_uid, run_uid, runs=1) for run_uid, _ in found])
+
+
+def _recompute(runs: Range) -> tuple[Verified, list[UUID]]:
+    """The counts of a range, and its runs that do not hold."""
+    with cursor() as c:
+        c.execute(load("verify_range"), runs.bounds)
+        number, events, archived, broken = c.fetchone()
+    return Verified(number, events, archived), broken
+
+
+def _explain(run_uid: UUID) -> list[Break]:
+    case = _load_case(run_uid)
+    found = explain(case)
+    if found or not _recompute(Range(run_uid, run_uid, runs=1))[1]:
+        return found  # nothing: it was put right, or archived, since it was seen
+    return [Break(case.run_id, case.run_uid, None, "the database computes other hashes for it than are documented")]
+
+
+def _load_case(run_uid: UUID) -> Case:
+    with cursor() as c:
+        statement = sql.SQL(load("verify_run")).format(lines=sql.SQL(load("event_lines")))
+        c.execute(statement, {"from": run_uid, "to": run_uid})
+        head, lines, times, step_ids = c.fetchone()
+    events = [json.loads(line) for line in lines]
+    return Case(str(run_uid), json.loads(head) if head else None, events, times, step_ids, cache(_find_gaps))
+
+
+def _find_gaps() -> list[Gap]:
+    with cursor() as c:
+        c.execute(load("verify_gaps"))
+        return [Gap(uid, run_id, seq, previous and bytes(previous)) for uid, run_id, seq, previous in c.fetchall()]
+
+
+_OTHER_FUNCTION = "the function hookflow_event_hash does not compute what is documented: it was replaced"
+_HASH = "SELECT hookflow_event_hash(%s, %s, %s, %s, %s::smallint, %s, %s, NULL, %s)"
+
+
+def _computes_as_documented() -> bool:
+    """Whether the function in the database hashes an event that nobody could foresee as :mod:`.audit` does."""
+    previous, digest = secrets.token_bytes(32), secrets.token_bytes(32)
+    event: dict[str, Any] = {
+        "run_uid": str(UUID(bytes=secrets.token_bytes(16))),
+        "seq": secrets.randbelow(1_000_000) + 1,
+        "recorded_at": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "version": 1,
+        "type": secrets.token_hex(8),
+        "step_id": secrets.token_urlsafe(8) + "ß",
+        "actor": None,
+        "payload_digest": digest.hex(),
+    }
+    with cursor() as c:
+        told = [event[name] for name in ("run_uid", "seq", "recorded_at", "version", "type", "step_id")]
+        c.execute(_HASH, [previous, *told, digest])
+        return bytes(c.fetchone()[0]) == event_hash(event, previous)

@@ -1,0 +1,105 @@
+"""``manage.py cleanup_workflows``: makes room, without removing what lives or what has not been archived."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from django_hookflow.conf import conf
+from django_hookflow.management.progress import Progress
+from django_hookflow.retention.archive import ArchiveFailed, writable_directory
+from django_hookflow.retention.cleaning import Cleaned, clean, count_due
+from django_hookflow.retention.dead_letters import count_dead_letters, remove_dead_letters
+from django_hookflow.retention.runs import moment_before
+
+MODELS = ("WorkflowRun", "WorkflowEvent", "StepExecution", "DeadLetterEntry")
+
+
+class Command(BaseCommand):
+    help = (
+        "Removes runs that have ended (completed, failed, cancelled) and are older than the threshold, with their "
+        "events, steps and dead letters, and old dead letters of runs that stay. Never a run that still lives. Where "
+        "an archive is configured, events are archived first. The id of a run that is removed is not used again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--days-old", type=_days, default=30, metavar="N", help="threshold in days (default: 30)")
+        parser.add_argument("--dry-run", action="store_true", help="remove nothing, print what would be removed")
+        parser.add_argument(
+            "--archive-to",
+            metavar="DIR",
+            help="archive the events of each run in this directory first (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)",
+        )
+        only = parser.add_mutually_exclusive_group()
+        only.add_argument("--dlq-only", action="store_true", help="only dead letters; runs stay")
+        only.add_argument("--workflows-only", action="store_true", help="only runs; dead letters stay")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        before = moment_before(options["days_old"])
+        if options["dry_run"]:
+            counted = self._count(before, options)
+            for model in MODELS:
+                self.stdout.write(f"{model}: {counted[model]} would be removed")
+            return
+        done = Cleaned()
+        try:
+            self._remove(before, options, done)
+        except ArchiveFailed as error:
+            raise CommandError(str(error)) from error
+        finally:
+            self._tell(done)
+        if done.broken:
+            raise CommandError(
+                "\n".join(
+                    [*done.broken, "Their events are not as they were recorded: see hookflow_verify --run RUN_ID."]
+                )
+            )
+
+    def _count(self, before: datetime.datetime, options: dict[str, Any]) -> Counter[str]:
+        counted: Counter[str] = Counter()
+        if not options["dlq_only"]:
+            counted += count_due(before, keeps_dead_letters=options["workflows_only"])
+        if not options["workflows_only"]:
+            counted["DeadLetterEntry"] += count_dead_letters(before, of_runs_that_stay=not options["dlq_only"])
+        return counted
+
+    def _remove(self, before: datetime.datetime, options: dict[str, Any], done: Cleaned) -> None:
+        if not options["dlq_only"]:
+            name = options["archive_to"] or conf.archive_dir
+            directory = writable_directory(name) if name else None
+            self._retire(before, directory, options["workflows_only"], done)
+        if not options["workflows_only"]:
+            for number in remove_dead_letters(before, of_runs_that_stay=not options["dlq_only"]):
+                done.removed["DeadLetterEntry"] += number
+
+    def _retire(self, before: datetime.datetime, directory: Path | None, keeps: bool, done: Cleaned) -> None:
+        total = count_due(before)["WorkflowRun"] if self.stderr.isatty() else 0
+        with Progress(self.stderr, "runs", total) as progress:
+            for step in clean(before, archive_to=directory, keeps_dead_letters=keeps):
+                progress.add(step.seen)
+                done.removed += step.removed
+                done.left += step.left
+                done.broken += step.broken
+                if step.archive:
+                    self.stdout.write(f"archived in {step.archive}")
+
+    def _tell(self, done: Cleaned) -> None:
+        for model in MODELS:
+            self.stdout.write(f"{model}: {done.removed[model]} removed")
+        if done.left:
+            self.stdout.write(f"{done.left} runs were held or have moved on: left for the next time")
+
+
+def _days(text: str) -> int:
+    try:
+        days = int(text)
+    except ValueError:
+        days = -1
+    if days < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+    return days

@@ -1,0 +1,86 @@
+"""``manage.py hookflow_archive verify|show``: proves archives, and reads them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
+
+from django_hookflow.evidence.audit import Unreadable, check_archive, manifest_path, read_events
+from django_hookflow.retention.proving import compare_with_tombstones
+
+
+class Command(BaseCommand):
+    help = "Proves archives of the event log, or shows what is in one."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        commands = parser.add_subparsers(dest="action", required=True, metavar="verify|show")
+        verify = commands.add_parser(
+            "verify",
+            help="recompute every hash, compare with the manifest and with the tombstones in the database; exit 1 if "
+            "anything is not as it was",
+        )
+        verify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="NAME.jsonl.gz, its manifest beside it")
+        verify.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint the runs are to agree with")
+        verify.add_argument("--without-database", action="store_true", help="do not look for the tombstones")
+        show = commands.add_parser("show", help="print the events, a line each")
+        show.add_argument("file", type=Path, metavar="FILE")
+        show.add_argument("--run", metavar="RUN_ID", help="only the run that had this id")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] == "show":
+            self._show(options["file"], options["run"])
+        elif sum([self._verify(path, options) for path in options["files"]]):
+            sys.exit(1)
+
+    def _verify(self, path: Path, options: dict[str, Any]) -> int:
+        """How many problems there are with the file."""
+        checked = check_archive(path, options["checkpoint"])
+        if not manifest_path(path).exists():
+            checked.problems.append(f"{path}: {manifest_path(path).name} is not beside it")
+        problems = list(checked.problems)
+        told = str(checked)
+        if not problems and not options["without_database"]:
+            try:
+                compared = compare_with_tombstones(path)
+                problems += compared.problems
+                told += f"; {compared}"
+            except (OperationalError, InterfaceError) as error:
+                told += f"; the database could not be asked: {str(error).strip()}"
+        for problem in problems:
+            self.stdout.write(problem)
+        self.stdout.write(told)
+        return len(problems)
+
+    def _show(self, path: Path, run_id: str | None) -> None:
+        shown, shows = False, False
+        try:
+            for event in read_events(path):
+                if event["seq"] == 1:
+                    shows = run_id is None or _run_id_of(event) == run_id
+                    if shows:
+                        self.stdout.write(f"run {_run_id_of(event)}")
+                if shows:
+                    shown = True
+                    self.stdout.write(_as_line(event))
+        except (OSError, Unreadable, EOFError, UnicodeError) as error:
+            raise CommandError(f"{path}: {error}") from error
+        if run_id is not None and not shown:
+            raise CommandError(f"{path} has no run with the id {run_id!r}")
+
+
+def _run_id_of(event: dict[str, Any]) -> str:
+    """The id of a run, from its first event; of one that is redacted only the run_uid is left."""
+    payload = json.loads(event["payload"]) if event["payload"] else {}
+    return str(payload.get("run_id", event["run_uid"]))
+
+
+def _as_line(event: dict[str, Any]) -> str:
+    payload = "[redacted]" if event["payload_digest"] else event["payload"]
+    told = [f"  #{event['seq']}", event["recorded_at"], event["type"], event["step_id"], event["actor"], payload]
+    return "  ".join(part for part in told if part)

@@ -1,0 +1,109 @@
+"""``manage.py hookflow_verify``: recomputes the hash chains, compares with checkpoints, and names what does not hold."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from django_hookflow.evidence.audit import Known
+from django_hookflow.evidence.explaining import Break
+from django_hookflow.evidence.proving import BrokenCheckpoint, prove
+from django_hookflow.evidence.verifying import count_runs, uids_between, verify
+from django_hookflow.exceptions import HookFlowException, UnknownRun
+from django_hookflow.management.progress import Progress
+
+Moment = datetime.datetime | None
+
+
+class Command(BaseCommand):
+    help = (
+        "Recomputes the hash of every event in the database, without locks and beside running work, and compares the ends "
+        "of the chains with their heads and with checkpoints. Names run, seq and what is wrong; exits 1 if anything is."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--run", metavar="RUN_ID", help="only the run that has this id")
+        parser.add_argument(
+            "--since", type=read_moment, metavar="DATE", help="only runs triggered at this date or later"
+        )
+        parser.add_argument("--until", type=read_moment, metavar="DATE", help="only runs triggered before this date")
+        parser.add_argument(
+            "--checkpoint",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="prove that the log is the one this checkpoint knows; may be given several times, the oldest first",
+        )
+
+    def handle(self, *, run: str | None, checkpoint: list[Path], **options: Any) -> None:
+        bounds = options["since"], options["until"]
+        if run is not None and any(bounds):
+            raise CommandError("--run names one run, --since and --until name many: give one or the other")
+        try:
+            compared, problems = self._prove(checkpoint, _selection(run, *bounds))
+            problems += self._verify(run, *bounds, may_be_gone=compared > 0)
+        except HookFlowException as error:
+            raise CommandError(str(error)) from error
+        if problems:
+            sys.exit(1)
+
+    def _prove(self, checkpoints: list[Path], selects: Callable[[Known], bool]) -> tuple[int, int]:
+        """How many runs the checkpoints know, and how many problems there are."""
+        compared = problems = 0
+        try:
+            for proved in prove(checkpoints, selects):
+                self._tell(proved.breaks)
+                self.stdout.write(str(proved))
+                compared += proved.runs
+                problems += len(proved.breaks)
+        except BrokenCheckpoint as error:
+            self.stdout.write(str(error))
+            problems += 1
+        return compared, problems
+
+    def _verify(self, run_id: str | None, since: Moment, until: Moment, *, may_be_gone: bool) -> int:
+        """How many problems there are. A run that a checkpoint knows may be unknown here: that has been said."""
+        runs = events = archived = problems = 0
+        try:
+            with Progress(self.stderr, "runs", 1 if run_id is not None else count_runs(since, until)) as progress:
+                for part in verify(run_id, since=since, until=until):
+                    self._tell(part.breaks)
+                    progress.add(part.runs + part.archived)
+                    runs, events, archived = runs + part.runs, events + part.events, archived + part.archived
+                    problems += len(part.breaks)
+        except UnknownRun:
+            if not may_be_gone:
+                raise
+        self.stdout.write(
+            f"{runs:,} runs with {events:,} events verified, {archived:,} archived runs left out: {problems:,} problems"
+        )
+        return problems
+
+    def _tell(self, breaks: list[Break]) -> None:
+        for each in breaks:
+            self.stdout.write(str(each))
+
+
+def read_moment(text: str) -> datetime.datetime:
+    """A date or a time of the command line, in the project's time zone unless it names another."""
+    moment = parse_datetime(text)
+    if moment is None:
+        raise ArgumentTypeError(f"{text!r} is not a date, such as 2026-01-31 or 2026-01-31T12:00")
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
+def _selection(run_id: str | None, since: Moment, until: Moment) -> Callable[[Known], bool]:
+    """Which lines of a checkpoint are looked at."""
+    if run_id is not None:
+        return lambda known: known.run_id == run_id
+    first, last = (str(uid) for uid in uids_between(since, until))
+    return lambda known: first <= known.run_uid <= last

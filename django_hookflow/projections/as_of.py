@@ -1,0 +1,201 @@
+"""What was known then: the folds over the beginning of the log, up to an event or a moment.
+
+These are plain objects. They are made from the log each time they are asked for and are never saved. What has been
+redacted since is not told of the past either, and runs whose events have gone to an archive are not in the log to fold.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django_hookflow.events.database import cursor
+from django_hookflow.exceptions import HookFlowException
+from django_hookflow.projections.ranges import NothingToFold
+
+Moment = int | datetime.datetime
+Row = TypeVar("Row", bound="StepAsOf | DeadLetterAsOf")
+
+
+class NotTriggeredYet(HookFlowException):
+    """There was nothing of the run at the moment asked for."""
+
+    def __init__(self, run_id: str, moment: Moment) -> None:
+        then = f"#{moment}" if isinstance(moment, int) else moment.isoformat()
+        super().__init__(f"run {run_id!r} had not been triggered as of {then}: its first event is later")
+
+
+@dataclass(frozen=True)
+class StepAsOf:
+    """A step that had completed, with the fields of a StepExecution."""
+
+    id: int
+    step_id: str
+    kind: str
+    result: Any
+    attempts: int
+    executed_at: datetime.datetime
+    seq: int
+
+
+@dataclass(frozen=True)
+class DeadLetterAsOf:
+    """A failure of the run up to then, with the fields of a DeadLetterEntry."""
+
+    id: int
+    seq: int
+    workflow_id: str
+    run_id: str
+    step_id: str
+    payload: Any
+    error_message: str
+    error_traceback: str
+    attempt_count: int
+    is_replayed: bool
+    replayed_at: datetime.datetime | None
+    created_at: datetime.datetime
+
+
+@dataclass(frozen=True)
+class RunAsOf:
+    """A run with the fields of a WorkflowRun as its first ``seq`` events leave them."""
+
+    seq: int
+    run_uid: UUID
+    run_id: str
+    workflow_id: str
+    status: str
+    data: Any
+    result: Any
+    error_message: str
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    completed_at: datetime.datetime | None
+    wake_at: datetime.datetime | None
+    label: str
+
+    @cached_property
+    def step_executions(self) -> list[StepAsOf]:
+        """The steps that had completed, in the order of their events."""
+        return self._folded("hookflow_fold_steps_as_of", StepAsOf)
+
+    @cached_property
+    def dead_letters(self) -> list[DeadLetterAsOf]:
+        """The failures of the run up to then, in order."""
+        return self._folded("hookflow_fold_dead_letters_as_of", DeadLetterAsOf)
+
+    def _folded(self, fold: str, kind: type[Row]) -> list[Row]:
+        columns = ", ".join(kind.__dataclass_fields__)
+        rows = _select(f"SELECT {columns} FROM {fold}(%s, %s) ORDER BY seq", [self.run_uid, self.seq])
+        return [kind(**row) for row in rows]
+
+
+def run_as_of(run_uid: UUID, run_id: str, moment: Moment) -> RunAsOf:
+    """The run as its first so many events leave it, or those recorded up to a moment.
+
+    Raises NotTriggeredYet; ValueError for a seq the run has not reached and for a datetime without a time zone;
+    NothingToFold when the run's events have gone to an archive.
+    """
+    seq = _seq_at(run_uid, run_id, moment)
+    rows = _select(f"SELECT %s AS seq, {_RUN_COLUMNS} FROM hookflow_fold_runs_as_of(%s, %s)", [seq, run_uid, seq])
+    return RunAsOf(**rows[0])
+
+
+def _seq_at(run_uid: UUID, run_id: str, moment: Moment) -> int:
+    if not isinstance(moment, int):
+        _check_zone(moment)
+    until = None if isinstance(moment, int) else moment
+    with cursor() as c:
+        c.execute(_LAST_SEQ, {"run_uid": run_uid, "until": until})
+        last_seq, last_seq_then = c.fetchone()
+    if last_seq is None:
+        raise NothingToFold(run_id)
+    if isinstance(moment, int):
+        if moment > last_seq:
+            raise ValueError(f"run {run_id!r} has {last_seq} events, not {moment}")
+        last_seq_then = moment if moment > 0 else None
+    if last_seq_then is None:
+        raise NotTriggeredYet(run_id, moment)
+    return int(last_seq_then)
+
+
+@dataclass(frozen=True)
+class RunsAsOf:
+    """All runs as they were known at a moment, newest first: to be filtered, counted, sliced and iterated.
+
+    The log up to that moment is folded for each question asked, which takes time in proportion to its length.
+    """
+
+    moment: datetime.datetime
+    run_id: str | None = None
+    workflow_id: str | None = None
+    status: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_zone(self.moment)
+
+    def filter(
+        self, *, run_id: str | None = None, workflow_id: str | None = None, status: str | None = None
+    ) -> RunsAsOf:
+        """Those of which it was true then."""
+        return RunsAsOf(self.moment, run_id or self.run_id, workflow_id or self.workflow_id, status or self.status)
+
+    def count(self) -> int:
+        return int(self._ask("count(*) AS number")[0]["number"])
+
+    def count_by_status(self) -> dict[str, int]:
+        """How many runs stood in each status: ``{"completed": 12, …}``, without those that none stood in."""
+        return {row["status"]: row["number"] for row in self._ask("status, count(*) AS number", "GROUP BY status")}
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __iter__(self) -> Iterator[RunAsOf]:
+        return iter(self[:])
+
+    def __getitem__(self, part: slice) -> list[RunAsOf]:
+        """The runs of a slice, ``[20:40]`` for the second twenty."""
+        if not isinstance(part, slice) or part.step is not None or min(part.start or 0, part.stop or 0) < 0:
+            raise TypeError("runs as of a moment are taken by slices that count from the newest: [:20], [20:40]")
+        start = part.start or 0
+        page = {"offset": start, "limit": None if part.stop is None else max(0, part.stop - start)}
+        rest = "ORDER BY created_at DESC, run_uid LIMIT %(limit)s OFFSET %(offset)s"
+        return [RunAsOf(**row) for row in self._ask(f"{_SEQ_THEN} AS seq, {_RUN_COLUMNS}", rest, page)]
+
+    def _ask(self, columns: str, rest: str = "", page: dict[str, int | None] | None = None) -> list[dict[str, Any]]:
+        names = ("run_id", "workflow_id", "status")
+        where = " AND ".join(["true", *(f"{name} = %({name})s" for name in names if getattr(self, name) is not None)])
+        statement = f"SELECT {columns} FROM hookflow_fold_runs_until(%(moment)s) AS run WHERE {where} {rest}"
+        return _select(statement, {**vars(self), **(page or {})})
+
+
+_RUN_COLUMNS = ", ".join(name for name in RunAsOf.__dataclass_fields__ if name != "seq")
+_SEQ_THEN = (
+    "(SELECT max(seq) FROM django_hookflow_event AS e WHERE e.run_uid = run.run_uid AND recorded_at <= %(moment)s)"
+)
+_LAST_SEQ = """
+    SELECT max(seq), max(seq) FILTER (WHERE recorded_at <= %(until)s)
+    FROM django_hookflow_event WHERE run_uid = %(run_uid)s
+"""
+
+
+def _select(statement: str, parameters: Any) -> list[dict[str, Any]]:
+    """Rows by column; jsonb comes as text and is decoded, as a JSONField does it."""
+    with cursor() as c:
+        c.execute(statement, parameters)
+        names = [column.name for column in c.description]
+        rows = [dict(zip(names, row, strict=True)) for row in c.fetchall()]
+    for row in rows:
+        for name in row.keys() & {"data", "result", "payload"}:
+            row[name] = None if row[name] is None else json.loads(row[name])
+    return rows
+
+
+def _check_zone(moment: datetime.datetime) -> None:
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone, so it names no moment: use django.utils.timezone")

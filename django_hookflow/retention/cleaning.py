@@ -1,0 +1,88 @@
+"""Retires the runs that ended long enough ago, after archiving them if there is a place for archives."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django_hookflow.events.database import cursor
+from django_hookflow.retention.archive import write_archive
+from django_hookflow.retention.runs import DueRun, batches_of, due_runs
+
+
+@dataclass
+class Cleaned:
+    """What one step came to. ``removed`` counts rows by model; ``left`` are runs that were held or had moved on;
+    ``broken`` says of runs whose chain does not hold why they stay. ``seen`` is how many runs are dealt with."""
+
+    removed: Counter[str] = field(default_factory=Counter)
+    seen: int = 0
+    left: int = 0
+    archive: Path | None = None
+    broken: list[str] = field(default_factory=list)
+
+
+def clean(
+    ended_before: datetime.datetime, *, archive_to: Path | None, keeps_dead_letters: bool = False
+) -> Iterator[Cleaned]:
+    """Retires every run that ended before, batch by batch, as the caller iterates; each batch commits by itself.
+
+    Raises ArchiveFailed before anything is removed that is not in an archive.
+    """
+    for portion in due_runs(ended_before):
+        yield from retire_portion(portion, ended_before, archive_to=archive_to, keeps_dead_letters=keeps_dead_letters)
+
+
+def retire_portion(
+    runs: Sequence[DueRun],
+    ended_before: datetime.datetime,
+    *,
+    archive_to: Path | None,
+    keeps_dead_letters: bool = False,
+    keeps_events: bool = False,
+) -> Iterator[Cleaned]:
+    """Archives ``runs`` in one file, then retires them in batches."""
+    if archive_to is not None:
+        archive = write_archive(archive_to, runs)
+        out = archive.moved + len(archive.broken)
+        yield Cleaned(seen=out, left=archive.moved, archive=archive.path, broken=archive.broken)
+        runs = archive.runs
+    for batch in batches_of(runs):
+        yield _retire(batch, ended_before, keeps_dead_letters, keeps_events)
+
+
+def _retire(
+    runs: Sequence[DueRun], ended_before: datetime.datetime, keeps_dead_letters: bool, keeps_events: bool
+) -> Cleaned:
+    known = [run.run_uid for run in runs], [run.last_seq for run in runs], [run.head_hash for run in runs]
+    with cursor() as c:
+        c.execute(
+            "SELECT * FROM hookflow_retire(%s::uuid[], %s::integer[], %s::bytea[], %s, %s, %s)",
+            [*known, ended_before, keeps_dead_letters, keeps_events],
+        )
+        retired, events, steps, dead_letters = c.fetchone()
+    return Cleaned(_by_model(len(retired), events, steps, dead_letters), seen=len(runs), left=len(runs) - len(retired))
+
+
+def count_due(ended_before: datetime.datetime, *, keeps_dead_letters: bool = False) -> Counter[str]:
+    """What :func:`clean` would remove if it came through now, by model."""
+    counted: Counter[str] = Counter()
+    for portion in due_runs(ended_before):
+        uids = [run.run_uid for run in portion]
+        with cursor() as c:
+            c.execute(
+                "SELECT (SELECT count(*) FROM django_hookflow_stepexecution WHERE workflow_run_id = ANY (%s)),"
+                " (SELECT count(*) FROM django_hookflow_deadletterentry WHERE run_uid = ANY (%s) AND NOT %s)",
+                [uids, uids, keeps_dead_letters],
+            )
+            steps, dead_letters = c.fetchone()
+        counted += _by_model(len(portion), sum(run.last_seq for run in portion), steps, dead_letters)
+    return counted
+
+
+def _by_model(runs: int, events: int, steps: int, dead_letters: int) -> Counter[str]:
+    names = ("WorkflowRun", "WorkflowEvent", "StepExecution", "DeadLetterEntry")
+    return Counter(dict(zip(names, (runs, events, steps, dead_letters), strict=True)))

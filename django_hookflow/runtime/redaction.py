@@ -1,0 +1,32 @@
+"""Removing what must not be kept from payloads, for a person's erasure request for instance.
+
+The database does it in one call (``hookflow_redact``): the payload goes and its digest stays, so that the hash chain
+still verifies; the redaction is an event of its own; and the projections follow. Ids, step ids and actors are covered
+by the hash itself and stay: put no personal data in them. Backups and archives made before are beyond its reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django_hookflow.events import log
+from django_hookflow.exceptions import WorkflowError
+from django_hookflow.models import WorkflowRun
+
+
+def redact(
+    run: WorkflowRun, seq: int | None, path: str | Sequence[str] | None, *, actor: str | None, reason: str
+) -> int:
+    """Redacts the event ``seq`` of a run, or all of them: what stands at ``path``, or the whole payload. How many it was.
+
+    Raises WorkflowError for an empty reason or path, OperationRefused for a run that has not ended, and
+    PermissionDenied when the database role may not redact.
+    """
+    if not reason.strip():
+        raise WorkflowError("a redaction says why: give a reason")
+    keys = path.split(".") if isinstance(path, str) else None if path is None else list(path)
+    if keys is not None and not all(keys):
+        raise WorkflowError(f"path {path!r} is not a path: give keys with dots between, such as 'data.customer.email'")
+    redacted = log.redact(run.run_uid, seq, keys, reason=reason, actor=actor)
+    run.refresh_from_db()
+    return redacted

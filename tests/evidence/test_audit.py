@@ -1,0 +1,201 @@
+"""The script that stands alone: what it computes is what the server computed, and what it finds it says."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from django_hookflow.evidence.audit import Known, MerkleTree, check_run, event_hash, first_previous, leaf_hash
+from django_hookflow.sql import load
+from tests.evidence.exporting import archive, edit_lines, edit_manifest, export, manifest_of, run_audit
+from tests.evidence.tampering import make_run
+from tests.log.calls import append, ask, head_of, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+)
+events = st.lists(
+    st.tuples(st.sampled_from(["turn.started", "note", "größer"]), st.none() | words, st.none() | values), max_size=6
+)
+
+
+def events_of(uid: UUID) -> list[dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(load("event_lines"), {"from": uid, "to": uid})
+        return [json.loads(line) for (line,) in cursor.fetchall()]
+
+
+@pytest.mark.django_db
+@settings(max_examples=60, deadline=None)
+@given(data=values, history=events, actor=st.none() | words, redacts=st.booleans())
+def test_its_hash_is_the_servers(data: Any, history: list[Any], actor: str | None, redacts: bool) -> None:
+    uid = start(data=data)["run_uid"]
+    append(uid, 1, *history, ("run.completed", None, {"result": data}), actor=actor)
+    if redacts:
+        ask("SELECT hookflow_redact(%s, NULL, NULL, 'asked for', 'ann')", uid)
+    lines = events_of(uid)
+    previous = first_previous(str(uid))
+    for event in lines:
+        previous = event_hash(event, previous)
+        assert previous.hex() == event["hash"], event["seq"]
+    checked = check_run(str(uid), lines)
+    assert (checked.problems, checked.last_seq, checked.head_hash) == ([], len(lines), bytes(head_of(uid)["head_hash"]))
+
+
+@pytest.fixture
+def exported(transactional_db: None, tmp_path: Path) -> Path:
+    for number in range(3):
+        make_run(f"order-{number}")
+    return export(tmp_path / "events.jsonl")
+
+
+def test_events_exported_with_psql_are_checked(exported: Path) -> None:
+    assert run_audit(exported) == (0, [f"{exported}: 3 runs, 24 events, 0 problems"])
+    compressed = exported.with_name("events.jsonl.gz")
+    compressed.write_bytes(gzip.compress(exported.read_bytes()))
+    assert run_audit(exported, compressed)[1] == [
+        f"{exported}: 3 runs, 24 events, 0 problems",
+        f"{compressed}: 3 runs, 24 events, 0 problems",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"payload": "1"}, "#2: its hash is not that of what it holds after the event before"),
+        ({"recorded_at": "2026-01-01T00:00:00.000000Z"}, "#2: its hash is not that"),
+        ({"step_id": ""}, "#2: its hash is not that"),
+        ({"actor": "eve"}, "#2: its hash is not that"),
+        ({"seq": 7}, "#7: follows #1: events are missing, or not in order"),
+        ({"payload_digest": "00" * 32}, "#2: has a payload or a salt beside the digest"),
+        (
+            {"payload": None, "salt": None, "payload_digest": "00" * 32},
+            "#2: its payload was redacted, and no event says",
+        ),
+    ],
+)
+def test_what_was_changed_in_a_line_is_found(exported: Path, changes: dict[str, Any], problem: str) -> None:
+    edit_lines(exported, (1, changes))
+    status, lines = run_audit(exported)
+    assert status == 1
+    assert any(problem in line for line in lines[:-1]), lines
+    assert lines[-1].startswith(f"{exported}: 3 runs, 24 events, ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        "[]",
+        "{}",
+        '{"run_uid": 1}',
+        '{"run_uid": "x", "hash": "", "salt": null, "payload_digest": null, "recorded_at": "Z"}',
+    ],
+)
+def test_a_line_that_is_no_event_is_named(exported: Path, line: str) -> None:
+    with exported.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    status, lines = run_audit(exported)
+    assert (status, lines[0].startswith(f"{exported}: line 25 is not an event: ")) == (1, True), lines
+
+
+def test_lines_of_a_run_that_are_not_together_are_found(exported: Path) -> None:
+    lines = exported.read_text(encoding="utf-8").splitlines()
+    exported.write_text("\n".join([*lines[8:], *lines[:8]]), encoding="utf-8")
+    status, told = run_audit(exported)
+    assert status == 1
+    assert told[0].endswith("its events are not together, or the runs not in order")
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    status, lines = run_audit(tmp_path / "none.jsonl")
+    assert (status, "No such file" in lines[0]) == (1, True)
+
+
+def test_an_archive_is_checked_with_its_manifest(exported: Path) -> None:
+    path = archive(exported.with_name("old.jsonl.gz"), exported)
+    assert run_audit(path) == (0, [f"{path}: 3 runs, 24 events, 0 problems"])
+
+
+def test_an_archive_of_which_a_byte_has_changed_is_not_the_one_of_its_manifest(exported: Path) -> None:
+    path = archive(exported.with_name("old.jsonl.gz"), exported)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    status, lines = run_audit(path)
+    assert (status, lines[0]) == (
+        1,
+        f"{path}: is not, or no longer, the file of which old.manifest.json has the digest",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"runs": []}, "the manifest has it end at nowhere, the file at #8"),
+        ({"events": 25}, "24 events, the manifest says 25"),
+        ({"format": "tar"}, "has the format 'tar', known is 'django-hookflow-archive-1'"),
+        ({"runs": 1}, "is not a manifest"),
+        ({"file": "other.jsonl.gz"}, "is not, or no longer, the file"),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_found(exported: Path, changes: dict[str, Any], problem: str) -> None:
+    path = archive(exported.with_name("old.jsonl.gz"), exported)
+    edit_manifest(path, **changes)
+    status, lines = run_audit(path)
+    assert status == 1
+    assert any(problem in line for line in lines), lines
+
+
+def test_an_archive_cut_short_is_found_also_without_a_manifest(exported: Path) -> None:
+    path = archive(exported.with_name("old.jsonl.gz"), exported)
+    manifest_of(path).unlink()
+    path.write_bytes(path.read_bytes()[:-20])
+    status, lines = run_audit(path)
+    assert (status, "ended before the end-of-stream marker" in lines[0]) == (1, True), lines
+
+
+def test_what_was_redacted_twice_verifies(transactional_db: None, tmp_path: Path) -> None:
+    """A second redaction takes the rest that the first retained, and names the first event only."""
+    uid = make_run("order-1")
+    ask("SELECT hookflow_redact(%s, 1, ARRAY['data', 'order'], 'asked for', 'ann')", uid)
+    ask("SELECT hookflow_redact(%s, 1, NULL, 'asked for', 'ann')", uid)
+    assert [event["type"] for event in events_of(uid) if event["payload_digest"]] == ["run.triggered", "event.retained"]
+    assert run_audit(export(tmp_path / "events.jsonl"))[0] == 0
+
+
+def known(number: int) -> Known:
+    return Known(f"00000000-0000-7000-8000-{number:012x}", f"run-{number}", number + 1, bytes(32))
+
+
+def root_by_definition(leaves: list[bytes]) -> bytes:
+    """RFC 6962, section 2.1, as it is written there."""
+    import hashlib
+
+    if len(leaves) <= 1:
+        return leaves[0] if leaves else hashlib.sha256(b"").digest()
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return hashlib.sha256(b"\1" + root_by_definition(leaves[:split]) + root_by_definition(leaves[split:])).digest()
+
+
+@pytest.mark.parametrize("number", [*range(20), 63, 64, 65, 100])
+def test_the_root_is_that_of_rfc_6962(number: int) -> None:
+    leaves = [leaf_hash(known(n)) for n in range(number)]
+    tree = MerkleTree()
+    for leaf in leaves:
+        tree.add(leaf)
+    assert tree.root() == root_by_definition(leaves)

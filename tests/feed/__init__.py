@@ -1,0 +1,1 @@
+"""Reading the log: readers, exports, subscribers and views."""

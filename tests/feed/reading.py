@@ -1,0 +1,69 @@
+"""Readers as tests use them, and sessions whose transactions are left open."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django_hookflow.feed.positions import Position
+from django_hookflow.feed.reader import Feed, Told
+from tests.log.calls import append, ask, session, start, step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    import psycopg
+
+
+def stored_and_loaded(position: Position) -> Position:
+    """What a restart makes of a position: it is written as JSON and read again."""
+    return Position.from_json(json.loads(json.dumps(position.to_json())))
+
+
+def restarted(feed: Feed) -> Feed:
+    return Feed(stored_and_loaded(feed.position))
+
+
+def feed_from_now() -> Feed:
+    feed = Feed()
+    feed.go_to_end()
+    return feed
+
+
+def read_all(feed: Feed, limit: int = 500) -> list[Told]:
+    """Reads until nothing is left of what was visible, and once more."""
+    events: list[Told] = []
+    while True:
+        batch = feed.read(limit)
+        events += batch
+        if not batch and feed.is_caught_up:
+            return events
+
+
+def steps_of(events: list[Told]) -> list[str | None]:
+    return [event.step_id for event in events]
+
+
+@contextmanager
+def open_transaction() -> Iterator[psycopg.Connection[Any]]:
+    """A session in a transaction, to be committed or rolled back by the test."""
+    with session() as other:
+        other.autocommit = False
+        yield other
+        other.rollback()
+
+
+def new_run(run_id: str | None = None) -> UUID:
+    uid: UUID = start(run_id)["run_uid"]
+    return uid
+
+
+def add(run_uid: UUID, *step_ids: str, within: psycopg.Connection[Any] | None = None) -> None:
+    append(run_uid, None, *(step(step_id) for step_id in step_ids), session=within)
+
+
+def last_position() -> int:
+    (row,) = ask("SELECT last_value FROM django_hookflow_event_position_seq")
+    return int(row["last_value"])

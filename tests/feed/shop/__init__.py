@@ -1,0 +1,1 @@
+"""A project's app with subscribers, for processes of their own."""

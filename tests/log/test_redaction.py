@@ -1,0 +1,154 @@
+"""Redaction: a payload goes, its digest and the chain stay, the projections follow, and who and why is in the log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import IntegrityError
+
+from django_hookflow.exceptions import OperationRefused, WorkflowError
+from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowEvent, WorkflowRun
+from django_hookflow.projections import diff
+from tests.log.calls import append, ask, log_of, start, step
+from tests.log.test_hash_chain import assert_chain_holds
+
+pytestmark = pytest.mark.django_db
+
+CUSTOMER = {"customer": {"email": "ada@example.com", "name": "Ada"}, "total": 12}
+
+
+def ended_run(run_id: str = "order-1") -> WorkflowRun:
+    uid = start(run_id, CUSTOMER)["run_uid"]
+    append(uid, 1, ("turn.started", None, {"worker": "w"}), step("charge", {"email": "ada@example.com", "paid": True}))
+    failure = {"error": {"type": "E", "message": "no stock for ada@example.com", "traceback": ""}, "attempts": 3}
+    append(uid, None, ("run.failed", "ship", failure), ends_turn=False)
+    return WorkflowRun.objects.get(run_uid=uid)
+
+
+def whole_log() -> str:
+    """Everything the database says of the runs, as one text to look for what must not be there."""
+    tables = ("event", "workflowrun", "stepexecution", "deadletterentry", "head", "outbox")
+    return str([ask(f"SELECT to_jsonb(t) FROM django_hookflow_{table} AS t") for table in tables])
+
+
+def test_one_value_goes_and_the_rest_is_still_told() -> None:
+    run = ended_run()
+    assert run.redact("data.customer.email", reason="erasure request 7", actor="ada") == 1
+    assert run.data == {"customer": {"email": "[redacted]", "name": "Ada"}, "total": 12}
+    assert DeadLetterEntry.objects.get().payload["data"] == run.data
+    events = log_of(run.run_uid)
+    assert events[0]["payload"] is None
+    assert events[0]["salt"] is None
+    assert [(e["type"], e["actor"]) for e in events[-2:]] == [("event.redacted", "ada"), ("event.retained", "ada")]
+    said = {"seq": 1, "path": ["data", "customer", "email"], "reason": "erasure request 7"}
+    assert json.loads(events[-2]["payload_text"]) == said
+    assert_chain_holds(run.run_uid)
+    assert list(diff()) == []
+
+
+def test_a_whole_payload_goes_and_its_digest_stays() -> None:
+    run = ended_run()
+    event = run.events.get(type="run.failed")
+    row = log_of(run.run_uid)[3]
+    digest = hashlib.sha256(bytes(row["salt"]) + row["payload_text"].encode()).digest()
+    assert event.redact(reason="names a customer") is True
+    assert (event.payload, event.is_redacted) == (None, True)
+    assert bytes(log_of(run.run_uid)[3]["payload_digest"]) == digest
+    assert DeadLetterEntry.objects.get().error_message == ""
+    assert event.redact(reason="again") is False
+    assert_chain_holds(run.run_uid)
+    assert list(diff()) == []
+
+
+def test_a_person_can_be_erased_from_a_run_by_several_requests() -> None:
+    run = ended_run()
+    assert run.redact("result.email", reason="erasure") == 1
+    assert run.redact(["data", "customer", "email"], reason="erasure") == 1
+    assert run.redact("data.customer.name", reason="erasure") == 1
+    assert run.events.get(type="run.failed").redact(reason="erasure") is True
+    assert "ada@" not in whole_log()
+    assert '"Ada"' not in whole_log()
+    assert run.data == {"customer": {"email": "[redacted]", "name": "[redacted]"}, "total": 12}
+    assert StepExecution.objects.get().result == {"email": "[redacted]", "paid": True}
+    assert_chain_holds(run.run_uid)
+    assert list(diff()) == []
+
+
+def test_asked_for_again_it_finds_nothing_more_to_do() -> None:
+    run = ended_run()
+    run.redact("data.customer.email", reason="erasure")
+    before = log_of(run.run_uid)
+    assert run.redact("data.customer.email", reason="erasure") == 0
+    assert run.redact("data.no.such.key", reason="erasure") == 0
+    assert log_of(run.run_uid) == before
+
+
+def test_without_a_path_every_payload_of_the_run_goes_but_for_what_was_said_about_it() -> None:
+    run = ended_run()
+    assert run.redact("total", reason="nothing there") == 0
+    assert run.redact(reason="erasure") == 4
+    told = {event.type for event in run.events.all() if event.payload is not None}
+    assert told == {"event.redacted"}
+    assert (run.run_id, run.workflow_id, run.status, run.data) == ("order-1", "shop.order", "failed", None)
+    assert_chain_holds(run.run_uid)
+    assert list(diff()) == []
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [("turn.started", None, {})],
+        [("run.paused", None, {"reason": ""})],
+        [("run.diverged", None, {"error": {"message": "m"}})],
+    ],
+)
+def test_a_run_that_has_not_ended_is_refused(events: list[tuple[str, str | None, Any]]) -> None:
+    uid = start("order-1", CUSTOMER)["run_uid"]
+    append(uid, None, *events)
+    run = WorkflowRun.objects.get()
+    with pytest.raises(OperationRefused, match=f"cannot redact run order-1, it is {run.status}"):
+        run.redact("data.customer", reason="erasure")
+
+
+def test_a_redaction_says_why_and_where() -> None:
+    run = ended_run()
+    with pytest.raises(WorkflowError, match="give a reason"):
+        run.redact("data.customer", reason=" ")
+    with pytest.raises(WorkflowError, match="path 'data..email' is not a path"):
+        run.redact("data..email", reason="erasure")
+
+
+def test_by_hand_only_a_redaction_with_the_right_digest_is_let_through() -> None:
+    run = ended_run()
+    with pytest.raises(IntegrityError, match="append-only"):
+        ask(
+            "UPDATE django_hookflow_event SET payload = NULL, salt = NULL, payload_digest = sha256('') WHERE run_uid = %s",
+            run.run_uid,
+        )
+
+
+def test_what_happened_before_is_not_told_of_the_past_either() -> None:
+    run = ended_run()
+    run.redact("data.customer.email", reason="erasure")
+    assert run.as_of(1).data["customer"]["email"] == "[redacted]"
+
+
+def test_who_names_a_redacted_run_again_is_given_it() -> None:
+    run = ended_run()
+    run.redact(reason="erasure")
+    (again,) = ask(
+        "SELECT created, same FROM hookflow_start(%s, 'order-1', 'shop.order', '{\"data\": 5}', NULL)", UUID(int=9)
+    )
+    assert again == {"created": False, "same": True}
+    (other,) = ask("SELECT created, same FROM hookflow_start(%s, 'order-1', 'another', '{}', NULL)", UUID(int=9))
+    assert other == {"created": False, "same": False}
+
+
+def test_events_of_other_runs_are_left_alone() -> None:
+    other = ended_run("order-2")
+    ended_run().redact(reason="erasure")
+    assert WorkflowEvent.objects.filter(workflow_run=other, payload_digest=None).count() == 4

@@ -1,0 +1,105 @@
+"""A database of an older release, with runs in it, is given the later files and goes on."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+
+from django_hookflow.runtime.trigger import uuid7
+from tests.e2e.conftest import migrate
+from tests.e2e.deployment import Deployment
+from tests.e2e.project import Project
+from tests.log.calls import append as append_events
+from tests.log.calls import ask, claim
+from tests.roles.conftest import Deploy
+from tests.roles.dba import DBA, MIGRATIONS, ROLES, Guarded
+from tests.sql.catalog import catalog_of
+from tests.waiting import wait_until
+
+#: The files of the first release that had an application role to run under.
+OLDER, LATER = MIGRATIONS[:5], MIGRATIONS[5:]
+ORDER = "shop.workflows.process_order"
+FAILURE = {"error": {"type": "builtins.OSError", "message": "no network", "traceback": ""}, "attempts": 4}
+
+
+@pytest.fixture
+def older(dba: DBA) -> Guarded:
+    """One run that has finished, one that sleeps and one that has failed, as the older release has written them."""
+    guarded = dba.create_guarded(files=OLDER)
+    with psycopg.connect(guarded.web.conninfo, autocommit=True) as session:
+        finished = begin(session, "finished", "two-effects")
+        done = [("step.completed", name, {"kind": "run", "attempt": 1, "result": name}) for name in ("plain", "atomic")]
+        append_events(finished, 2, *done, ("run.completed", None, {"result": None}), ends_turn=True, session=session)
+        asleep = begin(session, "asleep", ORDER, order_id="7")
+        validated = {"kind": "run", "attempt": 1, "result": {"id": "7", "amount": 100}}
+        sleep = ("sleep.started", "wait-for-payment", {"seconds": 1})
+        append_events(
+            asleep, 2, ("step.completed", "validate", validated), sleep, ends_turn=True, next_in=1, session=session
+        )
+        failed = begin(session, "failed", "two-effects")
+        append_events(failed, 2, ("run.failed", "plain", FAILURE), ends_turn=True, session=session)
+    return guarded
+
+
+def begin(session: psycopg.Connection[Any], run_id: str, workflow: str, **data: Any) -> uuid.UUID:
+    run_uid = uuid7()
+    payload = json.dumps({"run_id": run_id, "workflow_id": workflow, "data": data})
+    statement = "SELECT * FROM hookflow_start(%s, %s, %s, %s::json, NULL)"
+    ask(statement, run_uid, run_id, workflow, payload, session=session)
+    assert claim(run_id, 1, workflow_id=workflow, session=session)[0]["answer"] == "run"
+    return run_uid
+
+
+def is_completed(shop: Deployment, run_id: str) -> bool:
+    return shop.status(run_id) == "completed"
+
+
+def upgrade_by_psql(dba: DBA, project: Project, guarded: Guarded) -> None:
+    """As a login that is a member of hookflow_owner and acts as it; new files and roles in one transaction."""
+    dba.apply(guarded.deployer, *LATER, ROLES, options=f"-c role={dba.role('owner')}")
+
+
+def upgrade_by_migrate(dba: DBA, project: Project, guarded: Guarded) -> None:
+    """As a login that is a member of hookflow_owner. What it makes is its own until roles.sql has seen it."""
+    migrate(project, guarded.deployer)
+    dba.apply(guarded.deployer, ROLES)
+
+
+@pytest.mark.parametrize("upgrade", [upgrade_by_psql, upgrade_by_migrate])
+def test_runs_go_on_after_the_upgrade(dba: DBA, project: Project, deploy: Deploy, older: Guarded, upgrade: Any) -> None:
+    upgrade(dba, project, older)
+    assert catalog_of(older.database.name) == catalog_of(dba.create_guarded().database.name)
+
+    migrate(project, older.deployer)  # nothing of ours: the rest of the project's tables
+    older.deployer.execute(
+        f"GRANT ALL ON shop_ledgerentry TO {dba.role('web')}; GRANT ALL ON SEQUENCE shop_ledgerentry_id_seq TO {dba.role('web')}"
+    )
+    shop = deploy(older.web, DJANGO_HOOKFLOW_TRANSPORT="inline")
+    relay = shop.start_relay()
+    replay = "from django_hookflow.dlq import DeadLetterEntry as D; print(D.objects.get().replay())"
+    assert shop.manage("shell", "-c", replay).stdout.split()[-1] == "failed"
+    for run_id in ("asleep", "failed", "finished"):
+        wait_until(partial(is_completed, shop, run_id), f"{run_id} is completed")
+    relay.stop()
+    assert (shop.ledger("asleep"), shop.ledger("failed"), shop.ledger("finished")) == (
+        ["ledger"],
+        ["atomic", "plain"],
+        [],
+    )
+    for command in (["hookflow_rebuild", "--check"], ["hookflow_verify"], ["migrate", "--check"]):
+        done = shop.manage(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_application_goes_on_between_the_two_steps(dba: DBA, older: Guarded) -> None:
+    """SQL first, then code: what the older release calls is still there, and still the application's to call."""
+    dba.apply(older.deployer, *LATER, ROLES, options=f"-c role={dba.role('owner')}")
+    with psycopg.connect(older.web.conninfo, autocommit=True) as session:
+        run_uid = begin(session, "between", "two-effects")
+        append_events(run_uid, 2, ("run.completed", None, {"result": None}), ends_turn=True, session=session)
+    assert older.analyst.value("SELECT status FROM django_hookflow_workflowrun WHERE run_id = 'between'") == "completed"
