@@ -77,9 +77,10 @@ _REFUSES_TRUNCATE = _BEFORE | _TRUNCATE
 #: not be stopped by the check that runs before its own migration.
 _GUARDS = """
     SELECT log.relid::regclass::text, coalesce(array_agg(t.tgtype) FILTER (WHERE t.tgenabled = 'A'), '{}')
-    FROM pg_partition_tree(to_regclass('django_hookflow_event')) AS log
+    FROM (SELECT relid FROM pg_partition_tree(to_regclass('django_hookflow_event'))
+          UNION ALL SELECT oid FROM pg_class WHERE oid = to_regclass('django_hookflow_checkpoint')) AS log (relid)
     LEFT JOIN pg_trigger AS t ON t.tgrelid = log.relid AND t.tgqual IS NULL
-      AND (SELECT starts_with(proname, 'pgtrigger_guard_') FROM pg_proc WHERE oid = t.tgfoid)
+      AND (SELECT proname ~ '^pgtrigger_(checkpoint_)?guard_' FROM pg_proc WHERE oid = t.tgfoid)
     GROUP BY log.relid ORDER BY 1
 """
 

@@ -39,7 +39,8 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
         console.fact("relay", f"pid {stage.start_relay().pid}, delivers what is due, signed")
         console.fact("ready", f"in {time.monotonic() - started:.1f} s")
 
-        from django_hookflow.demo.story import Story  # models can be imported once the stage is set
+        from django_hookflow.demo.gallery import Gallery  # models can be imported once the stage is set
+        from django_hookflow.demo.story import Story
         from django_hookflow.demo.verdict import judge
 
         story = Story(stage, console)
@@ -49,6 +50,8 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
         for is_good, text in verdicts:
             console.verdict(is_good, text)
         if not check:
+            console.title("More runs to look at")
+            Gallery(stage, console).hang(order)
             invite(console, stage)
             story.follow()
         return 0 if all(is_good for is_good, _ in verdicts) else 1

@@ -25,6 +25,7 @@ def in_threads(work: Callable[[Part], Result], parts: Iterator[Part], threads: i
     if threads == 1:
         yield from map(work, parts)
         return
+    connections[alias()].close()  # the caller's own has nothing to do meanwhile, and a pool may be small
     crew = _Crew(work, parts, threads)
     try:
         yield from crew.results()

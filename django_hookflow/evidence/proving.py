@@ -45,16 +45,21 @@ class Proved:
         return told
 
 
-def checked_claims(path: Path) -> dict[str, Any]:
-    """The claims of a checkpoint that is signed, whole, and on record. Raises BrokenCheckpoint, NotConfigured, UnusableKey."""
+def signed_claims(path: Path) -> dict[str, Any]:
+    """The claims of a checkpoint that is signed and whole. Raises BrokenCheckpoint, NotConfigured, UnusableKey."""
     try:
-        token = read_token(path)
-        claims = verified_claims(token)
+        claims = verified_claims(read_token(path))
         check_checkpoint(path)
     except (ForgedToken, Unreadable, OSError, UnicodeError) as error:
         raise BrokenCheckpoint(path, str(error)) from error
+    return claims
+
+
+def checked_claims(path: Path) -> dict[str, Any]:
+    """The same of one that is on record in this database as well."""
+    claims = signed_claims(path)
     with cursor() as c:
-        c.execute("SELECT FROM django_hookflow_checkpoint WHERE token_digest = %s", [token_digest(token)])
+        c.execute("SELECT FROM django_hookflow_checkpoint WHERE token_digest = %s", [token_digest(read_token(path))])
         if c.fetchone() is None:
             raise BrokenCheckpoint(
                 path,

@@ -157,7 +157,10 @@ class StepManager:
         return result
 
     def sleep(self, step_id: str, seconds: float) -> None:
-        """Ends the turn; the run goes on when ``seconds`` have passed by the database's clock, never earlier."""
+        """Ends the turn; the run goes on when ``seconds`` have passed by the database's clock.
+
+        Never earlier, unless somebody wakes it (``run.wake()``).
+        """
         record = self._begin(step_id, "sleep")
         if record is None:
             seconds = _checked_seconds(step_id, seconds)

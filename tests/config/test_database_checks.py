@@ -64,6 +64,16 @@ def test_a_missing_truncate_guard_is_found() -> None:
 
 
 @pytest.mark.django_db
+def test_a_missing_guard_of_the_checkpoints_is_found() -> None:
+    run_sql("ALTER TABLE django_hookflow_checkpoint DISABLE TRIGGER ALL")
+
+    assert [message.msg.split(":")[0] for message in find()] == [
+        "Nothing refuses UPDATE and DELETE on django_hookflow_checkpoint",
+        "Nothing refuses TRUNCATE on django_hookflow_checkpoint",
+    ]
+
+
+@pytest.mark.django_db
 def test_a_partition_without_a_truncate_guard_is_found_by_its_name() -> None:
     run_sql("ALTER TABLE django_hookflow_event DETACH PARTITION django_hookflow_event_all")
     run_sql('CREATE TABLE "Odd name" PARTITION OF django_hookflow_event FOR VALUES FROM (MINVALUE) TO (MAXVALUE)')

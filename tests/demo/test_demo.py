@@ -16,6 +16,8 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
+COMPLETED = '<td class="done">completed</td>'
+
 
 def field(demo: RunningDemo, name: str) -> str:
     found = re.search(rf"^  {name} \.+ (\S.*)$", demo.output, re.MULTILINE)
@@ -58,20 +60,25 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
         shop, admin = field(demo, "shop").split()[0], field(demo, "admin")
         user, password = field(demo, "login").split(" / ")
 
+        for told in ("order-2 .* sleeps for an hour", "parcel-3 .* in doubt", "order-4 .* failed", "order-5 .* replayed"):
+            assert re.search(told, demo.output)
+        for told in ("welcome-6 .* diverged", "order-1 .* rewound to fulfil"):
+            assert re.search(told, demo.output)
         assert "<td>order-1</td>" in browser.get(shop).text
         placed = browser.post(f"{shop}orders/", {"csrfmiddlewaretoken": browser.cookies["csrftoken"]})
-        assert "<td>order-2</td>" in placed.text
-        demo.wait_for("run.completed")
+        assert "<td>order-7</td>" in placed.text
+        demo.wait_for('"parcel-7"')
+        wait_until(lambda: browser.get(shop).text.count(COMPLETED) == 3, "it is completed")
         page = browser.get(shop).text
-        assert page.count('<td class="done">completed</td>') == 2
-        assert page.count("<td>validate, wait-for-payment, charge, ledger, fulfil</td>") == 2
-        assert page.count('<td class="number">1×</td>') == 2
+        assert page.count("<td>validate, wait-for-payment, charge, ledger, fulfil</td>") == 3
+        assert page.count('<td class="number">1×</td>') == 3
 
         login = browser.get(admin)
         form = {"username": user, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         inside = browser.post(login.url, form, headers={"Referer": login.url})
         assert inside.status_code == 200
-        assert "order-1" in inside.text
+        for run_id in ("order-1", "order-2", "parcel-3", "order-4", "order-5", "welcome-6", "order-7"):
+            assert run_id in inside.text
         assert browser.get(f"{shop}static/admin/css/base.css").status_code == 200
 
         demo.send(signal.SIGINT)

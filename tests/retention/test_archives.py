@@ -366,3 +366,16 @@ def test_a_checkpoint_proves_the_runs_of_an_archive(hookflow: Hookflow, tmp_path
     assert status == 1
     assert any(line.startswith(f"run {cut}: ends at #1, the checkpoint knows it up to #") for line in lines)
     run_command("hookflow_verify", "--checkpoint", str(checkpoint))
+
+
+@pytest.mark.parametrize("without_database", [[], ["--without-database"]])
+def test_a_checkpoint_that_another_key_signed_proves_nothing(without_database: list[str], tmp_path: Path) -> None:
+    make_runs(8)
+    checkpoint = tmp_path / "checkpoint.jsonl"
+    with override_settings(DJANGO_HOOKFLOW_CHECKPOINT_KEY="a key that somebody else has made up"):
+        run_command("hookflow_checkpoint", "--output", str(checkpoint))
+    with (
+        override_settings(DJANGO_HOOKFLOW_CHECKPOINT_KEY="of thirty-two bytes, or a few more"),
+        pytest.raises(CommandError, match="checkpoint.jsonl"),
+    ):
+        verify(*without_database, "--checkpoint", str(checkpoint), str(tmp_path / "any.jsonl.gz"))

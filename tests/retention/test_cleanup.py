@@ -142,7 +142,18 @@ def test_the_admin_shows_a_dead_letter_whose_run_is_gone(hookflow: Hookflow, adm
     answer = admin_client.post(
         "/admin/django_hookflow/deadletterentry/",
         {"action": "replay_selected", "_selected_action": [str(entry.pk)]},
-        follow=True,
+    )
+    form = answer.context
+    answer = admin_client.post(
+        "/admin/django_hookflow/deadletterentry/",
+        {
+            "action": "replay_selected",
+            "_selected_action": [str(entry.pk)],
+            "confirmed": "1",
+            "progress": form["progress"].dumps(),
+            "scope": "selected",
+            "reason": "again",
+        },
     )
     assert "cannot replay run &#x27;order-1&#x27;: it has been archived" in answer.content.decode()
 

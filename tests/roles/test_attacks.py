@@ -120,6 +120,7 @@ WRITING = {
     "start": "SELECT hookflow_start('{run_uid}', 'forged', 'w', '{{}}', NULL)",
     "append": "SELECT hookflow_append('{run_uid}', NULL, ARRAY['run.failed'], ARRAY[NULL], ARRAY['{{}}'::json], NULL)",
     "operate": "SELECT hookflow_operate('{run_uid}', 'cancel', NULL, '{{}}', NULL, NULL)",
+    "wake": "SELECT hookflow_wake('{run_uid}', '{{}}', NULL, NULL)",
     "postpone": "UPDATE django_hookflow_outbox SET send_at = 'infinity'",
 }
 

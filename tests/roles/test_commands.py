@@ -18,6 +18,7 @@ COMMANDS = {
     "hookflow_rebuild --check": ANYONE,
     "hookflow_verify": ANYONE,
     "hookflow_export": ANYONE,
+    "hookflow_doctor --offline --only database relay runs": ANYONE,
     "hookflow_partitions list": ANYONE,
     "cleanup_workflows --days-old 0 --dry-run": ANYONE,
     "hookflow_relay --once": APPLICATION,

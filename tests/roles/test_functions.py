@@ -68,7 +68,10 @@ def test_operators(session: Session) -> None:
     assert operate(session, run, "pause")
     assert operate(session, run, "resume")
     claim(run["run_id"], announced(session, run), session=session)
-    append(run["run_uid"], None, step("a"), session=session)
+    sleep = ("sleep.started", "a", {"seconds": 3600})
+    append(run["run_uid"], None, sleep, ends_turn=True, next_in=3600, session=session)
+    woken = "SELECT applied FROM hookflow_wake(%s, '{}'::json, 'ops', NULL)"
+    assert ask(woken, run["run_uid"], session=session) == [{"applied": True}]
     assert operate(session, run, "rewind", "a")
     append(run["run_uid"], None, ("step.doubted", "b", {"kind": "run", "attempt": 1}), session=session)
     outcome = '{"outcome": {"kind": "run", "attempt": 1, "result": 1}}'

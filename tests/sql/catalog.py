@@ -18,7 +18,7 @@ QUERIES = {
         SELECT attrelid::regclass::text, attnum, attname, format_type(atttypid, atttypmod), attnotnull,
                attidentity::text, attstorage::text, pg_get_expr(adbin, adrelid)
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-        WHERE attrelid IN {relations} AND attnum > 0
+        WHERE attrelid IN {relations} AND attnum > 0 AND NOT attisdropped
     """,
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated

@@ -24,7 +24,11 @@ def index(request: HttpRequest) -> HttpResponse:
     runs = WorkflowRun.objects.prefetch_related("step_executions").in_bulk(
         [order.run_id for order in orders], field_name="run_id"
     )
-    rows = [{"order": order, "run": runs.get(order.run_id), "price": f"{order.amount / 100:.2f}"} for order in orders]
+    rows = [
+        {"order": order, "run": runs[order.run_id], "price": f"{order.amount / 100:.2f}"}
+        for order in orders
+        if order.run_id in runs
+    ]
     return render(request, "shop/index.html", {"rows": rows})
 
 

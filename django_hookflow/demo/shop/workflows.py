@@ -1,7 +1,9 @@
-"""What happens to an order."""
+"""What happens to an order, to its parcel, and to a customer."""
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -16,11 +18,30 @@ if TYPE_CHECKING:
 @workflow(workflow_id="process-order")
 def process_order(ctx: WorkflowContext) -> dict[str, Any]:
     order = ctx.step.run("validate", validate_order, ctx.data["order_id"])
-    ctx.step.sleep("wait-for-payment", seconds=settings.SHOP_PAYMENT_WAIT_SECONDS)
+    ctx.step.sleep("wait-for-payment", seconds=ctx.data.get("wait", settings.SHOP_PAYMENT_WAIT_SECONDS))
     paid = ctx.step.call("charge", url=settings.SHOP_PAYMENT_URL, method="POST", body={"amount": order["amount"]})
     ctx.step.atomic("ledger", write_ledger, order, paid["data"]["charge_id"])
     parcel = ctx.step.run("fulfil", fulfil_order, order["id"])
     return {"status": "completed", "parcel": parcel}
+
+
+@workflow(workflow_id="ship-parcel")
+def ship_parcel(ctx: WorkflowContext) -> str:
+    parcel = ctx.step.run("pack", lambda: f"parcel-{ctx.data['order_id']}")
+    # The courier knows no idempotency key: whoever dies while booking must not book again without asking.
+    ctx.step.options(on_doubt="ask").run("book-courier", book_courier, ctx.data["order_id"])
+    ctx.step.run("tell-customer", lambda: f"{parcel} is on its way")
+    return parcel
+
+
+@workflow(workflow_id="welcome-customer")
+def welcome_customer(ctx: WorkflowContext) -> str:
+    # A mistake that is easily made: what is read outside a step may be something else at the next turn.
+    channel = Order.objects.get(pk=ctx.data["order_id"]).channel
+    ctx.step.run(f"welcome-by-{channel}", lambda: "sent")
+    ctx.step.sleep("let-them-try", seconds=settings.SHOP_PAYMENT_WAIT_SECONDS)
+    ctx.step.run(f"ask-by-{channel}", lambda: "sent")
+    return channel
 
 
 def validate_order(order_id: int) -> dict[str, Any]:
@@ -33,6 +54,12 @@ def validate_order(order_id: int) -> dict[str, Any]:
 def write_ledger(order: dict[str, Any], charge_id: str) -> int:
     entry = LedgerEntry.objects.create(order_id=order["id"], amount=order["amount"], charge_id=charge_id)
     return entry.pk
+
+
+def book_courier(order_id: int) -> str:
+    if Order.objects.filter(pk=order_id, is_unlucky=True).update(is_unlucky=False):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"courier-{order_id}"
 
 
 def fulfil_order(order_id: int) -> str:

@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
 from django_hookflow.evidence.audit import Unreadable, check_archive, manifest_path, read_events
+from django_hookflow.evidence.proving import checked_claims, signed_claims
+from django_hookflow.exceptions import HookFlowException
 from django_hookflow.retention.proving import compare_with_tombstones
 
 
@@ -35,8 +37,18 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "show":
             self._show(options["file"], options["run"])
-        elif sum([self._verify(path, options) for path in options["files"]]):
+            return
+        if options["checkpoint"] is not None:
+            self._check_signature(options["checkpoint"], options["without_database"])
+        if sum([self._verify(path, options) for path in options["files"]]):
             sys.exit(1)
+
+    def _check_signature(self, checkpoint: Path, without_database: bool) -> None:
+        """Before anything is compared with it."""
+        try:
+            signed_claims(checkpoint) if without_database else checked_claims(checkpoint)
+        except HookFlowException as error:
+            raise CommandError(str(error)) from error
 
     def _verify(self, path: Path, options: dict[str, Any]) -> int:
         """How many problems there are with the file."""

@@ -29,6 +29,8 @@ class Migration(migrations.Migration):
                         choices=[("placed", "Placed"), ("fulfilled", "Fulfilled")], default="placed", max_length=20
                     ),
                 ),
+                ("channel", models.CharField(default="mail", max_length=20)),
+                ("is_unlucky", models.BooleanField(default=False)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),

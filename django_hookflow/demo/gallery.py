@@ -1,0 +1,86 @@
+"""Runs in every condition, to be looked at in the admin: asleep, failed, replayed, in doubt, diverged, rewound.
+
+Each comes about as it would in life. Imported once Django is set up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django_hookflow.demo.postgres import attempts_until
+from django_hookflow.demo.shop.models import Order
+from django_hookflow.demo.shop.orders import place_order, start_for
+from django_hookflow.demo.shop.workflows import ship_parcel, welcome_customer
+from django_hookflow.demo.stage import DemoFailed
+from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
+
+if TYPE_CHECKING:
+    from django_hookflow.demo.console import Console
+    from django_hookflow.demo.stage import Stage
+
+PATIENCE_SECONDS = 60.0
+
+
+class Gallery:
+    def __init__(self, stage: Stage, console: Console) -> None:
+        self._stage = stage
+        self._console = console
+
+    def hang(self, finished: Order) -> None:
+        """``finished`` is an order that went through."""
+        self._tell(place_order("Grace", 9_900, wait=3_600).run_id, "sleeps for an hour")
+        self._leave_in_doubt()
+        self._fail_and_mend()
+        self._diverge()
+        self._rewind(finished)
+
+    def _fail_and_mend(self) -> None:
+        broken, mended = place_order("Tony", 0), place_order("Edsger", 0)
+        for order in (broken, mended):
+            self._wait_for(order.run_id, "failed")
+        self._tell(broken.run_id, "failed: an order of nothing")
+        Order.objects.filter(pk=mended.pk).update(amount=2_500)
+        DeadLetterEntry.objects.get(run_id=mended.run_id).replay(reason="the amount was missing", actor="admin")
+        self._wait_for(mended.run_id, "completed")
+        self._tell(mended.run_id, "failed, was mended and replayed")
+
+    def _diverge(self) -> None:
+        order = start_for(welcome_customer, "welcome", "Niklaus")
+        run_id = f"welcome-{order.pk}"
+        self._wait_until(
+            lambda: StepExecution.objects.filter(workflow_run__run_id=run_id).exists(), "a welcome is sent"
+        )
+        Order.objects.filter(pk=order.pk).update(channel="letter")
+        self._wait_for(run_id, "diverged")
+        self._tell(run_id, "diverged: the code asks for another step than is recorded")
+
+    def _rewind(self, finished: Order) -> None:
+        run = WorkflowRun.objects.get(run_id=finished.run_id)
+        run.rewind(to_step="fulfil", reason="the address was wrong", actor="admin")
+        self._wait_for(finished.run_id, "completed")
+        self._tell(finished.run_id, "was rewound to fulfil, which ran again")
+
+    def _leave_in_doubt(self) -> None:
+        order = start_for(ship_parcel, "parcel", "Barbara", is_unlucky=True)
+        web = self._stage.web
+        assert web is not None
+        self._wait_until(lambda: not web.is_running(), "the web process is gone")
+        self._stage.start_web()
+        self._wait_for(f"parcel-{order.pk}", "in_doubt")
+        self._tell(f"parcel-{order.pk}", "in doubt: its worker was killed while it booked a courier")
+
+    def _tell(self, run_id: str, what: str) -> None:
+        self._console.fact(run_id, what)
+
+    def _wait_for(self, run_id: str, status: str) -> None:
+        self._wait_until(
+            lambda: WorkflowRun.objects.filter(run_id=run_id, status=status).exists(), f"{run_id} is {status}"
+        )
+
+    def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        for _ in attempts_until(time.monotonic() + PATIENCE_SECONDS):
+            if condition():
+                return
+        raise DemoFailed(f"after {PATIENCE_SECONDS:.0f} s it is still not so that {what}")

@@ -1,0 +1,136 @@
+"""The area ``keys``: whether the keys that verify deliveries are the ones QStash signs with."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from django_hookflow.conf import conf
+from django_hookflow.delivery.transports.qstash import BearerAuth, base_url
+from django_hookflow.doctor.findings import Finding, error, ok, warning
+from django_hookflow.doctor.wire import Unreachable, send, without_credentials
+
+if TYPE_CHECKING:
+    from django_hookflow.doctor.visit import Visit
+
+COPY = "Copy QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY from the QStash console"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``problem`` is what kept QStash from telling its keys, None if nothing did; ``ahead`` is by how many seconds its
+    clock goes before ours, None if it told no time."""
+
+    problem: Finding | None = None
+    keys: tuple[str, str] | None = None
+    ahead: float | None = None
+
+
+def ask_for_keys() -> Answer:
+    if not conf.qstash_token:
+        way_out = "Set it to the token shown in the QStash console."
+        return Answer(error("keys.no_token", "QSTASH_TOKEN is not configured.", way_out))
+    asked_at = time.time()
+    try:
+        with requests.Session() as session:
+            response, body = send(session, "GET", f"{base_url()}/v2/keys", auth=BearerAuth())
+    except Unreachable as unreachable:
+        return Answer(_say_unreachable(unreachable))
+    ahead = _seconds_ahead(response.headers.get("Date", ""), (asked_at + time.time()) / 2)
+    if response.status_code != 200:
+        return Answer(_say_status(response.status_code), ahead=ahead)
+    keys = _read_keys(body)
+    return Answer(None if keys else _say_foreign(), keys, ahead)
+
+
+def look_at_keys(visit: Visit) -> Iterator[Finding]:
+    if conf.transport != "qstash":
+        yield ok("keys.own", f"The {conf.transport} transport needs no keys of QStash.")
+        return
+    answer = visit.qstash
+    if answer.problem or not answer.keys:
+        yield answer.problem or _say_foreign()
+        return
+    yield compare((conf.qstash_current_signing_key, conf.qstash_next_signing_key), answer.keys)
+
+
+def compare(configured: tuple[str | None, str | None], real: tuple[str, str]) -> Finding:
+    """What is to be said of these keys, current and next, where QStash has those."""
+    if configured == real:
+        return ok("keys.match", "The signing keys in the settings are the ones QStash has.")
+    if real[0] not in configured:
+        return error(
+            "keys.foreign",
+            "QStash signs with a key that is not in the settings: every delivery is refused with 401.",
+            f"{COPY}, of the account and the region that QSTASH_TOKEN and QSTASH_URL belong to.",
+        )
+    if real[0] == configured[1] and real[1] != configured[0]:
+        return warning(
+            "keys.rotated",
+            "The keys have been rotated: QStash now signs with what the settings call the next key. Deliveries are "
+            "accepted, until the next rotation.",
+            f"{COPY}, and deploy before the keys are rotated again.",
+        )
+    if real[1] not in configured:
+        return warning(
+            "keys.next_unknown",
+            "QStash's current key is in the settings, its next key is not: the next rotation would have every delivery "
+            "refused.",
+            f"{COPY}.",
+        )
+    return warning("keys.swapped", "The two signing keys in the settings are the wrong way round.", f"{COPY}.")
+
+
+def _read_keys(body: bytes) -> tuple[str, str] | None:
+    try:
+        told: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict):
+        return None
+    current, following = told.get("current"), told.get("next")
+    return (current, following) if isinstance(current, str) and isinstance(following, str) else None
+
+
+def _seconds_ahead(date: str, now: float) -> float | None:
+    try:
+        told: datetime = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return told.timestamp() + 0.5 - now  # it tells whole seconds
+
+
+def _say_unreachable(unreachable: Unreachable) -> Finding:
+    # Deliveries come in all the same, and what is not published now a relay publishes later.
+    return warning(
+        "keys.unreachable",
+        f"QStash could not be asked for its keys: {unreachable}.",
+        f"Check QSTASH_URL ({without_credentials(base_url())}) and that this machine may reach it; messages are published "
+        "from here. --offline leaves this out.",
+    )
+
+
+def _say_status(status: int) -> Finding:
+    if status in (401, 403):
+        way_out = "Copy QSTASH_TOKEN from the QStash console, and check QSTASH_URL: each region has tokens of its own."
+        return error(
+            "keys.token_refused", f"QStash refuses QSTASH_TOKEN, with {status}: nothing is published.", way_out
+        )
+    if status == 429 or status >= 500:
+        return warning("keys.busy", f"QStash answered {status} when asked for its keys.", "Run the doctor again later.")
+    return _say_foreign(f"with {status}")
+
+
+def _say_foreign(how: str = "with something else than two keys") -> Finding:
+    return error(
+        "keys.no_qstash",
+        f"{without_credentials(base_url())} does not answer like QStash: {how}.",
+        "Set QSTASH_URL to the base URL shown in the QStash console, or remove it for the public one.",
+    )

@@ -1,0 +1,76 @@
+"""The area ``relay``: whether what is announced in the outbox is sent, and whether what is sent begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from django_hookflow.conf import conf
+from django_hookflow.doctor.findings import Finding, error, ok, warning
+from django_hookflow.events.database import cursor
+from django_hookflow.sql import load
+
+if TYPE_CHECKING:
+    from django_hookflow.doctor.visit import Visit
+
+#: Of the outbox, so many rows are looked at, those first that are to be sent next.
+MOST = 1_000
+#: A relay that runs looks at least once in a few seconds.
+LATE_SECONDS = 60.0
+#: Sent so often, a message would have begun its turn.
+MANY_ATTEMPTS = 5
+START = "Keep manage.py hookflow_relay running (or, with QStash, hookflow_relay --once in cron), and look at its log."
+
+
+class Announced(NamedTuple):
+    """A row of the outbox whose turn nobody works on: how long ago, in seconds, it was to be sent, and was due."""
+
+    run_id: str
+    to_be_sent: float
+    due: float
+    attempts: int
+
+
+def look_at_relay(visit: Visit) -> Iterator[Finding]:
+    with cursor() as c:
+        c.execute(load("doctor_announced"), {"most": MOST})
+        announced = [Announced(*row) for row in c.fetchall()]
+    late = [row for row in announced if row.to_be_sent > _patience()]
+    yield _say_late(late) if late else ok("relay.in_time", "Nothing in the outbox waits to be sent for long.")
+    vain = [row for row in announced if row not in late and _is_vain(row)]
+    if vain:
+        yield _say_vain(vain)
+
+
+def _patience() -> float:
+    # With QStash the relay is the sweeper, and may be one pass every few minutes.
+    return max(LATE_SECONDS, conf.overdue_seconds) if conf.transport == "qstash" else LATE_SECONDS
+
+
+def _is_vain(row: Announced) -> bool:
+    # One announcement that was lost is what the second is for.
+    return row.attempts >= MANY_ATTEMPTS or (row.attempts > 1 and row.due > 2 * conf.overdue_seconds)
+
+
+def _say_late(late: list[Announced]) -> Finding:
+    seen = f"Nobody sends: {_count(late)} should have been sent, the first {late[0].to_be_sent:,.0f} s ago (run {late[0].run_id})."
+    if late[0].to_be_sent > conf.overdue_seconds:
+        return error("relay.late", seen, START)
+    return warning("relay.late", seen, START)
+
+
+def _say_vain(vain: list[Announced]) -> Finding:
+    row = max(vain, key=lambda row: row.due)
+    return warning(
+        "relay.in_vain",
+        f"{_count(vain)} sent again and again and no turn has begun, such as run {row.run_id}: sent {row.attempts} times, "
+        f"due {row.due:,.0f} s ago.",
+        "See the area address, the log of the relay (django_hookflow.delivery), and that of the web processes "
+        "(django_hookflow.webhook) for why deliveries are refused; a workflow may no longer be in the code.",
+    )
+
+
+def _count(rows: list[Announced]) -> str:
+    if len(rows) == 1:
+        return "1 message"
+    return f"{len(rows):,} messages" if len(rows) < MOST else f"{MOST:,} messages or more"

@@ -1,0 +1,96 @@
+"""The area ``runs``: those that do not go on by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from django_hookflow.doctor.findings import Finding, error, info, ok, warning
+from django_hookflow.events.database import cursor
+from django_hookflow.sql import load
+
+if TYPE_CHECKING:
+    from django_hookflow.doctor.visit import Visit
+
+#: What is counted is counted so far.
+MOST = 1_000
+NAMED = 3
+#: A worker renews its lease long before it ends; a relay has the run taken over soon after.
+LOST_SECONDS = 60.0
+
+Say = Callable[[str, str, str], Finding]
+#: What is said of the runs in a status that waits for a person.
+WAITING: dict[str, tuple[Say, str, str]] = {
+    "in_doubt": (
+        warning,
+        "in doubt: a step may or may not have had its effect",
+        "Look outside what became of it, then say so with run.resolve(step_id, result=…), or have the step run again with "
+        "run.rewind(to_step=…).",
+    ),
+    "diverged": (
+        warning,
+        "diverged: the code no longer asks for what is recorded",
+        "Deploy code that does, then run.resume(); or run.rewind(to_step=…) to a step before the difference.",
+    ),
+    "paused": (info, "paused by an operator", "run.resume() has it go on."),
+}
+
+
+def look_at_runs(visit: Visit) -> Iterator[Finding]:
+    found = [*_find_waiting(), *_find_failed(), *_find_unannounced(), *_find_lost()]
+    yield from found or [ok("runs.fine", "No run is stuck, in doubt, diverged, paused or failed.")]
+
+
+def _find_waiting() -> Iterator[Finding]:
+    for status, number, run_ids in _ask("doctor_waiting", statuses=list(WAITING), most=MOST, named=NAMED):
+        say, how, way_out = WAITING[status]
+        yield say(f"runs.{status}", f"{_runs(number)} {how} ({', '.join(run_ids)}).", way_out)
+
+
+def _find_failed() -> Iterator[Finding]:
+    ((number,),) = _ask("doctor_dead_letters", most=MOST)
+    if number:
+        yield info(
+            "runs.failed",
+            f"{_runs(number)} failed and has not been replayed."
+            if number == 1
+            else f"{_runs(number)} failed, not replayed.",
+            "Look at the dead letters in the admin; replay them when what failed is mended. cleanup_workflows removes "
+            "old ones.",
+        )
+
+
+def _find_unannounced() -> Iterator[Finding]:
+    run_ids = [run_id for (run_id,) in _ask("doctor_unannounced", statuses=["pending", "running"], most=MOST)]
+    if run_ids:
+        yield error(
+            "runs.unannounced",
+            f"{_runs(len(run_ids))} should go on, and no turn is announced ({', '.join(run_ids[:NAMED])}).",
+            "Rows of the outbox have been removed by hand, or the database was restored in part: compare with manage.py "
+            "hookflow_rebuild --check, then run.pause() and run.resume() announce a turn again.",
+        )
+
+
+def _find_lost() -> Iterator[Finding]:
+    lost = _ask("doctor_lost", most=MOST, after=LOST_SECONDS)
+    if lost:
+        run_id, seconds = lost[0]
+        yield warning(
+            "runs.lost",
+            f"{_runs(len(lost))} lost the worker in mid-turn and nobody has taken over, such as {run_id}, for "
+            f"{seconds:,.0f} s.",
+            "Keep manage.py hookflow_relay running: it has such runs taken over when the lease has ended.",
+        )
+
+
+def _ask(statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    with cursor() as c:
+        c.execute(load(statement), parameters)
+        rows: list[tuple[Any, ...]] = c.fetchall()
+    return rows
+
+
+def _runs(number: int) -> str:
+    if number == 1:
+        return "1 run"
+    return f"{number:,} runs" if number < MOST else f"{MOST:,} runs or more"

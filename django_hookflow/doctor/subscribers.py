@@ -1,0 +1,65 @@
+"""The area ``subscribers``: functions that are handed events, and those that are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from django_hookflow.doctor.findings import Finding, info, ok, warning
+from django_hookflow.events.database import cursor
+from django_hookflow.feed.positions import Position
+from django_hookflow.feed.subscribers import registered_subscriptions
+from django_hookflow.sql import load
+
+if TYPE_CHECKING:
+    from django_hookflow.doctor.visit import Visit
+
+#: Events are handed over within seconds, or from cron.
+PATIENCE_SECONDS = 600.0
+SERVE = "Keep manage.py hookflow_subscribers running, or run it with --once from cron."
+FORGET = "If the function is gone for good, delete its row of django_hookflow_subscriber."
+
+
+class Stored(NamedTuple):
+    name: str
+    checkpoint: str
+    failures: int
+    is_failing: bool
+
+
+def look_at_subscribers(visit: Visit) -> Iterator[Finding]:
+    with cursor() as c:
+        c.execute(load("doctor_subscribers"))
+        stored = {row[0]: Stored(*row) for row in c.fetchall()}
+    registered = {subscription.name for subscription in registered_subscriptions()}
+    found = [finding for name in sorted(stored.keys() | registered) for finding in _look_at(name, stored, registered)]
+    fine = (
+        f"Subscribers: {len(registered)}, none of which fails or lags behind." if registered else "Nothing subscribes."
+    )
+    yield from found or [ok("subscribers.fine", fine)]
+
+
+def _look_at(name: str, stored: dict[str, Stored], registered: set[str]) -> Iterator[Finding]:
+    row = stored.get(name)
+    if row is None:
+        yield warning("subscribers.not_served", f"{name} has not been served yet.", SERVE)
+    elif name not in registered:
+        yield info("subscribers.unknown", f"{name} is known to the database, and no function has this name.", FORGET)
+    elif row.is_failing:
+        yield warning(
+            "subscribers.failing",
+            f"{name} has failed {row.failures} times in a row, at one and the same event; it waits there.",
+            "manage.py hookflow_subscribers --list tells the error. When the function is mended it goes on by itself.",
+        )
+    elif (waits := _seconds_unread(row)) > PATIENCE_SECONDS:
+        yield warning("subscribers.behind", f"An event has been waiting for {name} for {waits:,.0f} s.", SERVE)
+
+
+def _seconds_unread(row: Stored) -> float:
+    """For how long the next event has been there; 0 if there is none."""
+    reached = Position.from_json(json.loads(row.checkpoint)).reached
+    with cursor() as c:
+        c.execute(load("doctor_unread"), {"reached": reached})
+        seconds: float | None = c.fetchone()[0]
+    return seconds or 0.0

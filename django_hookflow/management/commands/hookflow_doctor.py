@@ -1,0 +1,61 @@
+"""``manage.py hookflow_doctor``: looks at everything a deployment stands on; for each finding, the way out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from django_hookflow.doctor.examination import AREAS, Examined, examine
+from django_hookflow.doctor.report import Paint, as_json, exit_code, lines_of, summary
+
+PALETTE = {"ok": "SUCCESS", "info": "NOTICE", "warning": "WARNING", "error": "ERROR"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Looks at keys, public address, schema, guards, roles, clocks, partitions, relay, runs and more, and says of each "
+        "thing that is wrong how to put it right. Changes nothing, shows no secret. Exits 0 without errors (there may be "
+        "warnings), 1 with errors, 2 when the database could not be looked at."
+    )
+    # It is what one runs when a check fails, so no check may keep it from running.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+        parser.add_argument(
+            "--only",
+            nargs="+",
+            action="extend",
+            default=[],
+            choices=list(AREAS),
+            metavar="AREA",
+            help=f"look at these areas alone: {', '.join(AREAS)}",
+        )
+        parser.add_argument("--offline", action="store_true", help="ask neither QStash nor the public address")
+
+    def handle(self, *args: Any, only: list[str], offline: bool, **options: Any) -> None:
+        examined: list[Examined] = []
+        paint = self._paint_with(options)
+        for area in examine(only, offline=offline):
+            examined.append(area)
+            if not options["json"]:
+                self.stdout.write("\n".join(lines_of(area, paint)))
+                self.stdout.flush()  # the next area may have to wait for an answer
+        self.stdout.write(_dump(examined) if options["json"] else f"\n{summary(examined)}")
+        if code := exit_code(examined):
+            sys.exit(code)
+
+    def _paint_with(self, options: dict[str, Any]) -> Paint:
+        is_coloured = options["force_color"] or self.stdout.isatty()
+
+        def paint(level: str, text: str) -> str:
+            return str(getattr(self.style, PALETTE[level])(text)) if is_coloured else text
+
+        return paint
+
+
+def _dump(examined: list[Examined]) -> str:
+    return json.dumps(as_json(examined), indent=2, ensure_ascii=False)
