@@ -2,6 +2,7 @@
 #   make demo [ARGS=--check]   watch an order go through; --check runs the story once and exits 0 or 1
 #   make test [ARGS=…]         the tests, on the embedded PostgreSQL or the one DATABASE_URL names
 #   make schedules             ten thousand random schedules of deliveries, crashes and operators (SCHEDULES=…)
+#   make screenshots           the README's pictures, taken of the demo in Chromium
 #   make lint, make bench, make sql
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ SCHEDULES ?= 10000
 # What pip could say about a newer pip is of no use here.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test schedules lint format bench sql clean
+.PHONY: demo test schedules screenshots lint format bench sql clean
 
 demo: $(VENV)/installed-demo
 	@$(BIN)/python -m django_hookflow demo $(ARGS)
@@ -24,6 +25,9 @@ test: $(VENV)/installed-development
 
 schedules: $(VENV)/installed-development
 	HOOKFLOW_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -n $(WORKERS) tests/crashes/test_schedules.py $(ARGS)
+
+screenshots: $(VENV)/installed-development
+	$(BIN)/python -m tests.browser.screenshots
 
 lint: $(VENV)/installed-development
 	$(BIN)/ruff check

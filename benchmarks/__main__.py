@@ -13,7 +13,9 @@ from benchmarks import commits, project
 from benchmarks.beside import measure_beside
 from benchmarks.cleaning import measure_cleaning
 from benchmarks.exact import count_ten_step_run
+from benchmarks.listing import measure_listing
 from benchmarks.long_run import measure_long_run
+from benchmarks.pages import measure_run_page
 from benchmarks.profile import format_profile, measure_profile
 from benchmarks.rebuilding import measure_rebuild
 from benchmarks.report import Figure, format_figures
@@ -55,7 +57,8 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figure]:
-    # In this order: the first two look into the outbox and the last one empties the projections.
+    # In this order: the first two look into the outbox, later ones empty the projections, and the last one writes rows
+    # that no log knows.
     counted = count_ten_step_run()
     of_long_run = measure_long_run(100 if quick else 10_000)
     return [
@@ -67,6 +70,8 @@ def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figur
         *measure_beside(conninfo, seconds=0.2 if quick else 5),
         *measure_cleaning(1_300 if quick else 130_000),
         *measure_roles(conninfo, appends=50 if quick else 1_500, rounds=1 if quick else 9),
+        *measure_run_page(200 if quick else 10_000),
+        *measure_listing(2_000 if quick else 1_000_000, rounds=1 if quick else 5),
     ]
 
 

@@ -12,6 +12,28 @@ if TYPE_CHECKING:
 #: A turn may go on for as long as it likes: how a run is cut into deliveries is not what is measured.
 NO_BUDGET = 1e6
 
+#: What the admin needs, whose pages are measured, too.
+ADMIN_APPS = [
+    f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")
+]
+ADMIN_MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+ADMIN_TEMPLATES = {
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {
+        "context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ]
+    },
+}
+
 
 def set_up(conninfo: str) -> None:
     """Configures Django for the database and makes the tables in it."""
@@ -22,7 +44,12 @@ def set_up(conninfo: str) -> None:
     settings.configure(
         SECRET_KEY="benchmarks",
         DATABASES={"default": {**settings_from_url(conninfo), "CONN_MAX_AGE": None}},
-        INSTALLED_APPS=["django.contrib.contenttypes", "pgtrigger", "django_hookflow"],
+        INSTALLED_APPS=[*ADMIN_APPS, "pgtrigger", "django_hookflow"],
+        MIDDLEWARE=ADMIN_MIDDLEWARE,
+        TEMPLATES=[ADMIN_TEMPLATES],
+        ROOT_URLCONF="benchmarks.urls",
+        STATIC_URL="static/",
+        ALLOWED_HOSTS=["*"],
         USE_TZ=True,
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         DJANGO_HOOKFLOW_TRANSPORT="inline",

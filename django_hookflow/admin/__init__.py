@@ -4,6 +4,10 @@ Read-only for everyone: the log is the truth and what is shown here is folded fr
 change or delete, not for a superuser and not by a request made by hand (:mod:`.base`). A user needs Django's ordinary
 view permission on workflow runs or dead letter entries.
 
+What can be done to a run is done through the log: each act is an event that says who and why (:mod:`.operating`, and
+:mod:`.operating_many` for many runs at once). It takes the permission ``operate_workflowrun``; payloads and the texts of
+errors are shown to those who have ``view_payload_workflowrun``.
+
 Every page costs a fixed number of queries, however long a run has become: lists of steps and events are paged, and of
 a result no more is read from the database than is shown (:mod:`.display`).
 

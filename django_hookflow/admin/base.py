@@ -17,6 +17,14 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
+#: Who may see what workflows were given, recorded and returned, and what their errors say.
+SEE_PAYLOADS = "django_hookflow.view_payload_workflowrun"
+
+
+def may_see_payloads(request: HttpRequest) -> bool:
+    return request.user.has_perm(SEE_PAYLOADS)
+
+
 class ReadOnlyAdmin(ModelAdmin):
     """Pages that show and never write. Subclasses say with :meth:`describe` what the page of one object shows."""
 
@@ -24,6 +32,9 @@ class ReadOnlyAdmin(ModelAdmin):
     show_full_result_count = False  # counting a large table a second time says nothing that a page needs
     search_fields = ("run_id",)  # makes the search box appear; get_search_results does the search
     search_help_text = "A run id, or how it begins."
+
+    if hasattr(admin, "ShowFacets"):  # since Django 5.0
+        show_facets = admin.ShowFacets.NEVER  # a count beside each choice of a filter would read all of the table
 
     class Media:
         css = {"all": ["django_hookflow/admin.css"]}

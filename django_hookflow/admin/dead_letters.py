@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.utils.text import Truncator
 
-from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter
+from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter, may_see_payloads
 from django_hookflow.admin.display import cut_traceback, show_row, shown_columns
+from django_hookflow.admin.operating import may_operate
+from django_hookflow.admin.operating_many import many_at_once
+from django_hookflow.admin.operations import OPERATIONS
+from django_hookflow.admin.run_page import WITHHELD
 from django_hookflow.models import DeadLetterEntry, WorkflowEvent
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterator
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
-
-    from django_hookflow.models import DeadLetterQuerySet
 
 #: Steps that a page names, from the beginning.
 MAX_STEPS = 200
@@ -51,37 +54,58 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(is_replayed=self.value() == "replayed")
 
 
+class ReplayOfMany:
+    """Replaying dead letters, each as one of many."""
+
+    name = "replay_selected"
+    verb = "Replay"
+    rows = "dead letters"
+    what_happens = OPERATIONS["replay"].tell_of_many
+
+    def do(self, row: DeadLetterEntry, reason: str, actor: str, asked: datetime.datetime) -> bool:
+        """The log hears of every request; what was replayed before is not replayed again."""
+        was_replayed = row.is_replayed
+        row.replay(reason=reason, actor=actor)
+        return not was_replayed
+
+
 @admin.register(DeadLetterEntry)
 class DeadLetterEntryAdmin(ReadOnlyAdmin):
     list_display = ("run_id", "workflow_id", "step_id", "error", "attempt_count", "created_at", "is_replayed")
     list_filter = (StateFilter, WorkflowFilter, "created_at")
     ordering = ("-created_at",)
-    actions = ("replay_selected",)
+    actions = (many_at_once(ReplayOfMany()),)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Only what the page offers: payloads and errors are not to be guessed at by ``?payload__…__startswith=``."""
+        return lookup in {"state", "workflow"} or lookup.split("__")[0] == "created_at"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetterEntry]:
         return super().get_queryset(request).defer("payload")
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        sees = may_see_payloads(request)
+        return [name if sees or name != "error" else "withheld_error" for name in self.list_display]
 
     @admin.display(description="error", ordering="error_message")
     def error(self, entry: DeadLetterEntry) -> str:
         return Truncator(entry.error_message).chars(100)
 
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        """Replaying changes the run, so it takes the change permission, although nothing here can be edited."""
-        return bool(request.user.has_perm("django_hookflow.change_deadletterentry"))
+    @admin.display(description="error")
+    def withheld_error(self, entry: DeadLetterEntry) -> str:
+        return "withheld"
 
-    @admin.action(description="Replay selected dead letters", permissions=["replay"])
-    def replay_selected(self, request: HttpRequest, queryset: DeadLetterQuerySet) -> None:
-        for replayed in queryset.replay(actor=request.user.get_username(), reason="replayed in the admin"):
-            if replayed.error is None:
-                self.message_user(request, f"{replayed.entry}: run {replayed.run_id} goes on", messages.SUCCESS)
-            else:
-                self.message_user(request, f"{replayed.entry}: {replayed.error}", messages.ERROR)
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return may_operate(request)
 
     def describe(self, request: HttpRequest, obj: DeadLetterEntry) -> dict[str, Any]:
+        sees = may_see_payloads(request)
         columns = shown_columns("payload")
-        row = DeadLetterEntry.objects.filter(pk=obj.pk).annotate(**columns).values(*columns).first()
+        row = DeadLetterEntry.objects.filter(pk=obj.pk).annotate(**columns).values(*columns).first() if sees else None
         return {
             "entry": obj,
+            "sees_payloads": sees,
+            "withheld": WITHHELD,
             "payload": show_row(row, "payload") if row else None,
             "traceback": cut_traceback(obj.error_traceback),
             "completed_steps": completed_step_ids(obj),

@@ -32,10 +32,11 @@ class Shown:
 
     text: str
     size: int
+    limit: int = MAX_SHOWN
 
     @property
     def is_cut(self) -> bool:
-        return self.size > MAX_SHOWN
+        return self.size > self.limit
 
     @property
     def is_short(self) -> bool:
@@ -54,12 +55,16 @@ def shown_columns(field: str) -> dict[str, Any]:
     return {f"{field}_text": Left(text, MAX_SHOWN), f"{field}_size": Length(text)}
 
 
+def show_text(text: str | None, size: int | None, limit: int) -> Shown | None:
+    """A JSON value that has been cut to ``limit`` characters; None if there is none."""
+    if text is None or size is None:
+        return None
+    return Shown(text if size > limit else indent_json(text), size, limit)
+
+
 def show_row(row: dict[str, Any], field: str) -> Shown | None:
     """The value of a JSON field of a row that has :func:`shown_columns`; None if it is null."""
-    text, size = row[f"{field}_text"], row[f"{field}_size"]
-    if text is None:
-        return None
-    return Shown(text if size > MAX_SHOWN else indent_json(text), size)
+    return show_text(row[f"{field}_text"], row[f"{field}_size"], MAX_SHOWN)
 
 
 def indent_json(text: str) -> str:

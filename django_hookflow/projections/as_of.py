@@ -17,9 +17,11 @@ from uuid import UUID
 from django_hookflow.events.database import cursor
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.projections.ranges import NothingToFold
+from django_hookflow.sql import load
 
 Moment = int | datetime.datetime
 Row = TypeVar("Row", bound="StepAsOf | DeadLetterAsOf")
+Made = TypeVar("Made", bound="RunAsOf | StepAsOf | DeadLetterAsOf")
 
 
 class NotTriggeredYet(HookFlowException):
@@ -82,17 +84,15 @@ class RunAsOf:
     @cached_property
     def step_executions(self) -> list[StepAsOf]:
         """The steps that had completed, in the order of their events."""
-        return self._folded("hookflow_fold_steps_as_of", StepAsOf)
+        return self._folded("SELECT * FROM hookflow_fold_steps_as_of(%s, %s) ORDER BY seq", StepAsOf)
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterAsOf]:
         """The failures of the run up to then, in order."""
-        return self._folded("hookflow_fold_dead_letters_as_of", DeadLetterAsOf)
+        return self._folded("SELECT * FROM hookflow_fold_dead_letters_as_of(%s, %s) ORDER BY seq", DeadLetterAsOf)
 
     def _folded(self, fold: str, kind: type[Row]) -> list[Row]:
-        columns = ", ".join(kind.__dataclass_fields__)
-        rows = _select(f"SELECT {columns} FROM {fold}(%s, %s) ORDER BY seq", [self.run_uid, self.seq])
-        return [kind(**row) for row in rows]
+        return [_made(kind, row) for row in _select(fold, [self.run_uid, self.seq])]
 
 
 def run_as_of(run_uid: UUID, run_id: str, moment: Moment) -> RunAsOf:
@@ -102,17 +102,16 @@ def run_as_of(run_uid: UUID, run_id: str, moment: Moment) -> RunAsOf:
     NothingToFold when the run's events have gone to an archive.
     """
     seq = _seq_at(run_uid, run_id, moment)
-    rows = _select(f"SELECT %s AS seq, {_RUN_COLUMNS} FROM hookflow_fold_runs_as_of(%s, %s)", [seq, run_uid, seq])
-    return RunAsOf(**rows[0])
+    (row,) = _select("SELECT * FROM hookflow_fold_runs_as_of(%s, %s)", [run_uid, seq])
+    return _made(RunAsOf, {**row, "seq": seq})
 
 
 def _seq_at(run_uid: UUID, run_id: str, moment: Moment) -> int:
     if not isinstance(moment, int):
         _check_zone(moment)
     until = None if isinstance(moment, int) else moment
-    with cursor() as c:
-        c.execute(_LAST_SEQ, {"run_uid": run_uid, "until": until})
-        last_seq, last_seq_then = c.fetchone()
+    (found,) = _select(load("as_of_last_seq"), {"run_uid": run_uid, "until": until})
+    last_seq, last_seq_then = found["last"], found["last_then"]
     if last_seq is None:
         raise NothingToFold(run_id)
     if isinstance(moment, int):
@@ -146,11 +145,11 @@ class RunsAsOf:
         return RunsAsOf(self.moment, run_id or self.run_id, workflow_id or self.workflow_id, status or self.status)
 
     def count(self) -> int:
-        return int(self._ask("count(*) AS number")[0]["number"])
+        return sum(self.count_by_status().values())
 
     def count_by_status(self) -> dict[str, int]:
         """How many runs stood in each status: ``{"completed": 12, …}``, without those that none stood in."""
-        return {row["status"]: row["number"] for row in self._ask("status, count(*) AS number", "GROUP BY status")}
+        return {row["status"]: row["number"] for row in _select(load("as_of_counts"), vars(self))}
 
     def __len__(self) -> int:
         return self.count()
@@ -164,24 +163,12 @@ class RunsAsOf:
             raise TypeError("runs as of a moment are taken by slices that count from the newest: [:20], [20:40]")
         start = part.start or 0
         page = {"offset": start, "limit": None if part.stop is None else max(0, part.stop - start)}
-        rest = "ORDER BY created_at DESC, run_uid LIMIT %(limit)s OFFSET %(offset)s"
-        return [RunAsOf(**row) for row in self._ask(f"{_SEQ_THEN} AS seq, {_RUN_COLUMNS}", rest, page)]
-
-    def _ask(self, columns: str, rest: str = "", page: dict[str, int | None] | None = None) -> list[dict[str, Any]]:
-        names = ("run_id", "workflow_id", "status")
-        where = " AND ".join(["true", *(f"{name} = %({name})s" for name in names if getattr(self, name) is not None)])
-        statement = f"SELECT {columns} FROM hookflow_fold_runs_until(%(moment)s) AS run WHERE {where} {rest}"
-        return _select(statement, {**vars(self), **(page or {})})
+        return [_made(RunAsOf, row) for row in _select(load("as_of_runs"), {**vars(self), **page})]
 
 
-_RUN_COLUMNS = ", ".join(name for name in RunAsOf.__dataclass_fields__ if name != "seq")
-_SEQ_THEN = (
-    "(SELECT max(seq) FROM django_hookflow_event AS e WHERE e.run_uid = run.run_uid AND recorded_at <= %(moment)s)"
-)
-_LAST_SEQ = """
-    SELECT max(seq), max(seq) FILTER (WHERE recorded_at <= %(until)s)
-    FROM django_hookflow_event WHERE run_uid = %(run_uid)s
-"""
+def _made(kind: type[Made], row: dict[str, Any]) -> Made:
+    """An object of the columns it has a field for."""
+    return kind(**{name: row[name] for name in kind.__dataclass_fields__})
 
 
 def _select(statement: str, parameters: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ SELECT event.seq, event.type, event.step_id, event.actor, event.recorded_at,
   CASE WHEN %(payloads)s THEN length(event.payload::text) END AS payload_size,
   event.payload_digest IS NOT NULL AS is_redacted,
   encode(event.hash, 'hex') AS hash,
-  coalesce(event.seq < superseded.seq, false) AS is_superseded
+  coalesce(event.seq < superseded.seq AND event.type ~ '^(step|sleep)[.]', false) AS is_superseded
 FROM (
   SELECT * FROM hookflow_event_told
   WHERE run_uid = %(run_uid)s AND seq > %(after)s AND seq < %(before)s AND seq <= %(until)s

@@ -1,8 +1,6 @@
--- What steps returned and how attempts failed, from the events that say so, cut.
+-- What steps returned, from the events that say so, cut.
 SELECT seq, payload_digest IS NOT NULL AS is_redacted,
   left((payload->'result')::text, %(shown)s) AS result_text,
-  length((payload->'result')::text) AS result_size,
-  payload->'error'->>'type' AS error_type,
-  left(payload->'error'->>'message', %(shown)s) AS error_message
+  length((payload->'result')::text) AS result_size
 FROM hookflow_event_told
 WHERE run_uid = %(run_uid)s AND seq = ANY(%(seqs)s::integer[])

@@ -82,9 +82,24 @@ def parse(response: Response) -> Element:
 
 
 def facts(page: Element) -> dict[str, str]:
-    """The description list of a detail page."""
-    described = page.one("dl", **{"class": "hookflow-facts"})
-    return dict(zip([e.text for e in described.all("dt")], [e.text for e in described.all("dd")], strict=True))
+    """The description lists of a detail page."""
+    lists = [e for name in ("hookflow-facts", "hookflow-values") for e in page.all("dl", **{"class": name})]
+    terms, told = ([e.text for described in lists for e in described.all(tag)] for tag in ("dt", "dd"))
+    return dict(zip(terms, told, strict=True))
+
+
+def status(page: Element) -> str:
+    """The word of the status at the top of a run's page."""
+    head = page.one("header", **{"class": "hookflow-head"})
+    return next(e.text for e in head.all("span") if "hookflow-status" in e.attributes.get("class", ""))
+
+
+def log_of(page: Element) -> list[str]:
+    """A line for each event that a run's page shows: ``#3 step.completed charge``."""
+    return [
+        " ".join(c.text for c in e.children if isinstance(c, Element) and c.tag != "time")
+        for e in section(page, "events").all("summary")
+    ]
 
 
 def section(page: Element, name: str) -> Element:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from django_hookflow.dlq import DeadLetterEntry
 from django_hookflow.models import WorkflowEvent
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
 from tests.admin.history import ERROR, add, add_steps, fail, start
 from tests.admin.page import Element, facts, parse
+from tests.admin.test_operating_many import ask, counts, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,18 +127,32 @@ def test_selected_entries_are_replayed_by_the_user_who_asked(superuser: Client) 
     keys = list(DeadLetterEntry.objects.values_list("pk", flat=True))
     add(second, "run.restarted", {"failed_seq": 3, "run_id": "elsewhere"})
 
-    answer = superuser.post(
-        f"{DEAD_LETTERS}?state=all", {"action": "replay_selected", "_selected_action": keys}, follow=True
-    )
+    result = send(superuser, ask(superuser, "replay_selected", keys, url=f"{DEAD_LETTERS}?state=all"))
 
-    assert "order-1 goes on" in parse(answer).text
+    assert counts(result) == [1, 1, 0]
     assert ids(open_list(superuser)) == []
     told = WorkflowEvent.objects.filter(type="run.replayed").get()
     assert (told.workflow_run_id, told.actor) == (first, "root")
     assert WorkflowEvent.objects.filter(type="run.replay_repeated").get().workflow_run_id == second
 
 
+def test_who_may_not_see_payloads_sees_that_they_are_withheld(staff: Callable[..., Client]) -> None:
+    fail(start("order-1", data={"card": "4242"}))
+    client = staff("view_deadletterentry")
+
+    for page in (open_entry(client), parse(client.get(DEAD_LETTERS))):
+        assert "the card was declined" not in page.text
+        assert "4242" not in page.text
+        assert "Traceback" not in page.text
+        assert "withheld" in page.text.lower()
+
+
 def test_who_may_only_look_is_offered_no_replay(staff: Callable[..., Client]) -> None:
     fail(start())
 
     assert parse(staff("view_deadletterentry").get(DEAD_LETTERS)).all("select", name="action") == []
+
+
+@pytest.mark.parametrize("lookup", ["payload__data__card__startswith", "error_message__contains", "error_traceback"])
+def test_what_is_withheld_cannot_be_guessed_at_by_the_address(superuser: Client, lookup: str) -> None:
+    assert superuser.get(DEAD_LETTERS, {lookup: "4242"}).status_code == 400

@@ -1,4 +1,4 @@
-"""One run's page: facts, steps, events, failure, and what it costs when a run is long."""
+"""One run's page: what it is doing, its steps and values, its failure, and what it costs when a run is long."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from django.contrib.staticfiles import finders
 from django.db import connection
 
 from django_hookflow.events import log
+from django_hookflow.models import WorkflowRun
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
 from tests.admin.history import ERROR, add, add_steps, complete, fail, start
-from tests.admin.page import Element, facts, parse, section
+from tests.admin.page import Element, facts, parse, section, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,54 +27,42 @@ def open_run(client: Client, run: UUID, **query: Any) -> Element:
     return parse(client.get(f"{RUNS}{run}/change/", query))
 
 
+def sentence(page: Element) -> str:
+    return page.one("span", id="hookflow-sentence").text
+
+
 def test_a_completed_run_shows_what_it_was_given_and_what_it_returned(superuser: Client) -> None:
-    run = start("order-1", data={"order": 7})
+    run = start("order-1", data={"order": 7}, actor="alice")
     complete(run, result={"paid": True})
 
-    shown = facts(open_run(superuser, run))
+    page = open_run(superuser, run)
 
+    shown = facts(page)
+    assert (status(page), sentence(page)[:12]) == ("Completed", "Completed in")
+    assert page.one("head").one("title").text.startswith("Run order-1 |")
     assert shown["Run id"] == "order-1"
     assert shown["Workflow"] == "shop.process"
-    assert shown["Status"] == "Completed"
     assert shown["Data"] == '{"order": 7}'
     assert shown["Result"] == '{"paid": true}'
-    assert shown["Completed"] != "–"
+    assert shown["Triggered"].endswith(" by alice")
+    assert shown["Turns"] == "1"
+    assert shown["Ended"]
 
 
 def test_steps_stand_in_order_with_their_results(superuser: Client) -> None:
     run = start()
+    add(run, "turn.started", {"worker": "w"})
     add(run, "step.completed", {"kind": "run", "attempt": 3, "result": [1, "zwei"]}, "validate")
     add(run, "step.completed", {"kind": "atomic", "attempt": 1, "result": None}, "ledger")
 
     steps = section(open_run(superuser, run), "steps")
 
-    rows = [[*row[:4], row[5]] for row in steps.rows()]
+    rows = [[*row[:4], row[-1]] for row in steps.rows()]
     assert steps.one("h2").text == "Steps (2)"
-    assert rows == [["2", "validate", "run", "3", '[1, "zwei"]'], ["3", "ledger", "atomic", "1", "None"]]
-
-
-def test_events_stand_in_order_with_actor_and_payload(superuser: Client) -> None:
-    run = start(actor="alice", data={"b": 1, "a": 1.50})
-    add(run, "run.cancelled", {"reason": "wrong order"}, actor="bob")
-
-    events = section(open_run(superuser, run), "events")
-
-    rows = events.rows()
-    assert events.one("h2").text == "Events (2)"
-    assert [row[:4] for row in rows] == [["1", "run.triggered", "", "alice"], ["2", "run.cancelled", "", "bob"]]
-    assert rows[1][5] == '{"reason": "wrong order"}'
-
-
-def test_a_long_payload_is_folded_and_indented(superuser: Client) -> None:
-    run = start(data={"lines": [{"article": f"article-{n}", "amount": n} for n in range(5)]})
-
-    details = section(open_run(superuser, run), "events").one("details")
-
-    payload = json.loads(details.one("pre").raw_text)
-    assert "open" not in details.attributes
-    assert payload["data"]["lines"][4] == {"article": "article-4", "amount": 4}
-    assert details.one("pre").raw_text.startswith('{\n  "run_id"')
-    assert details.one("summary").text.startswith('{ "run_id": "order-1"')
+    assert rows == [
+        ["validate", "run", "completed", "3", '[1, "zwei"]'],
+        ["ledger", "atomic", "completed", "1", "null"],
+    ]
 
 
 def test_a_failed_run_shows_error_and_traceback_and_leads_to_its_dead_letter(superuser: Client) -> None:
@@ -82,9 +71,14 @@ def test_a_failed_run_shows_error_and_traceback_and_leads_to_its_dead_letter(sup
 
     page = open_run(superuser, run)
 
-    assert page.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
-    assert page.one("pre", **{"class": "hookflow-traceback"}).raw_text == ERROR["traceback"]
-    assert "In step charge, after 4 attempts." in page.text
+    failure = page.one("section", **{"aria-labelledby": "error-title"})
+    assert sentence(page) == "Failed at charge, attempt 4 of 4, in the dead letters."
+    assert failure.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
+    assert failure.one("p", **{"class": "hookflow-error-type"}).text == "shop.errors.CardDeclined"
+    assert failure.one("p", **{"class": "hookflow-frame"}).text == "at shop.py:7 in charge"
+    assert failure.one("pre", **{"class": "hookflow-traceback"}).raw_text == ERROR["traceback"]
+    assert "open" not in failure.one("details").attributes
+    assert "In step charge, after 4 attempts." in failure.text
     (link,) = [a.attributes["href"] for a in page.all("a") if a.text == "The dead letter of this failure"]
     assert link.startswith(DEAD_LETTERS)
     assert facts(parse(superuser.get(link)))["Run id"] == "order-1"
@@ -94,40 +88,92 @@ def test_who_may_not_see_dead_letters_gets_no_link_to_one(staff: Callable[..., C
     run = start()
     fail(run)
 
-    page = open_run(staff("view_workflowrun"), run)
+    page = open_run(staff("view_workflowrun", "view_payload_workflowrun"), run)
 
     assert page.one("pre", **{"class": "hookflow-traceback"}).raw_text == ERROR["traceback"]
     assert not [a for a in page.all("a") if a.text == "The dead letter of this failure"]
 
 
-def test_a_run_that_failed_and_was_replayed_shows_no_error(superuser: Client) -> None:
+def test_who_may_not_see_payloads_sees_that_they_are_withheld(staff: Callable[..., Client]) -> None:
+    run = start(data={"iban": "DE89 3704"})
+    add(run, "turn.started", {"worker": "w"})
+    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": "DE89 3704"}, "validate")
+    failed = {"kind": "run", "attempt": 1, "error": {**ERROR, "message": "DE89 3704"}, "retry_in": None}
+    add(run, "step.failed", failed, "charge")
+    fail(run, error={**ERROR, "message": "DE89 3704", "traceback": "DE89 3704"})
+    client = staff("view_workflowrun")
+
+    response = client.get(f"{RUNS}{run}/change/")
+
+    assert b"DE89" not in response.content
+    assert b"CardDeclined" in response.content
+    assert facts(parse(response))["Data"].startswith("Withheld")
+    assert section(parse(response), "steps").rows()[0][-1] == "withheld"
+    assert client.get(f"{RUNS}{run}/events.json").status_code == 403
+
+
+def test_an_attempt_that_failed_is_shown_while_it_is_to_be_tried_again(superuser: Client) -> None:
     run = start()
-    fail(run)
-    add(run, "run.replayed", {"failed_seq": 3})
+    add(run, "turn.started", {"worker": "w"})
+    add(run, "step.failed", {"kind": "run", "attempt": 1, "error": ERROR, "retry_in": 3600}, "charge")
 
     page = open_run(superuser, run)
 
-    assert facts(page)["Status"] == "Running"
-    assert page.all("pre", **{"class": "hookflow-traceback"}) == []
+    assert sentence(page).startswith("Failed at charge, attempt 1; tries again in ")
+    assert page.one("h2", id="error-title").text == "The last error; it is tried again in charge"
+    assert page.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
 
 
-def test_a_sleeping_run_says_when_it_wakes(superuser: Client) -> None:
+def test_a_run_that_failed_and_was_replayed_shows_no_error_and_who_replayed_it(superuser: Client) -> None:
     run = start()
+    fail(run)
+    add(run, "run.replayed", {"failed_seq": 3, "reason": "the bank is back"}, actor="ada")
+
+    page = open_run(superuser, run)
+
+    assert status(page) == "Running"
+    assert page.all("pre", **{"class": "hookflow-traceback"}) == []
+    assert page.one("ul", **{"class": "hookflow-acts"}).text == "run.replayed by ada: the bank is back"
+
+
+def test_a_run_and_the_one_that_replays_it_lead_to_each_other(superuser: Client) -> None:
+    run = start("order-1")
+    fail(run)
+    again = start(f"replay-1-of-{run}")
+    add(run, "run.restarted", {"failed_seq": 3, "run_id": f"replay-1-of-{run}"})
+
+    assert facts(open_run(superuser, run))["Replayed by"] == f"replay-1-of-{run}"
+    page = open_run(superuser, again)
+    assert facts(page)["Replays"] == "order-1"
+    assert [a.attributes["href"] for a in page.all("a") if a.text == "order-1"] == [f"{RUNS}{run}/change/"]
+
+
+def test_a_sleeping_run_says_where_it_sleeps_and_when_it_wakes(superuser: Client) -> None:
+    run = start()
+    add(run, "turn.started", {"worker": "w"})
     add(run, "sleep.started", {"seconds": 3600}, "wait")
 
-    assert facts(open_run(superuser, run))["Wakes"] != "–"
+    page = open_run(superuser, run)
+
+    assert sentence(page) in ("Sleeping in wait, wakes in 1 h.", "Sleeping in wait, wakes in 59 min 59 s.")
+    assert facts(page)["Wakes"]
 
 
-def test_a_redacted_payload_is_shown_as_redacted(superuser: Client) -> None:
-    run = start(data={"iban": "DE89 3704"})
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE django_hookflow_event SET payload = NULL, salt = NULL, "
-            "payload_digest = sha256(salt || convert_to(payload::text, 'UTF8')) WHERE run_uid = %s",
-            [run],
-        )
+def test_a_redacted_value_is_marked_and_what_was_kept_of_it_is_shown(superuser: Client) -> None:
+    run = start(data={"iban": "DE89 3704", "order": 7})
+    add(run, "turn.started", {"worker": "w"})
+    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": {"iban": "DE89 3704"}}, "validate")
+    complete(run)
+    WorkflowRun.objects.get(pk=run).redact("data.iban", reason="asked for", actor="ada")
+    WorkflowRun.objects.get(pk=run).redact("result", reason="asked for", actor="ada")
 
-    assert section(open_run(superuser, run), "events").rows()[0][5] == "redacted"
+    response = superuser.get(f"{RUNS}{run}/change/")
+
+    page = parse(response)
+    assert b"DE89" not in response.content
+    assert facts(page)["Data"].startswith("redacted ")
+    assert '"order":7' in facts(page)["Data"].replace(" ", "")
+    assert section(page, "steps").rows()[0][-1].startswith("redacted")
 
 
 def test_a_huge_result_is_shown_in_part_and_not_fetched_whole(superuser: Client) -> None:
@@ -150,36 +196,41 @@ def test_values_of_any_kind_are_shown(superuser: Client, value: str) -> None:
     run = start()
     log.append(run, None, [log.NewEvent("step.completed", f'{{"kind":"run","result":{value}}}', "odd")])
 
-    assert section(open_run(superuser, run), "steps").rows()[0][1] == "odd"
+    assert section(open_run(superuser, run), "steps").rows()[0][0] == "odd"
 
 
-def test_long_lists_are_paged_each_by_itself(superuser: Client) -> None:
+def test_many_steps_are_shown_a_hundred_at_a_time(superuser: Client) -> None:
     run = start()
     add_steps(run, 250)
 
-    first = open_run(superuser, run)
-    second = open_run(superuser, run, steps="2", events="2")
+    first, second = section(open_run(superuser, run), "steps"), section(open_run(superuser, run, steps="101"), "steps")
 
-    assert [len(section(first, name).rows()) for name in ("steps", "events")] == [100, 200]
-    assert [len(section(second, name).rows()) for name in ("steps", "events")] == [100, 51]
-    assert section(second, "steps").rows()[0][1] == "step-100"
-    assert section(second, "events").one("a", rel="prev").attributes["href"] == "?steps=2&events=1#events"
-    assert section(second, "steps").one("a", rel="next").attributes["href"] == "?steps=3&events=2#steps"
-    assert section(second, "events").all("a", rel="next") == []
+    assert [len(first.rows()), len(second.rows())] == [100, 100]
+    assert (first.rows()[0][0], second.rows()[0][0]) == ("step-0", "step-100")
+    assert first.all("a", rel="prev") == []
+    assert first.one("a", rel="next").attributes["href"] == "?steps=101#steps"
+    assert second.one("a", rel="prev").attributes["href"] == "?steps=1#steps"
+    assert "101 to 200 of 250" in second.text
+    drawn = section(open_run(superuser, run, steps="101"), "waterfall")
+    assert len(drawn.one("ol").all("li")) == 101
+    assert drawn.one("a", rel="next").attributes["href"] == "?steps=201#waterfall"
+    assert "The ruler begins +" in drawn.text
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "999", "x", "", "1e9", "9" * 30])
-def test_a_page_that_does_not_exist_is_the_nearest(superuser: Client, number: str) -> None:
+@pytest.mark.parametrize("number", ["0", "-1", "999", "x", "", "1e9", "9" * 30, "²"])
+@pytest.mark.parametrize("name", ["steps", "as_of", "seq", "before", "after", "scale", "type", "step"])
+def test_an_address_that_makes_no_sense_shows_the_run_all_the_same(superuser: Client, name: str, number: str) -> None:
     run = start()
     add_steps(run, 3)
 
-    assert len(section(open_run(superuser, run, steps=number), "steps").rows()) == 3
+    assert sentence(open_run(superuser, run, **{name: number}))
 
 
-def test_it_costs_the_same_for_a_long_run(superuser: Client) -> None:
+def test_it_costs_the_same_for_a_long_run_and_weighs_less_than_a_megabyte(superuser: Client) -> None:
     short, long = start("short"), start("long")
     add_steps(short, 1)
-    add_steps(long, 300)
+    for _ in range(10):
+        add_steps(long, 1_000, result={"text": '"quoted" ' * 1_000})
     fail(short)
     fail(long)
     open_run(superuser, short)
@@ -187,9 +238,47 @@ def test_it_costs_the_same_for_a_long_run(superuser: Client) -> None:
     with count_queries() as few:
         open_run(superuser, short)
     with count_queries() as many:
-        open_run(superuser, long)
+        response = superuser.get(f"{RUNS}{long}/change/")
 
-    assert len(many) == len(few) <= 9
+    assert len(many) == len(few) <= 20
+    assert len(response.content) < 1_000_000
+
+
+def test_the_run_of_an_archive_says_where_its_events_are(superuser: Client) -> None:
+    run = start()
+    complete(run)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE django_hookflow_head SET archived_at = now() WHERE run_uid = %s", [run])
+
+    page = open_run(superuser, run, as_of="1", integrity="1")
+
+    assert "have gone to an archive" in page.text
+    assert "The projection cannot be compared" in page.text
+
+
+def test_operations_are_offered_or_refused_with_the_reason(superuser: Client) -> None:
+    run = start()
+    add(run, "turn.started", {"worker": "w"})
+    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": 1}, "a step")
+    fail(run)
+
+    page = open_run(superuser, run)
+
+    offered = {a.text: a.attributes["href"] for a in page.one("ul", **{"class": "hookflow-actions"}).all("a")}
+    assert offered["Replay"] == f"{RUNS}{run}/operate/replay/"
+    assert "Cancel There is nothing to cancel: it has failed." in page.one("details", **{"data-key": "refused"}).text
+    (rewind,) = section(page, "steps").all("a", **{"class": "hookflow-rewind"})
+    assert rewind.attributes["href"] == f"{RUNS}{run}/operate/rewind/?step=a%20step"
+    assert superuser.get(rewind.attributes["href"]).status_code == 200
+
+
+def test_who_may_not_operate_is_offered_nothing(staff: Callable[..., Client]) -> None:
+    run = start()
+    fail(run)
+
+    page = open_run(staff("view_workflowrun"), run)
+
+    assert page.all("ul", **{"class": "hookflow-actions"}) == page.all("details", **{"data-key": "refused"}) == []
 
 
 @pytest.mark.parametrize("key", ["0198c0de-0000-7000-8000-000000000000", "no-uuid", "1"])
@@ -205,16 +294,34 @@ def test_the_workflow_links_to_its_runs(superuser: Client) -> None:
 
     (link,) = [a.attributes["href"] for a in open_run(superuser, run).all("a") if a.text == "shop.process & more?"]
 
-    assert [row[0] for row in parse(superuser.get(link)).one("table", id="result_list").rows()] == ["a"]
+    listed = parse(superuser.get(link)).one("table", id="result_list").text
+    assert "shop.process & more?" in listed
+    assert "shop.other" not in listed
 
 
-def test_the_style_sheet_is_linked_and_takes_all_colours_from_the_theme(superuser: Client) -> None:
+def test_the_fragment_is_the_part_of_the_page_that_may_change(superuser: Client) -> None:
+    run = start()
+
+    whole, part = open_run(superuser, run), open_run(superuser, run, fragment="1")
+
+    assert part.all("html") == []
+    regions = [e.attributes["id"] for e in part.walk() if "data-region" in e.attributes]
+    assert regions == [e.attributes["id"] for e in whole.walk() if "data-region" in e.attributes]
+    assert len(regions) == len(set(regions)) >= 7
+    assert part.one("div", id="hookflow-run").attributes["data-live"] == "yes"
+
+
+@pytest.mark.parametrize("name", ["admin", "run", "waterfall"])
+def test_style_sheets_are_linked_and_take_all_colours_from_the_palette(superuser: Client, name: str) -> None:
     page = open_run(superuser, start())
 
-    (link,) = {e.attributes["href"] for e in page.all("link", rel="stylesheet") if "hookflow" in e.attributes["href"]}
-    found = finders.find(link.removeprefix("/static/"))
+    links = {e.attributes["href"] for e in page.all("link", rel="stylesheet")}
+    assert f"/static/django_hookflow/{name}.css" in links
+    found = finders.find(f"django_hookflow/{name}.css")
     assert isinstance(found, str)
-    rules = Path(found).read_text(encoding="utf-8")
-    colours = [line for line in rules.splitlines() if "color:" in line or "background:" in line]
+    rules = [line.strip() for line in Path(found).read_text(encoding="utf-8").splitlines()]
+    colours = [
+        line for line in rules if line.startswith(("color:", "background:", "fill:", "stroke:", "border-color:"))
+    ]
     assert colours
-    assert all("var(--" in line for line in colours)
+    assert all("var(--" in c or c.endswith((": inherit;", ": none;", ": transparent;")) for c in colours)

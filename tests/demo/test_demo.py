@@ -60,7 +60,12 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
         shop, admin = field(demo, "shop").split()[0], field(demo, "admin")
         user, password = field(demo, "login").split(" / ")
 
-        for told in ("order-2 .* sleeps for an hour", "parcel-3 .* in doubt", "order-4 .* failed", "order-5 .* replayed"):
+        for told in (
+            "order-2 .* sleeps for an hour",
+            "parcel-3 .* in doubt",
+            "order-4 .* failed",
+            "order-5 .* replayed",
+        ):
             assert re.search(told, demo.output)
         for told in ("welcome-6 .* diverged", "order-1 .* rewound to fulfil"):
             assert re.search(told, demo.output)

@@ -56,4 +56,5 @@ def check_no_session_state(bouncer: Database, database: Database) -> None:
             assert connection.execute("SELECT statement FROM pg_prepared_statements").fetchall() == []
             assert connection.execute("SELECT pg_listening_channels()").fetchall() == []
         assert len(pids) == SERVER_CONNECTIONS
-    assert database.rows("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
+    held = "SELECT l.* FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database"
+    assert database.rows(f"{held} WHERE l.locktype = 'advisory' AND d.datname = current_database()") == []

@@ -51,7 +51,10 @@ def wait_until_someone_waits_for_the_gate() -> int:
     """The server process of whoever waits."""
 
     def find() -> int | None:
-        rows = ask("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        rows = ask(
+            "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+            " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+        )
         return int(rows[0]["pid"]) if rows else None
 
     return int(wait_until(find, "a handler waits at the gate") or 0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, Told
 from tests.log.calls import append, ask, session, start, step
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,26 @@ def read_all(feed: Feed, limit: int = 500) -> list[Told]:
             return events
 
 
+def wait_until_settled(feed: Feed, but_for: int | None = None) -> None:
+    """Until all has ended that was open when the reader took its last mark, but for the transaction with this id.
+
+    Snapshots and transaction ids are the server's, not the database's. So how soon a reader settles depends on what
+    tests in other databases have open; that it settles when those end, and tells nothing meanwhile, does not.
+    """
+
+    def is_settled() -> bool:
+        assert read_all(feed) == []
+        seen, mark = feed.position.seen, feed.position.marks[-1]
+        assert seen is not None
+        if mark.position < last_position():
+            return False
+        if but_for is None:
+            return feed.position.is_settled_at(mark.position)
+        return mark.xid <= min(seen.running - {but_for}, default=seen.xmax)
+
+    wait_until(is_settled, "what others have open has ended", timeout=60)
+
+
 def steps_of(events: list[Told]) -> list[str | None]:
     return [event.step_id for event in events]
 
@@ -62,6 +83,12 @@ def new_run(run_id: str | None = None) -> UUID:
 
 def add(run_uid: UUID, *step_ids: str, within: psycopg.Connection[Any] | None = None) -> None:
     append(run_uid, None, *(step(step_id) for step_id in step_ids), session=within)
+
+
+def xid_of(session: psycopg.Connection[Any]) -> int:
+    """The id of the transaction that the session is in; it gets one if it has none."""
+    (row,) = ask("SELECT pg_current_xact_id()::text::bigint AS xid", session=session)
+    return int(row["xid"])
 
 
 def last_position() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,6 +24,8 @@ from tests.feed.reading import (
     restarted,
     steps_of,
     stored_and_loaded,
+    wait_until_settled,
+    xid_of,
 )
 from tests.log.calls import append, ask, session, step
 
@@ -155,7 +158,8 @@ def test_a_settled_reader_asks_one_thing_only(django_assert_num_queries: Any) ->
     uid = new_run()
     feed = feed_from_now()
     add(uid, "a")
-    read_all(feed)
+    assert steps_of(read_all(feed)) == ["a"]
+    wait_until_settled(feed)
     with django_assert_num_queries(1):
         assert feed.read() == []
 
@@ -175,14 +179,15 @@ def test_a_long_transaction_makes_scans_long_only_when_it_ends() -> None:
             assert feed.position.floor < before.reached
             feed = restarted(feed)
         assert len(feed.position.marks) <= MOST_MARKS + 1
+        wait_until_settled(feed, but_for=xid_of(slow))
         add(b, "last")
         opened = feed.position
         feed._open(look())
-        assert feed.position.cursor >= last_position() - 6, "the scan does not go back to the slow transaction"
+        assert feed.position.cursor == last_position() - 1, "the scan does not go back to the slow transaction"
         feed.position = opened
         slow.commit()
     assert steps_of(read_all(feed)) == ["slow", "last"]
-    assert read_all(feed) == []
+    wait_until_settled(feed)
     assert feed.position.floor == last_position()
 
 
@@ -210,7 +215,8 @@ def test_a_reader_may_read_in_a_transaction_that_has_written() -> None:
     assert steps_of(read_all(feed)) == ["own"]
     with transaction.atomic():
         add(uid, "unseen by its own transaction's later windows")
-        assert len(read_all(Feed())) == 4, "a first window tells all it can see"
+        told = {event.seq for event in read_all(Feed())}
+        assert told == {1, 2, 3, 4}, "a first window without a mark tells all it can see, and some of it may come again"
 
 
 def test_events_older_than_the_column_are_read_once() -> None:
@@ -296,18 +302,20 @@ def test_a_session_that_may_only_read_can() -> None:
     uid = new_run()
     feed = feed_from_now()
     add(uid, "a")
+    role = f"feed_auditor_{uuid.uuid4().hex}"  # roles are the server's, like transaction ids
     with connection.cursor() as c:
-        c.execute("CREATE ROLE feed_auditor")
-        c.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO feed_auditor")
-        c.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO feed_auditor")
+        c.execute(f"CREATE ROLE {role}")
+        c.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        c.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}")
         try:
             c.execute("SET default_transaction_read_only = on")
-            c.execute("SET ROLE feed_auditor")
+            c.execute(f"SET ROLE {role}")
             assert steps_of(read_all(feed)) == ["a"]
+            wait_until_settled(feed)
             assert len(feed.position.marks) == 1
             assert feed.position.floor == last_position()
         finally:
             c.execute("RESET ROLE")
             c.execute("SET default_transaction_read_only = off")
-            c.execute("DROP OWNED BY feed_auditor")
-            c.execute("DROP ROLE feed_auditor")
+            c.execute(f"DROP OWNED BY {role}")
+            c.execute(f"DROP ROLE {role}")

@@ -33,7 +33,9 @@ def a_run(run_id: str = "order-1", data: Any = None) -> WorkflowRun:
     uid = start(run_id, data or {"total": 12})["run_uid"]
     append(uid, 1, ("turn.started", None, {}), step("charge", {"paid": True}))
     append(uid, 3, ("run.failed", "ship", ERROR))
-    append(uid, 4, ("run.replayed", None, {"failed_seq": 4}), step("ship", "sent"), ("run.completed", None, {"result": 1}))
+    append(
+        uid, 4, ("run.replayed", None, {"failed_seq": 4}), step("ship", "sent"), ("run.completed", None, {"result": 1})
+    )
     return WorkflowRun.objects.get(run_uid=uid)
 
 
@@ -46,7 +48,9 @@ def test_a_run_is_told_as_each_of_its_events_left_it() -> None:
     assert (then.seq, then.run_id, then.data, then.result) == (4, "order-1", {"total": 12}, None)
     assert then.error_message == "no stock"
     assert [(s.step_id, s.result) for s in then.step_executions] == [("charge", {"paid": True})]
-    assert [(d.step_id, d.is_replayed, d.error_traceback) for d in then.dead_letters] == [("ship", False, "Traceback …")]
+    assert [(d.step_id, d.is_replayed, d.error_traceback) for d in then.dead_letters] == [
+        ("ship", False, "Traceback …")
+    ]
     now = run.as_of(7)
     assert [s.step_id for s in now.step_executions] == ["charge", "ship"]
     assert [d.is_replayed for d in now.dead_letters] == [True]
@@ -113,7 +117,10 @@ def test_lists_and_counts_are_of_what_was_known_then() -> None:
     later = start("order-3")["run_uid"]
     then = WorkflowRun.objects.as_of(moment_between(waiting.run_uid, later))
     append(waiting.run_uid, 1, ("turn.started", None, {}), ("run.completed", None, {"result": None}))
-    assert [(run.run_id, run.status, run.seq) for run in then] == [("order-2", "pending", 1), ("order-1", "completed", 7)]
+    assert [(run.run_id, run.status, run.seq) for run in then] == [
+        ("order-2", "pending", 1),
+        ("order-1", "completed", 7),
+    ]
     assert (then.count(), len(then), then.count_by_status()) == (2, 2, {"pending": 1, "completed": 1})
     assert [run.run_id for run in then.filter(status="completed")] == ["order-1"]
     assert then.filter(workflow_id="shop.order", run_id="order-2").count() == 1

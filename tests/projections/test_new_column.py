@@ -55,7 +55,9 @@ def later_mapping() -> str:
 def later_release() -> Iterator[None]:
     """Its migration, and at the end the way back."""
     with connection.cursor() as cursor:
-        cursor.execute(f"BEGIN; ALTER TABLE django_hookflow_workflowrun ADD triggered_by text; {later_mapping()} COMMIT")
+        cursor.execute(
+            f"BEGIN; ALTER TABLE django_hookflow_workflowrun ADD triggered_by text; {later_mapping()} COMMIT"
+        )
     try:
         yield
     finally:

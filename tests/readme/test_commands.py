@@ -132,3 +132,9 @@ def test_the_set_up_passes_every_check(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, textwrap.indent(done.stderr, "  ")
     assert "no issues" in done.stdout
+
+
+def test_every_picture_is_there() -> None:
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', README.read_text(encoding="utf-8"))
+    assert len(pictures) == 4
+    assert [name for name in pictures if not (REPOSITORY / name).exists()] == []

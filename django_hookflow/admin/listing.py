@@ -1,0 +1,248 @@
+"""The list of runs as one request has asked for it: its tabs, the rows of its page, and what leads on from there.
+
+Nothing here takes longer because there are more runs. Counts stop at :data:`~.counts.CAP` and so does leafing: from its
+last page a link leads to older runs, by time. Searches and the tab of stuck runs first find at most so many ids along an
+index of their own, and everything else then narrows those; they are put in order here, since a database that is asked
+for the newest of a thousand ids may go looking for them through all runs, from the newest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.core.paginator import InvalidPage, Paginator
+from django.db.models.functions import Coalesce
+
+from django_hookflow.admin.counts import CAP, count_capped, first_of_each_status, format_count
+from django_hookflow.admin.filters import TimeFilter, database_time
+from django_hookflow.admin.search import Found, ask, find
+from django_hookflow.admin.sparkline import draw_last_steps
+from django_hookflow.admin.summary import DEFAULT_SPAN, Summary, summarise
+from django_hookflow.conf import conf
+from django_hookflow.models import WorkflowRun, WorkflowRunStatus
+
+if TYPE_CHECKING:
+    import datetime
+    from uuid import UUID
+
+    from django.db.models import QuerySet
+    from django.db.models.expressions import Combinable
+    from django.http import HttpRequest
+
+STATUS, STATE = "status__exact", "state"
+#: Announced turns among which stuck ones are looked for.
+LOOKED_AT = 20_000
+
+#: Tabs in the order in which somebody on call wants them; the two that are no status are ways of running.
+TABS = {
+    "": "All",
+    "running": "Running",
+    "sleeping": "Sleeping",
+    "stuck": "Stuck",
+    "failed": "Failed",
+    "in_doubt": "In doubt",
+    "diverged": "Diverged",
+    "paused": "Paused",
+    "pending": "Pending",
+    "completed": "Completed",
+    "cancelled": "Cancelled",
+}
+STATES = ("sleeping", "stuck")
+NEEDS_SOMEBODY = ("stuck", "failed", "in_doubt", "diverged")
+
+
+@dataclass(frozen=True)
+class Tab:
+    """``count`` is None where counting would need more than a look."""
+
+    name: str
+    title: str
+    url: str
+    count: int | None
+    is_current: bool
+
+    @property
+    def count_shown(self) -> str:
+        return "" if self.count is None else format_count(self.count)
+
+    @property
+    def is_alarming(self) -> bool:
+        return bool(self.count) and self.name in NEEDS_SOMEBODY
+
+
+class RunChangeList(ChangeList):
+    found: Found | None
+    #: All that matches but for the status or state that is chosen.
+    of_any_state: QuerySet[WorkflowRun]
+    result_list: Any
+
+    def __init__(self, request: HttpRequest, *arguments: Any, **options: Any) -> None:
+        if any("\0" in text for item in request.GET.items() for text in item):
+            raise IncorrectLookupParameters  # PostgreSQL has no such text
+        self.now = database_time(request)
+        super().__init__(request, *arguments, **options)
+        self.title = "Workflow runs"
+
+    # What the list is of.
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        """Without what the tabs choose, which is no filter of Django's."""
+        given = super().get_filters_params(params)
+        return {name: value for name, value in given.items() if name not in (STATUS, STATE)}
+
+    def get_queryset(self, request: HttpRequest, *arguments: Any, **options: Any) -> QuerySet[WorkflowRun]:
+        query, self.query = self.query, ""  # searched for here and not by Django, to know what was left out
+        narrowed: QuerySet[WorkflowRun] = super().get_queryset(request, *arguments, **options)
+        self.query = query
+        self.found = find(query.strip(), narrowed.db) if query.strip() else None
+        if self.found is not None:
+            narrowed = narrowed.filter(pk__in=self.found.run_uids)
+        self.of_any_state = narrowed
+        return self.of_tab(self.current_tab)
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[WorkflowRun]) -> list[str | Combinable]:
+        """By time, backwards or forwards: no other order has an index under every filter."""
+        asked = super().get_ordering(request, queryset)
+        return ["created_at", "run_uid"] if asked[0] == "created_at" else ["-created_at", "-run_uid"]
+
+    @property
+    def current_tab(self) -> str:
+        return str(self.params.get(STATE) or self.params.get(STATUS) or "")
+
+    def of_tab(self, name: str) -> QuerySet[WorkflowRun]:
+        runs = self.of_any_state
+        if name == "stuck":
+            return runs.filter(pk__in=self.stuck)
+        if name == "sleeping":
+            # As an expression, of which the planner knows no statistics: from those of wake_at, which is null for nearly
+            # all runs, it concludes that hardly any run sleeps, and reads and sorts all that do.
+            wakes = Coalesce("wake_at", "created_at")
+            return runs.alias(wakes=wakes).filter(status="running", wakes__gt=self.now)
+        return runs.filter(status=name) if name else runs
+
+    @cached_property
+    def stuck(self) -> list[UUID]:
+        overdue = conf.overdue_seconds
+        return ask("list_stuck", self.of_any_state.db, now=self.now, overdue=overdue, looked_at=LOOKED_AT, limit=CAP)
+
+    @property
+    def workflow(self) -> str:
+        return str(self.params.get("workflow") or "")
+
+    # How many, and which of them are on this page.
+
+    @cached_property
+    def few(self) -> list[tuple[UUID, datetime.datetime, str]] | None:
+        """Of a list that begins with ids: id, time and status of all that match, but for the tab; else None."""
+        if self.found is None:
+            return None
+        return list(self.of_any_state.order_by().values_list("pk", "created_at", "status"))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """By tab; those that are missing would need more than a look."""
+        if self.few is not None:
+            of_status = Counter(status for _, _, status in self.few)
+            return {"": len(self.few), **{status: of_status[status] for status in WorkflowRunStatus.values}}
+        # Without a filter all that are stuck are in the list, and need not be looked up to be counted.
+        known = {} if self.get_filters_params() else {"stuck": len(self.stuck)}
+        known |= count_capped({name: self.of_tab(name) for name in TABS if name and name not in known})
+        return {"": sum(known[status] for status in WorkflowRunStatus.values), **known}
+
+    def get_results(self, request: HttpRequest) -> None:
+        known = self.counts.get(self.current_tab)
+        count = count_capped({"": self.queryset})[""] if known is None else known
+        self.is_capped = count > CAP
+        self.result_count = min(count, CAP)
+        self.show_full_result_count, self.full_result_count = False, None
+        self.show_admin_actions = True
+        self.can_show_all = self.result_count <= self.list_max_show_all
+        self.multi_page = self.result_count > self.list_per_page
+        self.paginator = Paginator(range(self.result_count), self.list_per_page)
+        self.result_list = self.read_rows(self.places())
+
+    def places(self) -> range:
+        """Which of the runs are on this page. Raises IncorrectLookupParameters where there is no such page."""
+        if self.show_all and self.can_show_all:
+            return range(self.result_count)
+        try:
+            places: Any = self.paginator.page(self.page_num).object_list
+        except InvalidPage as error:
+            raise IncorrectLookupParameters from error
+        return range(places.start, places.stop)
+
+    def read_rows(self, places: range) -> list[WorkflowRun]:
+        if not places:
+            return []
+        ordering = [str(name) for name in self.queryset.query.order_by]
+        rows: QuerySet[WorkflowRun, Any] = self.queryset
+        if self.found is not None or self.current_tab == "stuck":
+            newest_first = ordering[0] != "created_at"
+            known = rows.order_by().values_list("created_at", "pk")
+            chosen = [uid for _, uid in sorted(known, reverse=newest_first)[places.start : places.stop]]
+            runs = sorted(self.root_queryset.filter(pk__in=chosen), key=lambda run: chosen.index(run.pk))
+        elif self.workflow and not self.current_tab:
+            runs = list(first_of_each_status(rows, ordering, places.stop)[places.start : places.stop])
+        else:
+            runs = list(rows[places.start : places.stop])
+        pictures = draw_last_steps([run.pk for run in runs], self.queryset.db)
+        for run in runs:
+            run.last_steps = pictures.get(run.pk, "")  # for the column of that name
+        return runs
+
+    # What the page shows around them.
+
+    @property
+    def tabs(self) -> list[Tab]:
+        return [
+            Tab(name, title, self.link_to_tab(name), self.counts.get(name), name == self.current_tab)
+            for name, title in TABS.items()
+        ]
+
+    def link_to_tab(self, name: str) -> str:
+        chosen = {STATE if name in STATES else STATUS: name} if name else {}
+        return self.get_query_string(chosen, remove=[STATUS, STATE])
+
+    @property
+    def count_shown(self) -> str:
+        number = format_count(CAP + 1 if self.is_capped else self.result_count)
+        return f"{number} {self.opts.verbose_name if self.result_count == 1 else self.opts.verbose_name_plural}"
+
+    @property
+    def without_search(self) -> str:
+        return self.get_query_string(remove=[SEARCH_VAR])
+
+    @property
+    def note(self) -> str:
+        """What the list leaves out, in words."""
+        if self.found is not None:
+            return self.found.note
+        if self.current_tab == "stuck" and len(self.stuck) == CAP:
+            return f"These are the {CAP:,} that have waited longest for a relay; there may be more."
+        return ""
+
+    @property
+    def beyond(self) -> dict[str, str] | None:
+        """The link that leads on from the last page of a list that stops at the cap."""
+        if not self.is_capped or self.page_num != self.paginator.num_pages or not self.result_list:
+            return None
+        last = self.result_list[-1].created_at.isoformat()
+        if self.queryset.query.order_by[0] == "created_at":
+            return {"title": "Newer runs", "url": self.get_query_string({"since": last}, remove=["when"])}
+        return {"title": "Older runs", "url": self.get_query_string({"until": last})}
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """Of the chosen workflow and time, whatever their status; none beside a search."""
+        if self.found is not None or self.is_popup:
+            return None
+        runs = self.root_queryset.filter(workflow_id=self.workflow) if self.workflow else self.root_queryset
+        (chosen,) = [spec for spec in self.filter_specs if isinstance(spec, TimeFilter)]
+        until = min(chosen.until or self.now, self.now)
+        since = chosen.since or until - DEFAULT_SPAN
+        return summarise(runs, since, max(until, since), one_workflow=bool(self.workflow))

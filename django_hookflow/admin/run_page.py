@@ -1,0 +1,188 @@
+"""The page of one run: what it is doing, what failed, where the time went, and its events.
+
+The address says what is shown: ``as_of`` an event, on a ``scale=linear``, the steps from number ``steps`` on, the events
+around ``seq``, or after or before one, filtered by ``type`` and ``step``. So every view of a run is a link, and all of it
+works without JavaScript. With it, the page asks for the same address with ``fragment=1`` and replaces what has changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.template.response import TemplateResponse
+from django.urls import path
+
+from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
+from django_hookflow.admin.download import download
+from django_hookflow.admin.event_log import FAMILIES, Choice, number, read_window
+from django_hookflow.admin.integrity import examine
+from django_hookflow.admin.run_state import State, read_state, relatives_of
+from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
+from django_hookflow.admin.scale import span_in_words
+from django_hookflow.admin.status import status_badge
+from django_hookflow.admin.waterfall import Waterfall, draw
+from django_hookflow.models import DeadLetterEntry, WorkflowRun
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+    from django.urls import URLPattern
+
+#: What of an address makes up a view. The rest, such as the filters of the list one came from, is kept by the admin.
+SHOWN_BY = ("as_of", "scale", "steps")
+#: What people have done to a run, of which the latest are shown.
+ACTS = {
+    "run.cancelled",
+    "run.paused",
+    "run.resumed",
+    "run.replayed",
+    "run.restarted",
+    "run.rewound",
+    "run.woken",
+    "step.resolved",
+    "event.redacted",
+}
+ACTS_SHOWN = 5
+WITHHELD = "Withheld: it takes the permission “Can see the payloads of workflow runs”."
+
+
+class RunPage(ReadOnlyAdmin):
+    def get_urls(self) -> list[URLPattern]:
+        name = "django_hookflow_workflowrun_download"
+        return [
+            path("<uuid:run_uid>/events.json", self.admin_site.admin_view(self.download_view), name=name),
+            *super().get_urls(),
+        ]
+
+    def download_view(self, request: HttpRequest, run_uid: Any) -> StreamingHttpResponse:
+        run = self.get_object(request, str(run_uid))
+        if run is None:
+            raise Http404
+        if not self.has_view_permission(request, run) or not may_see_payloads(request):
+            raise PermissionDenied
+        return download(run, read_state(run, number(request.GET.get("as_of"))).until)
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if "fragment" not in request.GET:
+            return super().render_change_form(request, context, add, change, form_url, obj)
+        context = {**self.admin_site.each_context(request), "opts": self.opts, **self.describe(request, obj)}
+        return TemplateResponse(request, "django_hookflow/admin/run/page.html", context)
+
+    def describe(self, request: HttpRequest, obj: WorkflowRun) -> dict[str, Any]:
+        state = read_state(obj, number(request.GET.get("as_of")))
+        sees = may_see_payloads(request)
+        return {
+            "title": f"Run {obj.run_id}",
+            "subtitle": None,
+            "sees_payloads": sees,
+            "withheld": WITHHELD,
+            **describe_head(request, obj, state),
+            **describe_values(state, obj, sees=sees),
+            **describe_waterfall(request, state, obj, sees=sees),
+            **describe_log(request, state, obj, sees=sees),
+            "findings": examine(obj.run_id, state.last_seq) if "integrity" in request.GET else None,
+        }
+
+
+def describe_head(request: HttpRequest, run: WorkflowRun, state: State) -> dict[str, Any]:
+    trigger = state.story.mark("run.triggered")
+    return {
+        "run": state.run,
+        "state": state,
+        "status_badge": status_badge(state.run),
+        "duration": span_in_words(state.story.seconds(state.present.now)),
+        "triggered_by": trigger.actor if trigger else "",
+        "said": [mark for mark in state.story.marks if mark.type in ACTS][-ACTS_SHOWN:],
+        "relatives": relatives_of(run.run_id, state.story),
+        "operations": operations_of(request, run) if state.as_of is None else None,
+        "here": query_of(request),
+        "current": query_of(request, as_of=None),
+        "steps_back": steps_back(request, state),
+    }
+
+
+def operations_of(request: HttpRequest, run: WorkflowRun) -> dict[str, list[Any]]:
+    """What can be done to the run, and what cannot, with the reason."""
+    from django_hookflow.admin.operating import operations_for
+
+    offered = operations_for(request, run)
+    legal = [operation for operation in offered if not operation["reason_not"]]
+    return {
+        "offered": legal,
+        "refused": [operation for operation in offered if operation["reason_not"]],
+        "rewind": [operation for operation in legal if operation["name"] == "rewind"],
+    }
+
+
+def describe_values(state: State, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
+    failure = failure_of(state.story)
+    data, result = Value(None), Value(None)
+    if sees and not state.is_archived:
+        data, result = values_of(run.pk, state.until, is_completed=state.run.status == "completed")
+    entry = None
+    if failure is not None and failure.is_final and state.as_of is None:
+        entry = DeadLetterEntry.objects.filter(run_uid=run.pk, seq=failure.seq).values_list("pk", flat=True).first()
+    return {"failure": failure, "dead_letter": entry, "data": data, "result": result}
+
+
+def describe_waterfall(request: HttpRequest, state: State, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
+    first = (number(request.GET.get("steps")) or 1) - 1
+    waterfall = draw(
+        state.story,
+        state.present.now,
+        is_living=state.is_living,
+        is_linear=request.GET.get("scale") == "linear",
+        first=first,
+    )
+    results = results_of(run.pk, seqs_of_results(waterfall)) if sees else {}
+    return {
+        "waterfall": waterfall,
+        "rows": [(line, results.get(line.row.seq) if line.row else None) for line in waterfall.lines],
+        "scale_link": query_of(request, scale=None if waterfall.is_linear else "linear"),
+        "earlier_steps": query_of(request, steps=waterfall.previous) if waterfall.previous else "",
+        "later_steps": query_of(request, steps=waterfall.next) if waterfall.next else "",
+    }
+
+
+def seqs_of_results(waterfall: Waterfall) -> list[int]:
+    """The events that say what the steps which are shown returned; a sleep returns nothing."""
+    rows = [line.row for line in waterfall.lines if line.row is not None]
+    return [row.seq for row in rows if row.state == "completed" and row.kind != "sleep"]
+
+
+def describe_log(request: HttpRequest, state: State, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
+    choice = Choice.of(request.GET)
+    return {
+        "log": read_window(run.pk, choice, state.until, payloads=sees),
+        "families": FAMILIES.items(),
+        "view": query_of(request),
+    }
+
+
+def query_of(request: HttpRequest, **changes: Any) -> str:
+    """The address of the same view with changes; None leaves a part out. The filters of the log stay where they are."""
+    told = {name: request.GET[name][:20] for name in SHOWN_BY if request.GET.get(name)}
+    told.update({name: str(value) for name, value in changes.items() if value is not None})
+    return urlencode({name: value for name, value in told.items() if changes.get(name, value) is not None})
+
+
+def steps_back(request: HttpRequest, state: State) -> dict[str, str]:
+    """Links to the run as of the first event, the one before, the one after and the last one."""
+    at, last = state.until, state.last_seq
+    links = {}
+    if at > 1:
+        links = {"first": query_of(request, as_of=1), "previous": query_of(request, as_of=at - 1)}
+    if at < last:
+        after = at + 1 if at + 1 < last else None
+        links |= {"next": query_of(request, as_of=after), "last": query_of(request, as_of=None)}
+    return links

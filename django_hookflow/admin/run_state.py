@@ -1,0 +1,87 @@
+"""A run as its page tells of it: as it is now, or as it was known at one of its events."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Q
+
+from django_hookflow.exceptions import HookFlowException
+from django_hookflow.models import Head, WorkflowRun
+from django_hookflow.projections.as_of import RunAsOf, run_as_of
+from django_hookflow.timeline import Present, Story, events_of, present_of, say, tell
+
+#: How a run that does a failed one again from the beginning is named.
+RESTARTED = re.compile(r"replay-\d+-of-(?P<run_uid>[0-9a-f-]{36})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class State:
+    """``run`` is the row, or the fold up to the event ``as_of``; ``last_seq`` is how long the log is by now."""
+
+    run: WorkflowRun | RunAsOf
+    story: Story
+    present: Present
+    last_seq: int
+    as_of: int | None
+    is_archived: bool
+
+    @property
+    def until(self) -> int:
+        return self.last_seq if self.as_of is None else self.as_of
+
+    @property
+    def is_living(self) -> bool:
+        """Whether it will go on by itself, so that its page is worth asking for again."""
+        return self.as_of is None and self.run.status in ("pending", "running", "paused", "in_doubt", "diverged")
+
+    @property
+    def sentence(self) -> str:
+        return say(self.run, self.story, self.present)
+
+
+def read_state(run: WorkflowRun, as_of: int | None) -> State:
+    """The state to show. Events that are in an archive, and events that there never were, are not as of anything."""
+    head = Head.objects.filter(pk=run.pk).values_list("last_seq", "archived_at").first()
+    last_seq, archived_at = head or (0, None)
+    is_archived = archived_at is not None
+    if as_of is not None and (is_archived or not 1 <= as_of < last_seq):
+        as_of = None
+    if as_of is None:
+        present = present_of(run.pk)
+        story = tell(events_of(run.pk), present)
+        return State(run, story, present, story.last_seq or last_seq, None, is_archived)
+    story = tell(events_of(run.pk, as_of))
+    present = Present(now=story.last_at) if story.last_at else present_of(run.pk)
+    try:
+        return State(run_as_of(run.pk, run.run_id, as_of), story, present, last_seq, as_of, is_archived)
+    except (HookFlowException, ValueError):  # archived, or rolled back, in this moment
+        return State(run, story, present, last_seq, None, is_archived)
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Another run that does, or did, what this one does: ``words`` say which."""
+
+    words: str
+    run_id: str
+    run_uid: UUID | None
+
+
+def relatives_of(run_id: str, story: Story) -> list[Relative]:
+    """The run that this one replays, and those that replay it."""
+    origin = RESTARTED.fullmatch(run_id)
+    names = story.restarted_as[-5:]
+    if not origin and not names:
+        return []
+    wanted = Q(run_id__in=names) | (Q(pk=origin["run_uid"]) if origin else Q())
+    found = dict(WorkflowRun.objects.filter(wanted).values_list("run_id", "pk"))
+    relatives = [Relative("Replayed by", name, found.get(name)) for name in names]
+    if origin:
+        told = next(
+            ((name, pk) for name, pk in found.items() if str(pk) == origin["run_uid"]), (origin["run_uid"], None)
+        )
+        relatives.insert(0, Relative("Replays", *told))
+    return relatives

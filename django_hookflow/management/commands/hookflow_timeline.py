@@ -1,0 +1,187 @@
+"""``manage.py hookflow_timeline RUN_ID``: the story of a run in a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import shutil
+import threading
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from django_hookflow.events.database import alias
+from django_hookflow.exceptions import HookFlowException
+from django_hookflow.models import Head, WorkflowRun
+from django_hookflow.projections.as_of import RunAsOf
+from django_hookflow.timeline import Present, Story, events_of, present_of, say, tell
+from django_hookflow.timeline.reading import ToldEvent
+from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
+
+#: Seconds between two looks with --follow.
+INTERVAL = 1.0
+ENDED = ("completed", "failed", "cancelled")
+MIN_WIDTH, MAX_WIDTH = 60, 160
+#: Terminals: the cursor to the upper left corner, and clear from the cursor to the end (ECMA-48: CUP, ED).
+HOME, CLEAR = "\x1b[H", "\x1b[J"
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """All that is to be shown of a run."""
+
+    run: WorkflowRun | RunAsOf
+    story: Story
+    present: Present
+    events: list[ToldEvent]
+
+    @property
+    def sentence(self) -> str:
+        return say(self.run, self.story, self.present)
+
+
+class Command(BaseCommand):
+    help = (
+        "Shows what a run did, where the time went, what failed, and what happens next. In a waterfall, long stretches "
+        "in which nothing happened are collapsed."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("run_id", metavar="RUN_ID")
+        parser.add_argument("--events", action="store_true", help="list the events, too")
+        parser.add_argument("--json", action="store_true", help="the story as JSON, for other programs")
+        when = parser.add_mutually_exclusive_group()
+        when.add_argument("--follow", action="store_true", help="show it again as it changes, until the run has ended")
+        when.add_argument(
+            "--as-of",
+            type=read_moment,
+            metavar="SEQ|TIME",
+            help="as it was after its first so many events, or at a time",
+        )
+
+    def handle(self, *, run_id: str, follow: bool, as_of: int | datetime.datetime | None, **options: Any) -> None:
+        if not follow:
+            told = _tell(run_id, as_of)
+            self.stdout.write(_as_json(told) if options["json"] else "\n".join(self._lines(told, options)))
+            return
+        try:
+            self._follow(run_id, options)
+        except KeyboardInterrupt:
+            self.stdout.write("")
+
+    def _follow(self, run_id: str, options: dict[str, Any]) -> None:
+        """On a terminal one picture that is drawn over; elsewhere another one each time an event has come."""
+        wait, on_terminal, shown = threading.Event().wait, self.stdout.isatty(), -1
+        while True:
+            told = _tell(run_id, None)
+            if options["json"] or not on_terminal:
+                if told.story.last_seq != shown:
+                    indented = _as_json(told, indent=None) if options["json"] else "\n".join(self._lines(told, options))
+                    self.stdout.write(indented if shown < 0 or options["json"] else f"\n{indented}")
+            else:
+                lines = [f"{line}\x1b[K" for line in self._lines(told, options)]
+                self.stdout.write(
+                    (f"{HOME}{CLEAR}" if shown < 0 else HOME) + "\n".join(lines) + f"\n{CLEAR}", ending=""
+                )
+            self.stdout.flush()
+            shown = told.story.last_seq
+            if told.run.status in ENDED:
+                return
+            wait(INTERVAL)
+
+    def _lines(self, told: Told, options: dict[str, Any]) -> Iterator[str]:
+        drawing = self._drawing(options)
+        header = Header(told.run.run_id, told.run.workflow_id, told.run.status, told.run.label)
+        yield from drawing.draw(header, told.story, told.present.now, told.sentence)
+        if options["events"]:
+            yield ""
+            yield from drawing.draw_events(told.story, told.events)
+
+    def _drawing(self, options: dict[str, Any]) -> Drawing:
+        on_terminal = self.stdout.isatty()
+        plain = options["no_color"] or os.environ.get("NO_COLOR")
+        width = shutil.get_terminal_size((80, 24)).columns if on_terminal else 80
+        try:
+            # Of what Django wraps: the wrapper itself names none in older versions.
+            "█✓…".encode(getattr(getattr(self.stdout, "_out", None), "encoding", None) or "utf-8")
+            signs = UNICODE
+        except UnicodeEncodeError:
+            signs = ASCII
+        return Drawing(
+            width=min(MAX_WIDTH, max(MIN_WIDTH, width)),
+            signs=signs,
+            colour=bool(options["force_color"] or (on_terminal and not plain)),
+        )
+
+
+def read_moment(text: str) -> int | datetime.datetime:
+    """``57``, or a time in the project's time zone unless it names another."""
+    if text.isdigit():
+        return int(text)
+    moment = parse_datetime(text)
+    if moment is None:
+        raise ArgumentTypeError(f"{text!r} is neither the number of an event nor a time, such as 2026-01-31T12:00")
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
+def _tell(run_id: str, as_of: int | datetime.datetime | None) -> Told:
+    try:
+        stored = WorkflowRun.objects.using(alias()).defer("data", "result").get(run_id=run_id)
+    except WorkflowRun.DoesNotExist:
+        raise CommandError(_say_why_not(run_id)) from None
+    if as_of is None:
+        events = list(events_of(stored.run_uid))
+        present = present_of(stored.run_uid)
+        # Read last, so that what is said of the run is not older than the run is.
+        stored.refresh_from_db(fields=["status"])
+        if not events:
+            raise CommandError(_say_why_not(run_id))
+        return Told(stored, tell(events, present), present, events)
+    try:
+        run = stored.as_of(as_of)
+    except (ValueError, HookFlowException) as error:
+        raise CommandError(str(error)) from error
+    events = list(events_of(stored.run_uid, run.seq))
+    present = Present(now=events[-1].recorded_at if isinstance(as_of, int) else as_of)
+    return Told(run, tell(events, present), present, events)
+
+
+def _say_why_not(run_id: str) -> str:
+    head = Head.objects.using(alias()).filter(run_id=run_id).first()
+    if head is None:
+        return f"there is no run with the id {run_id!r}"
+    if head.archived_at is not None:
+        return (
+            f"run {run_id!r} has been archived: its {head.last_seq:,} events are in an archive file of "
+            f"{head.archived_at:%Y-%m-%d}, if archives are kept; hookflow_archive show FILE --run {run_id} prints them"
+        )
+    return f"run {run_id!r} is not in the projections: hookflow_rebuild --run {run_id} folds them from the log again"
+
+
+def _as_json(told: Told, indent: int | None = 2) -> str:
+    run, story = told.run, dataclasses.asdict(told.story)
+    current = told.story.current
+    document = {
+        "run_id": run.run_id,
+        "workflow_id": run.workflow_id,
+        "label": run.label,
+        "status": run.status,
+        "sentence": told.sentence,
+        "now": told.present.now,
+        **story,
+        "current": current.step_id if current else None,
+    }
+    return json.dumps(document, indent=indent, default=_iso, ensure_ascii=False)
+
+
+def _iso(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    raise TypeError(f"{value!r} is not for JSON")

@@ -1,0 +1,121 @@
+"""A hundred thousand runs: whatever is asked of the list, no statement reads a table from one end to the other."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+
+from benchmarks.listing import VIEWS, fill
+from tests.admin.conftest import RUNS, count_queries
+from tests.admin.page import parse
+from tests.admin.test_run_list import ids
+from tests.log.calls import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_django import DjangoDbBlocker
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+MANY = 100_000
+#: Tables that grow with the runs. The outbox has only those that live, and a leaf through all of it can be the best way.
+GROWING = {"workflowrun", "stepexecution", "deadletterentry", "head", "event", "event_all"}
+EMPTY = {"of no workflow there is", "older runs", "search: how no id begins", "search: no step"}
+
+
+@pytest.fixture(scope="module")
+def client(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Client]:
+    """Somebody who looks at many runs, made once for all tests of this file and gone after them."""
+    with django_db_blocker.unblock():
+        fill(MANY)
+        user = User.objects.create_superuser("looks at many")
+        client = Client()
+        client.force_login(user)
+        yield client
+        client.logout()
+        user.delete()
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE django_hookflow_workflowrun, django_hookflow_outbox, django_hookflow_event")
+            cursor.execute("TRUNCATE django_hookflow_deadletterentry")
+
+
+def scans_of(statement: str) -> list[tuple[str, str]]:
+    """Each scan of a table in the plan of a statement: how, and of what."""
+    (row,) = ask(f"EXPLAIN (FORMAT JSON) {statement}")
+    explained = row["QUERY PLAN"]
+    plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
+    return [(node["Node Type"], node["Relation Name"]) for node in nodes_of(plan) if "Relation Name" in node]
+
+
+def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", []) for node in nodes_of(child))]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_statement_of_every_view_goes_by_an_index(client: Client, name: str) -> None:
+    with count_queries() as statements:
+        page = parse(client.get(RUNS, VIEWS[name]))
+
+    assert bool(ids(page)) == (name not in EMPTY)
+    of_ours = [statement for statement in statements if "django_hookflow_" in statement]
+    scans = {statement: scans_of(statement) for statement in of_ours}
+    assert any(scans.values())
+    for statement, how in scans.items():
+        whole = [
+            table for node, table in how if node == "Seq Scan" and table.removeprefix("django_hookflow_") in GROWING
+        ]
+        assert not whole, statement
+
+
+def test_what_is_not_read_to_its_end_is_counted_as_a_thousand_and_more(client: Client) -> None:
+    page = parse(client.get(RUNS))
+
+    tabs = {link.text for link in page.one("nav", **{"aria-label": "Runs by status"}).all("a")}
+    (row,) = ask(
+        "SELECT count(*) AS n FROM django_hookflow_outbox WHERE kind = 'turn' AND due_at < now() - interval '5 min'"
+    )
+    assert row["n"] > 0
+    assert {"All 1,000+", "Failed 1,000+", "Sleeping 1,000+", "Diverged 100", "Paused 200", f"Stuck {row['n']}"} <= tabs
+    assert "1,000+ workflow runs" in page.text
+
+
+def test_the_last_page_leads_on_to_older_runs_and_none_is_passed_over(client: Client) -> None:
+    last = parse(client.get(f"{RUNS}?p=20&status__exact=failed"))
+    (link,) = last.all("a", **{"class": "hookflow-beyond"})
+
+    older = parse(client.get(f"{RUNS}{link.attributes['href']}"))
+
+    assert link.text == "Older runs ›"
+    assert ids(older)[0] == ids(last)[-1]
+    assert not {*ids(last)[:-1]} & {*ids(older)}
+
+
+def test_a_summary_of_more_than_the_sample_says_that_it_is_one(client: Client) -> None:
+    page = parse(client.get(RUNS, {"when": "week"}))
+
+    assert page.one("details", **{"class": "hookflow-summary"}).text.startswith("The newest 5,000 runs: a sample")
+
+
+def test_a_search_that_finds_too_many_says_so(client: Client) -> None:
+    page = parse(client.get(RUNS, {"q": "order-"}))
+
+    assert "These are the first 1,000" in page.one("p", **{"class": "hookflow-note"}).text
+    assert "1,000 workflow runs" in page.text
+
+
+def test_oldest_first_begins_with_the_first_and_leads_on_to_newer_runs(client: Client) -> None:
+    first = parse(client.get(RUNS, VIEWS["oldest first"]))
+    last = parse(client.get(f"{RUNS}?o=5&p=20"))
+    (link,) = last.all("a", **{"class": "hookflow-beyond"})
+
+    newer = parse(client.get(f"{RUNS}{link.attributes['href']}"))
+
+    assert ids(first)[0] == "order-000000001"
+    assert link.text == "Newer runs ›"
+    assert ids(newer)[0] == ids(last)[-1] == "order-000001000 customer-0"
