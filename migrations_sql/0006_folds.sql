@@ -22,7 +22,7 @@ CREATE VIEW hookflow_event_told AS
 SELECT position, run_uid, seq, type, step_id, actor,
   CASE WHEN payload_digest IS NULL THEN payload ELSE (
     SELECT retained.payload->'payload' FROM django_hookflow_event AS retained
-    WHERE retained.run_uid = event.run_uid AND retained.type = 'event.retained'
+    WHERE retained.run_uid = event.run_uid AND retained.seq > event.seq AND retained.type = 'event.retained'
       AND (retained.payload->>'seq')::integer = event.seq
     ORDER BY retained.seq DESC LIMIT 1) END AS payload,
   recorded_at, version, salt, payload_digest, hash
@@ -248,8 +248,13 @@ BEGIN
   LOOP
     UPDATE django_hookflow_event
     SET payload = NULL, salt = NULL, payload_digest = sha256(salt || convert_to(payload::text, 'UTF8'))
-    WHERE run_uid = p_run_uid AND payload IS NOT NULL
-      AND (seq = event.seq OR type = 'event.retained' AND (payload->>'seq')::integer = event.seq);
+    WHERE run_uid = p_run_uid AND seq = event.seq AND payload IS NOT NULL;
+    IF NOT FOUND THEN  -- It was redacted before, and what may still be told of it is what was retained then.
+      UPDATE django_hookflow_event
+      SET payload = NULL, salt = NULL, payload_digest = sha256(salt || convert_to(payload::text, 'UTF8'))
+      WHERE run_uid = p_run_uid AND seq > event.seq AND payload IS NOT NULL
+        AND type = 'event.retained' AND (payload->>'seq')::integer = event.seq;
+    END IF;
     PERFORM hookflow_append(p_run_uid, NULL, ARRAY['event.redacted'], ARRAY[NULL::text],
       ARRAY[json_build_object('seq', event.seq, 'path', p_path, 'reason', p_reason)], p_actor);
     IF p_path IS NOT NULL THEN

@@ -26,6 +26,13 @@ class Stored(NamedTuple):
     checkpoint: str
     failures: int
     is_failing: bool
+    stands_for: float
+    drawn: int
+
+    @property
+    def unread(self) -> int:
+        """How many positions have been drawn since; an event that was rolled back has one, too."""
+        return max(0, self.drawn - Position.from_json(json.loads(self.checkpoint)).reached)
 
 
 def look_at_subscribers(visit: Visit) -> Iterator[Finding]:
@@ -52,14 +59,6 @@ def _look_at(name: str, stored: dict[str, Stored], registered: set[str]) -> Iter
             f"{name} has failed {row.failures} times in a row, at one and the same event; it waits there.",
             "manage.py hookflow_subscribers --list tells the error. When the function is mended it goes on by itself.",
         )
-    elif (waits := _seconds_unread(row)) > PATIENCE_SECONDS:
-        yield warning("subscribers.behind", f"An event has been waiting for {name} for {waits:,.0f} s.", SERVE)
-
-
-def _seconds_unread(row: Stored) -> float:
-    """For how long the next event has been there; 0 if there is none."""
-    reached = Position.from_json(json.loads(row.checkpoint)).reached
-    with cursor() as c:
-        c.execute(load("doctor_unread"), {"reached": reached})
-        seconds: float | None = c.fetchone()[0]
-    return seconds or 0.0
+    elif row.unread and row.stands_for > PATIENCE_SECONDS:
+        stands = f"{name} has not read on for {row.stands_for:,.0f} s, and is {row.unread:,} positions behind."
+        yield warning("subscribers.behind", stands, SERVE)

@@ -144,7 +144,8 @@ def test_subscribers_that_do_not_get_on(subscription: str) -> None:
     assert "subscribers.behind" not in diagnose("subscribers").codes
     move_clock("clock_timestamp() + interval '1 hour'")
     try:
-        assert "waiting for doctor-test for 3,600 s" in diagnose("subscribers").seen("subscribers.behind")
+        seen = diagnose("subscribers").seen("subscribers.behind")
+        assert seen.startswith("doctor-test has not read on for 3,600 s")
     finally:
         move_clock("clock_timestamp()")
 
@@ -206,7 +207,6 @@ def test_every_query_goes_by_an_index() -> None:
         "doctor_dead_letters": {"most": MOST},
         "doctor_unannounced": {"statuses": ["pending", "running"], "most": MOST},
         "doctor_lost": {"most": MOST, "after": 60},
-        "doctor_unread": {"reached": 5},
     }
     for name, parameters in statements.items():
         with connection.cursor() as cursor:

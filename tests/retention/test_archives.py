@@ -335,7 +335,8 @@ def test_a_full_disk_removes_nothing(hookflow: Hookflow, tmp_path: Path, process
     before = contents()
     done = subprocess.run(
         [sys.executable, "-m", "django", "cleanup_workflows", "--archive-to", str(tmp_path)],
-        env=process_environment,
+        # Python would leave a truncated .pyc behind, too.
+        env={**process_environment, "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
         capture_output=True,
         text=True,

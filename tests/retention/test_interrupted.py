@@ -124,6 +124,8 @@ def test_the_connection_is_cut_at_every_statement(
 def die(environment: dict[str, str], directory: Path, at: int) -> subprocess.CompletedProcess[str]:
     """A cleanup in a process that kills itself at its ``at``-th change on the disk or in the database."""
     command = [sys.executable, "-m", "tests.retention.doomed", str(at), "--archive-to", str(directory)]
+    # Changes that Python makes by itself, to its caches, are none of the cleanup's.
+    environment = {**environment, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
