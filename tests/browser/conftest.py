@@ -57,7 +57,8 @@ class Opened:
         assert self.troubles == []
 
 
-@pytest.fixture(scope="session")
+# For these tests and no longer: playwright's event loop would be in the way of tests that want one of their own.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
     if CHROMIUM is None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.delivery.servers import Answer, Server, running_server
+from tests.subscriptions import no_subscriptions
 
 CURRENT, NEXT = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
 
@@ -17,6 +18,12 @@ CURRENT, NEXT = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8
 def keys(current: str = CURRENT, following: str = NEXT) -> Answer:
     """As ``GET /v2/keys`` is documented."""
     return Answer(body=json.dumps({"current": current, "next": following}).encode())
+
+
+@pytest.fixture(autouse=True)
+def nobody_subscribes() -> Iterator[None]:
+    with no_subscriptions():
+        yield
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sys
 import types
 import unittest
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,6 @@ from django.core.management import call_command
 
 from django_hookflow import Workflow, workflow
 from django_hookflow.exceptions import RunConflict
-from django_hookflow.feed import subscribers
 from django_hookflow.feed.subscribers import registered_subscriptions
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowEvent, WorkflowRun, WorkflowRunStatus
 from django_hookflow.runtime.retries import DEFAULT_RETRY
@@ -30,6 +28,7 @@ from django_hookflow.testing import Hookflow
 from tests.github.server import RUN, TOKEN, GitHub
 from tests.readme.shop import Bank, Payments, Provider, Shop
 from tests.readme.snippets import README, find_block, read_blocks
+from tests.subscriptions import no_subscriptions
 from tests.testapp.models import LedgerEntry, RunKey
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -316,18 +315,6 @@ def test_subscribers(hookflow: Hookflow, names: dict[str, Any], mailoutbox: list
     assert [mail.subject for mail in mailoutbox] == ["[Django] Run order-8 failed"]
     assert hookflow.drive("receipt-order-7").status == "completed"
     assert orders == ["order-7"]
-
-
-@contextmanager
-def no_subscriptions() -> Iterator[None]:
-    """Without those that other tests have registered, and leaving none behind."""
-    before = dict(subscribers._subscriptions)
-    subscribers._subscriptions.clear()
-    try:
-        yield
-    finally:
-        subscribers._subscriptions.clear()
-        subscribers._subscriptions.update(before)
 
 
 @shows("Proving that nothing was changed")
