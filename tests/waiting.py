@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 20) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 60) -> T:
     """The first true value that ``condition`` returns; an AssertionError naming ``what`` if none comes in time."""
     deadline = time.monotonic() + timeout
     while True:
