@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PACKAGE = REPOSITORY / "django_hookflow"
 
 #: Modules that everyone may import and that import only each other.
-LEAVES = {"clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"}
+LEAVES = {"backoff", "clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"}
 
 #: What each part may import beside the leaves and itself. A name stands for the module and all that is in it.
 MAY_IMPORT: dict[str, set[str]] = {

@@ -9,7 +9,6 @@ failed back into the outbox, later each time. A message that arrived needs nothi
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from queue import Empty, SimpleQueue
 
 from django.db import Error, close_old_connections, connections
 
+from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, Transport, get_transport
@@ -30,14 +30,6 @@ logger = logging.getLogger("django_hookflow.delivery")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 #: The same between two attempts to reach a database that is away.
 SHORTEST_OUTAGE, LONGEST_OUTAGE = 0.5, 15.0
-#: Between two attempts to send a message.
-SHORTEST_BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
-
-
-def backoff_seconds(attempt: int) -> float:
-    """How long to wait after the attempt that failed: doubling, capped, and spread so that crowds disperse."""
-    longest: float = min(LONGEST_BACKOFF, SHORTEST_BACKOFF * 2 ** min(attempt - 1, 20))
-    return longest * random.uniform(0.75, 1.0)
 
 
 class Relay:

@@ -16,8 +16,7 @@ from psycopg import sql
 from django_hookflow.events.database import cursor
 from django_hookflow.evidence.audit import event_hash
 from django_hookflow.evidence.explaining import Break, Case, Gap, explain
-from django_hookflow.exceptions import UnknownRun
-from django_hookflow.projections.ranges import FIRST_UID, LAST_UID, Range
+from django_hookflow.projections.ranges import FIRST_UID, LAST_UID, Range, ranges_between, runs_named
 from django_hookflow.sql import load
 
 #: A range takes so many events, or runs, whichever comes first. Nothing is held meanwhile, so it may take its time.
@@ -42,7 +41,7 @@ def verify(
 
     Takes no locks and is right beside running appends. Raises UnknownRun.
     """
-    ranges = _ranges_of_run(run_id) if run_id is not None else _ranges_between(*uids_between(since, until))
+    ranges = _ranges_of(run_id, since, until)
     breaks = [] if _computes_as_documented() else [Break("", "", None, _OTHER_FUNCTION)]
     for runs in ranges:
         verified, broken = _recompute(runs)
@@ -72,25 +71,11 @@ def count_runs(since: datetime.datetime | None = None, until: datetime.datetime 
         return int(c.fetchone()[0])
 
 
-def _ranges_between(first: UUID, last: UUID) -> Iterator[Range]:
-    """Intervals without gaps between them, so that events without a head fall into one too."""
-    while True:
-        with cursor() as c:
-            c.execute(load("diff_next_range"), {"from": first, "events": EVENTS_PER_RANGE, "runs": RUNS_PER_RANGE})
-            end, runs = c.fetchone() or (last, 0)
-        yield Range(first, min(end, last), runs)
-        if end >= last:
-            return
-        first = UUID(int=end.int + 1)
-
-
-def _ranges_of_run(run_id: str) -> Iterator[Range]:
-    with cursor() as c:
-        c.execute(load("diff_run"), {"run_id": run_id})
-        found = c.fetchall()
-    if not found:
-        raise UnknownRun(run_id)
-    return iter([Range(run_uid, run_uid, runs=1) for run_uid, _ in found])
+def _ranges_of(run_id: str | None, since: datetime.datetime | None, until: datetime.datetime | None) -> Iterator[Range]:
+    """Without gaps between them, so that events without a head fall into one, too."""
+    if run_id is not None:
+        return iter([Range(run_uid, run_uid, runs=1) for run_uid, _ in runs_named(run_id)])
+    return ranges_between(*uids_between(since, until), events=EVENTS_PER_RANGE, runs=RUNS_PER_RANGE)
 
 
 def _recompute(runs: Range) -> tuple[Verified, list[UUID]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -12,6 +11,7 @@ from typing import Any
 
 from django.db import Error, connections, transaction
 
+from django_hookflow.backoff import backoff_seconds
 from django_hookflow.clock import clock
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.feed.positions import Position
@@ -25,8 +25,6 @@ logger = logging.getLogger("django_hookflow.feed")
 EVENTS_PER_PASS, SECONDS_PER_PASS = 100, 1.0
 #: Between two looks that find nothing; between two attempts to reach a database that is away.
 PAUSE, OUTAGE = 1.0, 2.0
-#: Between two attempts to hand over an event.
-SHORTEST_BACKOFF, LONGEST_BACKOFF = 1.0, 300.0
 LONGEST_ERROR = 2_000
 
 
@@ -37,12 +35,6 @@ class Pass:
     handed: int = 0
     failed: bool = False
     more: bool = False
-
-
-def backoff_seconds(failures: int) -> float:
-    """How long an event that was refused so often is left alone: doubling, capped, and spread a little."""
-    longest: float = min(LONGEST_BACKOFF, SHORTEST_BACKOFF * 2 ** min(failures - 1, 20))
-    return longest * random.uniform(0.75, 1.0)
 
 
 class Delivery:

@@ -99,29 +99,39 @@ def ranges_of(run_id: str | None) -> Iterator[Range]:
 
 
 def _ranges_of_log() -> Iterator[Range]:
-    """Intervals without gaps between them, from the least uid there can be to the greatest."""
-    first = FIRST_UID
+    return ranges_between(FIRST_UID, LAST_UID, events=EVENTS_PER_RANGE, runs=RUNS_PER_RANGE)
+
+
+def ranges_between(first: UUID, last: UUID, *, events: int, runs: int) -> Iterator[Range]:
+    """Intervals without gaps between them, from one uid to another: of so many events, or runs, whichever comes first."""
     while True:
         with cursor() as c:
-            c.execute(load("diff_next_range"), {"from": first, "events": EVENTS_PER_RANGE, "runs": RUNS_PER_RANGE})
-            found = c.fetchone()
-        if found is None:
-            yield Range(first, LAST_UID, runs=0)
+            c.execute(load("diff_next_range"), {"from": first, "events": events, "runs": runs})
+            end, number = c.fetchone() or (last, 0)
+        yield Range(first, min(end, last), number)
+        if end >= last:
             return
-        yield Range(first, *found)
-        first = UUID(int=found[0].int + 1)
+        first = UUID(int=end.int + 1)
 
 
 def _ranges_of_run(run_id: str) -> list[Range]:
-    """The run that has the id, and runs whose row claims it: rows may have been changed or invented."""
-    with cursor() as c:
-        c.execute(load("diff_run"), {"run_id": run_id})
-        found = c.fetchall()
-    if not found:
-        raise UnknownRun(run_id)
+    found = runs_named(run_id)
     if any(archived for _, archived in found):
         raise NothingToFold(run_id)
     return [Range(run_uid, run_uid, runs=1) for run_uid, _ in found]
+
+
+def runs_named(run_id: str) -> list[tuple[UUID, bool]]:
+    """The run that has the id, and runs whose row claims it, for rows may have been changed or invented.
+
+    Each with whether the id is that of an archived run. Raises UnknownRun.
+    """
+    with cursor() as c:
+        c.execute(load("diff_run"), {"run_id": run_id})
+        found: list[tuple[UUID, bool]] = c.fetchall()
+    if not found:
+        raise UnknownRun(run_id)
+    return found
 
 
 def count_runs() -> int:

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from django_hookflow.events.database import cursor
 from django_hookflow.evidence.audit import ARCHIVE_FORMAT, check_archive, check_run, manifest_path
+from django_hookflow.evidence.files import put_directory_on_disk, put_on_disk
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.retention.runs import DueRun, batches_of
 from django_hookflow.sql import load
@@ -103,7 +104,7 @@ def _put_in_place(path: Path, directory: Path) -> Path:
     in_place = directory / path.name
     manifest_path(path).rename(manifest_path(in_place))
     path.rename(in_place)  # last: whoever sees an archive sees a whole one
-    _sync_directory(directory)
+    put_directory_on_disk(directory)
     return in_place
 
 
@@ -118,7 +119,7 @@ def _write_events(archive: Archive, runs: Sequence[DueRun], checks: bool) -> str
                     compressed.write("".join(f"{line}\n" for line in lines).encode())
                     archive.runs.append(run)
                     archive.events += len(lines)
-        _sync(file)
+        put_on_disk(file)
     return hashing.digest.hexdigest()
 
 
@@ -174,7 +175,7 @@ def _write_manifest(archive: Archive, made_at: datetime.datetime, digest: str) -
     }
     with manifest_path(archive.path).open("wb") as file:
         file.write(json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n")
-        _sync(file)
+        put_on_disk(file)
 
 
 def _as_told(run: DueRun) -> dict[str, Any]:
@@ -200,20 +201,6 @@ class _Hashing:
 
     def flush(self) -> None:
         self._file.flush()
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    """Has the names themselves on the disk, too."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _now() -> datetime.datetime:

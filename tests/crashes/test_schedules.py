@@ -20,13 +20,14 @@ from tests.crashes.invariants import installed
 from tests.crashes.machine import Schedules, new_seed
 from tests.crashes.workers import Worker
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 SCHEDULES = int(os.environ.get("HOOKFLOW_SCHEDULES", "1000"))
 #: In so many parts, for as many processes.
 PARTS = 2
 #: Shrinking a schedule takes minutes: it is asked for, with the seed of a failure, by HOOKFLOW_SHRINK=1.
 PHASES = [Phase.generate, *([Phase.shrink] if os.environ.get("HOOKFLOW_SHRINK") else [])]
+#: Far more than they take: two a second, if that, would be slow already.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300 + SCHEDULES)]
+
 NOW = "CREATE OR REPLACE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS $$ {} $$"
 
 

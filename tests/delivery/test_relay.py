@@ -13,8 +13,9 @@ from uuid import UUID
 import pytest
 from django.db import connection, connections
 
+from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery.messages import Message
-from django_hookflow.delivery.relay import Relay, backoff_seconds
+from django_hookflow.delivery.relay import Relay
 from django_hookflow.delivery.transports.base import SendFailed, Undeliverable
 from tests.delivery.conftest import Announce, outbox_row
 from tests.waiting import wait_until

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from django_hookflow import on_event, testing
+from django_hookflow.backoff import backoff_seconds
 from django_hookflow.feed import delivering, subscribers
 from django_hookflow.feed.delivering import Delivery
 from django_hookflow.feed.subscribers import InvalidSubscription, Subscription, registered_subscriptions
@@ -167,7 +168,7 @@ def test_a_database_error_is_an_exception_like_any_other(advance: Callable[[floa
 
 def test_the_wait_doubles_up_to_five_minutes() -> None:
     for failures, longest in ((1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (1000, 300)):
-        assert 0.75 * longest <= delivering.backoff_seconds(failures) <= longest
+        assert 0.75 * longest <= backoff_seconds(failures) <= longest
 
 
 def test_one_that_fails_does_not_keep_others_waiting() -> None:

@@ -19,7 +19,7 @@ from django_hookflow.feed.lines import FORMATS
 from django_hookflow.feed.output import Stopping, give_up_pipe
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, RunFeed
-from django_hookflow.feed.signals import stopped_by_signals
+from django_hookflow.management.signals import stopped_by_signals
 
 #: Between two looks for new events, with --follow.
 PAUSE = 1.0

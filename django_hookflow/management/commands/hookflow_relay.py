@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -15,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.delivery.transports import TRANSPORTS
 from django_hookflow.exceptions import HookFlowException
+from django_hookflow.management.signals import stopped_by_signals
 from django_hookflow.runtime import stopping
 from django_hookflow.runtime.turn import run_turn
 
@@ -39,7 +35,8 @@ class Command(BaseCommand):
             relay.transport.check_configured()
         except HookFlowException as error:
             raise CommandError(str(error)) from error
-        with _stopped_by_signals(relay):
+        # A turn in flight in this very process finishes the step it is in; the rest of the run is announced for others.
+        with stopped_by_signals(lambda: _stop(relay), afterwards=stopping.forget):
             if once:
                 self._run_once(relay)
             else:
@@ -58,26 +55,7 @@ class Command(BaseCommand):
         self.stdout.write(f"relay stopped; sent {relay.sent}, {relay.failed} failed")
 
 
-@contextmanager
-def _stopped_by_signals(relay: Relay) -> Iterator[None]:
-    """The first SIGTERM or SIGINT lets the relay finish what is in flight; the second ends the process at once.
-
-    A turn in flight in this very process finishes the step it is in; the rest of the run is announced for others.
-    """
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
-        stopping.request_stop()
-        relay.stop()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signal handlers can be set in the main thread only; call_command may be used in any
-        return
-    previous = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-        stopping.forget()
+def _stop(relay: Relay) -> None:
+    """Lets the relay finish what is in flight."""
+    stopping.request_stop()
+    relay.stop()

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.feed.delivering import Delivery
 from django_hookflow.feed.listing import list_subscribers
-from django_hookflow.feed.signals import stopped_by_signals
 from django_hookflow.feed.subscribers import registered_subscriptions
+from django_hookflow.management.signals import stopped_by_signals
 
 
 class Command(BaseCommand):

@@ -10,8 +10,11 @@ from types import FrameType
 
 
 @contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first signal calls ``stop``, the second ends the process at once. Afterwards handlers are as they were."""
+def stopped_by_signals(stop: Callable[[], None], afterwards: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The first signal calls ``stop``, the second ends the process at once. Afterwards handlers are as they were.
+
+    ``afterwards`` is called then as well, to take back what ``stop`` has said to others.
+    """
 
     def handle(signum: int, frame: FrameType | None) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -27,3 +30,4 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
+        afterwards()
