@@ -1,11 +1,13 @@
 """A process of its own that appends as fast as it can, for :mod:`benchmarks.beside`: ``python -m benchmarks.appender``.
 
-It appends to one run, one event and commit at a time, from the line ``go`` on its input to the next line, and answers
-with a line of JSON: ``{"appends": int, "seconds": float, "longest": float}``.
+It appends to one run, one event and commit at a time, from the line ``go`` on its input to the next line. It answers
+with the line ``appending`` once it does, and at the end with one of JSON:
+``{"appends": int, "seconds": float, "longest": float}``.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import select
 import sys
@@ -20,22 +22,29 @@ PAYLOAD = '{"kind":"run","attempt":1,"result":1}'
 
 
 def main(conninfo: str) -> None:
-    with psycopg.connect(conninfo, autocommit=True, cursor_factory=psycopg.ClientCursor) as session:
-        while sys.stdin.readline() == "go\n":
+    # Unbuffered: what a buffer has read already, select does not see.
+    with (
+        open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders,
+        psycopg.connect(conninfo, autocommit=True, cursor_factory=psycopg.ClientCursor) as session,
+    ):
+        while orders.readline() == b"go\n":
             run_uid = uuid.UUID(int=(time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | 0x2 << 62)
             session.execute(START, [run_uid, str(uuid.uuid4())])
-            print(json.dumps(append_until_told(session, run_uid)), flush=True)
+            print("appending", flush=True)
+            print(json.dumps(append_until_told(session, run_uid, orders)), flush=True)
 
 
-def append_until_told(session: psycopg.Connection[object], run_uid: uuid.UUID) -> dict[str, float]:
+def append_until_told(
+    session: psycopg.Connection[object], run_uid: uuid.UUID, orders: io.RawIOBase
+) -> dict[str, float]:
     appends, longest = 0, 0.0
     begun = before = time.perf_counter()
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while appends == 0 or not select.select([orders], [], [], 0)[0]:
         session.execute(APPEND, [run_uid, f"step-{appends}", PAYLOAD])
         appends += 1
         now = time.perf_counter()
         longest, before = max(longest, now - before), now
-    sys.stdin.readline()
+    orders.readline()
     return {"appends": appends, "seconds": before - begun, "longest": longest}
 
 

@@ -65,6 +65,7 @@ def appender(conninfo: str) -> Iterator[Measure]:
         def measure(work: Callable[[], object]) -> dict[str, float]:
             to_it.write("go\n")
             to_it.flush()
+            assert from_it.readline() == "appending\n"
             work()
             to_it.write("stop\n")
             to_it.flush()

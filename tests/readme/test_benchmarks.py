@@ -31,11 +31,30 @@ def run_benchmarks(*arguments: str) -> str:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        output, errors = process.communicate(timeout=300)
+        try:
+            output, errors = process.communicate(timeout=240)
+        finally:
+            process.kill()
     assert process.returncode == 0, output + errors
     assert errors == ""
     assert not exists_database(f"hookflow_benchmarks_{process.pid}")
     return output
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_appender_that_is_told_to_go_and_to_stop_in_one_breath_stops(process_environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "benchmarks.appender", process_environment["DATABASE_URL"]]
+    environment = {key: value for key, value in process_environment.items() if key != "DJANGO_SETTINGS_MODULE"}
+
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, input="go\nstop\n" * 2, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stderr == ""
+    first, figures, second, again = done.stdout.splitlines()
+    assert first == second == "appending"
+    assert json.loads(figures)["appends"] >= 1
+    assert json.loads(again)["seconds"] > 0
 
 
 def exists_database(name: str) -> bool:
