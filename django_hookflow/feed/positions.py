@@ -41,6 +41,12 @@ class Snapshot:
     def __str__(self) -> str:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, sorted(self.running)))}"
 
+    def with_running(self, xid: int | None) -> Snapshot:
+        """The same as a transaction with this id sees it that has not ended."""
+        if xid is None or not self.shows(xid):
+            return self
+        return replace(self, xmin=min(self.xmin, xid), running=self.running | {xid})
+
     def shows(self, xid: int) -> bool:
         """Whether the transaction had ended when the snapshot was taken."""
         return xid < self.xmin or (xid < self.xmax and xid not in self.running)

@@ -142,12 +142,12 @@ class Feed:
         """Leaves out everything that has been appended by now."""
         looked = look()
         (opened,) = _ask("feed_open", mark=False)
-        self.position = Position.ending(looked.cluster, looked.drawn, Snapshot.parse(opened["reading"]))
+        self.position = Position.ending(looked.cluster, looked.drawn, _snapshot_in(opened))
 
     def _open(self, looked: Look) -> None:
         takes_mark = looked.may_mark and looked.drawn > self.position.marks[-1].position
         (opened,) = _ask("feed_open", mark=takes_mark)
-        reading = Snapshot.parse(opened["reading"])
+        reading = _snapshot_in(opened)
         if self.position.seen is not None and self.position.seen.xmax > reading.xmax:
             # The server has gone back in time: a failover that lost its last transactions.
             self.position = self.position.moved_to(looked.cluster)
@@ -173,6 +173,11 @@ class Feed:
         self._width = NARROWEST_SLICE if is_full else min(self._width * 2, WIDEST_SLICE)
         self.position = window.read_to(rows[-1]["position"] if is_full else upto)
         return [Told(**row) for row in rows]
+
+
+def _snapshot_in(opened: dict[str, Any]) -> Snapshot:
+    """The reader's own transaction runs as well: what it appends later, in this transaction, is yet to be read."""
+    return Snapshot.parse(opened["reading"]).with_running(opened["own"])
 
 
 class RunFeed:

@@ -28,6 +28,13 @@ def test_what_a_snapshot_shows() -> None:
 xids = st.integers(100, 130)
 
 
+def test_a_snapshot_in_which_one_more_runs() -> None:
+    snapshot = Snapshot.parse("10:20:10,14")
+    assert snapshot.with_running(12) == Snapshot.parse("10:20:10,12,14")
+    assert snapshot.with_running(8) == Snapshot.parse("8:20:8,10,14")
+    assert all(snapshot.with_running(xid) == snapshot for xid in (None, 10, 20, 25))
+
+
 @st.composite
 def snapshots(draw: Callable[..., Any]) -> Snapshot:
     xmax = draw(xids)

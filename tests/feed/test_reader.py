@@ -219,6 +219,26 @@ def test_a_reader_may_read_in_a_transaction_that_has_written() -> None:
         assert told == {1, 2, 3, 4}, "a first window without a mark tells all it can see, and some of it may come again"
 
 
+def test_a_readers_own_transaction_has_not_ended_for_it_even_when_younger_ones_have() -> None:
+    """PostgreSQL leaves a transaction's own id out of the list of those that run."""
+    a, b = new_run(), new_run()
+    feed = feed_from_now()
+    with open_transaction() as younger, transaction.atomic():
+        add(a, "own")
+        add(b, "younger", within=younger)
+        younger.commit()
+        assert steps_of(read_all(feed)) == ["younger"]
+        add(a, "own, after its look")
+    assert steps_of(read_all(restarted(feed))) == ["own", "own, after its look"]
+    with open_transaction() as younger, transaction.atomic():
+        add(a, "own again")
+        add(b, "younger again", within=younger)
+        younger.commit()
+        feed.go_to_end()
+        add(a, "after the end")
+    assert steps_of(read_all(feed)) == ["after the end"]
+
+
 def test_events_older_than_the_column_are_read_once() -> None:
     uid = new_run()
     with session() as owner:

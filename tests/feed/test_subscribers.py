@@ -146,6 +146,30 @@ def test_an_exception_rolls_back_its_event_keeps_those_before_and_is_tried_again
     assert (row.failures, row.last_error, row.retry_at) == (0, "", None)
 
 
+def test_what_a_handler_appends_is_handed_over_whatever_commits_beside_it() -> None:
+    """Another transaction, younger than the subscriber's, ends between its first statement and its look at the log."""
+    uid, echoes, others = new_run(), new_run(), new_run()
+    beside = ["beside"]
+
+    def handle(event: WorkflowEvent) -> None:
+        write_down(event)
+        if event.workflow_run_id == uid:
+            add(echoes, f"echo of {event.step_id}")
+
+    def commit_beside(execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if beside and "pg_current_snapshot" in sql:
+            with session() as another:
+                add(others, beside.pop(), within=another)
+        return execute(sql, params, many, context)
+
+    delivery = subscribed(handle)
+    add(uid, "a")
+    with connection.execute_wrapper(commit_beside):
+        delivery.run_once()
+    delivery.run_once()
+    assert sorted(written()) == ["a", "beside", "echo of a"]
+
+
 def test_a_database_error_is_an_exception_like_any_other(advance: Callable[[float], None]) -> None:
     broken = True
 
