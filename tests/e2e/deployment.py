@@ -11,6 +11,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import psutil
+
 from django_hookflow.demo.processes import Child
 from tests.e2e.database import Database
 from tests.e2e.outside import Outside
@@ -78,6 +80,15 @@ class Deployment:
         self._tell_peer()
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
         wait_until(lambda: self.database.value(query, web.name) == 0, "the killed process's sessions are gone")
+
+    def freeze(self, web: Web) -> None:
+        """kill -STOP. Returns when the process stands: until then it may well run on, on a busy machine for long."""
+        web.child.process.send_signal(signal.SIGSTOP)
+        frozen = psutil.Process(web.child.pid)
+        wait_until(lambda: frozen.status() == psutil.STATUS_STOPPED, "the process has stopped")
+
+    def thaw(self, web: Web) -> None:
+        web.child.process.send_signal(signal.SIGCONT)
 
     def start_relay(self) -> Child:
         return self._spawn("manage.py", "hookflow_relay")

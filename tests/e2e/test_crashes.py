@@ -6,8 +6,6 @@ The step itself says that it is at the point, by a request to a gate that lets i
 from __future__ import annotations
 
 import json
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 
@@ -36,9 +34,9 @@ class Delivery:
         return self._thread.is_alive()
 
     def end(self) -> Attempt:
-        self._thread.join(timeout=30)
-        (attempt,) = self._attempts
-        return attempt
+        wait_until(lambda: self._attempts, "the delivery is answered")
+        self._thread.join()
+        return self._attempts[0]
 
 
 def answer(attempt: Attempt) -> tuple[int | None, str]:
@@ -114,7 +112,7 @@ def stop_in_step(shop: Deployment, peer: QStashPeer, outside: Outside, web: Web)
     outside.close_gate("written")
     delivery = Delivery(peer, message, web)
     outside.wait_for_arrival("written")
-    os.kill(web.child.pid, signal.SIGSTOP)
+    shop.freeze(web)
     outside.open_gate("written")
     return delivery
 
@@ -147,7 +145,7 @@ def test_a_stopped_worker_wakes_up_after_another_has_finished_the_run(
         *("step.completed work", "step.completed after", "run.completed"),
     ]
     assert first.is_under_way()
-    os.kill(stopped.child.pid, signal.SIGCONT)
+    shop.thaw(stopped)
     assert answer(first.end()) == (200, "lost")  # it has said so, and asks for no delivery
     shop.wait_until_disconnected()
     assert shop.ledger(run_id) == ["after", *["work"] * times_written]
@@ -170,7 +168,7 @@ def test_a_stopped_worker_wakes_up_while_another_is_at_work(
         second = pool.submit(deliver_until_taken_over, peer, other)
         try:
             outside.wait_for_arrival("written-after")
-            os.kill(stopped.child.pid, signal.SIGCONT)
+            shop.thaw(stopped)
             assert answer(first.end()) == (200, "lost")
             assert shop.ledger(run_id) == ["work"] * times_written
         finally:
