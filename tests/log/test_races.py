@@ -86,6 +86,22 @@ def test_a_takeover_waits_for_a_late_append_and_then_has_it_in_its_history() -> 
     assert types_of(uid)[2:] == ["step.completed", "turn.abandoned", "turn.started"]
 
 
+def test_a_worker_frozen_before_its_commit_is_taken_over_from_when_postgresql_ends_its_session() -> None:
+    """What the README advises: nothing else can tell a session whose process is frozen from one that thinks."""
+    uid = start("order-1")["run_uid"]
+    claim("order-1", 1, lease=-1)
+
+    def append_and_freeze(frozen: psycopg.Connection[Any]) -> None:
+        frozen.execute("SET idle_in_transaction_session_timeout = '3s'")
+        append(uid, 2, step("half done"), session=frozen)
+
+    with second_waits_for_first(append_and_freeze, lambda s: claim("order-1", 1, session=s)) as (frozen, second):
+        assert [row["answer"] for row in second.result(timeout=60)] == ["run", "run"]
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            frozen.commit()
+    assert types_of(uid) == ["run.triggered", "turn.started", "turn.abandoned", "turn.started"]
+
+
 def test_a_stalled_turn_that_waits_behind_a_takeover_is_refused() -> None:
     uid = start("order-1")["run_uid"]
     claim("order-1", 1, lease=-1)
