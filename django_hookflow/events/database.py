@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from django.db import connections, router
+from django.db import ProgrammingError, connections, router
+from psycopg import errors
 
+from django_hookflow.exceptions import PermissionDenied
 from django_hookflow.models import WorkflowEvent
 
 
@@ -19,6 +22,17 @@ def alias() -> str:
 def cursor() -> AbstractContextManager[Any]:
     """A cursor on the log's database, as a context manager."""
     return connections[alias()].cursor()
+
+
+@contextmanager
+def owners_only(what: str) -> Iterator[None]:
+    """Raises PermissionDenied where this role may not do ``what``, which is the owner's."""
+    try:
+        yield
+    except ProgrammingError as error:
+        if isinstance(error.__cause__, errors.InsufficientPrivilege):
+            raise PermissionDenied(what, "hookflow_owner") from error
+        raise
 
 
 class _Standing(threading.local):

@@ -258,7 +258,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 event = json.loads(line)
                 assert_is_event(event)
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
                 raise Unreadable(f"line {number} is not an event: {error}") from error
             yield event
 
@@ -304,10 +304,21 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
             raise Unreadable(f"{beside.name} has the format {manifest['format']!r}, known is {ARCHIVE_FORMAT!r}")
         if manifest["file"] != path.name or manifest["sha256"] != file_digest(path):
             raise Unreadable(f"is not, or no longer, the file of which {beside.name} has the digest")
-        manifest["events"], [(run["run_uid"], run["last_seq"], run["head_hash"]) for run in manifest["runs"]]
-    except (ValueError, TypeError, KeyError) as error:
+        _integer(manifest["events"], 8)
+        for run in manifest["runs"]:
+            _assert_is_told(run)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise Unreadable(f"{beside.name} is not a manifest: {error!r}") from error
     return dict(manifest)
+
+
+def _assert_is_told(run: Any) -> None:
+    """Raises one of what :func:`read_manifest` expects for what does not say where a run ends."""
+    texts = [run[name] for name in ("run_uid", "run_id", "workflow_id", "head_hash")]
+    if not all(isinstance(text, str) for text in texts) or not UUID.fullmatch(run["run_uid"]):
+        raise ValueError(f"{run!r:.100} is not a run")
+    _integer(run["last_seq"], 4)
+    bytes.fromhex(run["head_hash"])
 
 
 def file_digest(path: Path) -> str:
@@ -375,7 +386,7 @@ def read_token(path: Path) -> str:
             if first["format"] != CHECKPOINT_FORMAT:
                 raise Unreadable(f"{path} has the format {first['format']!r}, known is {CHECKPOINT_FORMAT!r}")
             return str(first["token"])
-        except (StopIteration, ValueError, TypeError, KeyError) as error:
+        except (StopIteration, ValueError, TypeError, KeyError, RecursionError) as error:
             raise Unreadable(f"{path} does not begin as a checkpoint does") from error
 
 
@@ -390,7 +401,7 @@ def read_known(path: Path) -> Iterator[Known]:
                 leaf_hash(known)
                 if not UUID.fullmatch(run_uid) or run_uid <= last_uid:
                     raise Unreadable(f"{path}: the run of line {number} does not come after that of the line before")
-            except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 raise Unreadable(f"{path}: line {number} does not say where a run stands") from error
             last_uid = run_uid
             yield known

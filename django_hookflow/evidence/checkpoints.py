@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from django.db import transaction
 
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, owners_only
 from django_hookflow.evidence.audit import CHECKPOINT_FORMAT, Known, MerkleTree, leaf_hash
 from django_hookflow.evidence.files import new_file, put_on_disk
 from django_hookflow.evidence.signing import ISSUER, sign, signing_key
@@ -43,12 +43,12 @@ class Checkpoint:
 def make_checkpoint(path: Path, progress: Callable[[int], None] = lambda runs: None) -> Checkpoint:
     """Writes a checkpoint of the log as it stands to ``path``; ``progress`` is told how many runs more are done.
 
-    Waits for a checkpoint that is being made, and for nothing else. Raises NotConfigured and UnusableKey, OutputExists and
-    OSError; then there is no checkpoint.
+    Waits for a checkpoint that is being made, and for nothing else. Raises NotConfigured and UnusableKey, OutputExists,
+    PermissionDenied and OSError; then there is no checkpoint.
     """
     signing_key()  # before the work, not after it
     with new_file(path) as file, tempfile.TemporaryFile() as lines:
-        with transaction.atomic(using=alias()), cursor() as c:
+        with owners_only("make checkpoints"), transaction.atomic(using=alias()), cursor() as c:
             # One at a time, so that each knows the one before. Reading is not held up.
             c.execute("LOCK TABLE django_hookflow_checkpoint IN SHARE ROW EXCLUSIVE MODE")
             previous, made_at, database = _look_around(c)

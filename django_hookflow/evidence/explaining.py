@@ -16,6 +16,7 @@ from typing import Any
 from django_hookflow.events import types
 from django_hookflow.evidence.audit import Event, first_previous, redacted_seq, unrecorded_redactions
 from django_hookflow.evidence.chain import Walk, Walker, fits
+from django_hookflow.projections.difference import printable
 
 KNOWN_TYPES = frozenset(value for name, value in vars(types).items() if name.isupper() and isinstance(value, str))
 
@@ -32,7 +33,7 @@ class Break:
     def __str__(self) -> str:
         if not self.run_id:
             return self.problem
-        return f"run {_printable(self.run_id)}{'' if self.seq is None else f' #{self.seq}'}: {self.problem}"
+        return f"run {printable(self.run_id)}{'' if self.seq is None else f' #{self.seq}'}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -255,12 +256,7 @@ def _span(seqs: list[int]) -> str:
 
 
 def _name(event: Event) -> str:
-    return _printable(event["type"] if event["step_id"] is None else f"{event['type']} {event['step_id']}")
-
-
-def _printable(text: str) -> str:
-    """``text``, or its repr if it has line breaks and the like, with which it could pass for another line."""
-    return text if text.isprintable() else repr(text)
+    return printable(event["type"] if event["step_id"] is None else f"{event['type']} {event['step_id']}")
 
 
 def _show(value: Any) -> str:

@@ -75,7 +75,7 @@ def _ranges_of(run_id: str | None, since: datetime.datetime | None, until: datet
     """Without gaps between them, so that events without a head fall into one, too."""
     if run_id is not None:
         return iter([Range(run_uid, run_uid, runs=1) for run_uid, _ in runs_named(run_id)])
-    return ranges_between(*uids_between(since, until), events=EVENTS_PER_RANGE, runs=RUNS_PER_RANGE)
+    return ranges_between(*uids_between(since, until), events=lambda: EVENTS_PER_RANGE, runs=RUNS_PER_RANGE)
 
 
 def _recompute(runs: Range) -> tuple[Verified, list[UUID]]:

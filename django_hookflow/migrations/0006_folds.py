@@ -5,6 +5,10 @@ from pathlib import Path
 from django.db import migrations, models
 
 FOLDS_BEFORE = Path(__file__).with_name("0002_projections.sql").read_text(encoding="utf-8").partition("DO $install$")
+WRITING = Path(__file__).with_name("0004_writing.sql").read_text(encoding="utf-8")
+APPEND_BEFORE = "CREATE OR REPLACE FUNCTION hookflow_append" + (
+    WRITING.partition("CREATE FUNCTION hookflow_append")[2].partition("END $$;")[0] + "END $$;\n"
+)
 #: The functions of 0002 and 0004 as they were.
 REVERSE = """
 DROP FUNCTION hookflow_redact, hookflow_fold_runs_until, hookflow_project, hookflow_fold_runs, hookflow_fold_runs_as_of,
@@ -14,9 +18,9 @@ DO $edit$ BEGIN
   EXECUTE replace(replace(pg_get_functiondef('hookflow_start'::regproc),
     'head.workflow_id = p_workflow_id AND p_payload::jsonb - ''label''', 'p_payload::jsonb'),
     'CASE WHEN e.payload_digest IS NULL THEN e.payload ELSE p_payload END::jsonb - ''label''', 'e.payload::jsonb');
-  EXECUTE regexp_replace(pg_get_functiondef('hookflow_append'::regproc), '  IF p_types &&.*?END IF;\\n', '');
 END $edit$;
 DROP VIEW hookflow_event_told;
+DROP INDEX django_hookflow_event_retained;
 ALTER TABLE django_hookflow_workflowrun DROP COLUMN label;
 """
 
@@ -27,7 +31,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(
             sql=Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"),
-            reverse_sql=REVERSE + "".join(FOLDS_BEFORE[1:]),
+            reverse_sql=REVERSE + APPEND_BEFORE + "".join(FOLDS_BEFORE[1:]),
             state_operations=[
                 migrations.AddField("workflowrun", "label", models.CharField(blank=True, default="", max_length=255)),
                 migrations.AddIndex(

@@ -11,6 +11,12 @@
 -- to the columns in the order of the table, and run hookflow_rebuild. Until that is through, rows it has not reached
 -- have null in the new column, and both old and new code are served.
 
+-- What was retained, by the event it was retained of: a run may have thousands of redacted events, and each looks for its
+-- own. Of ordinary events it has none. Making it reads the log once and holds up appends meanwhile; where that would be
+-- long, make it on each partition before, with CREATE INDEX CONCURRENTLY: then this only joins them together.
+CREATE INDEX django_hookflow_event_retained ON django_hookflow_event (run_uid, ((payload->>'seq')::integer), seq)
+  WHERE type = 'event.retained';
+
 -- Each event as it may still be told: like the table, but a redacted event shows what was retained of it.
 CREATE VIEW hookflow_event_told AS
 SELECT position, run_uid, seq, type, step_id, actor,
@@ -203,7 +209,49 @@ BEGIN
      AND NOT has_function_privilege(session_user, ''hookflow_redact(uuid, integer, text[], text, text)'', ''EXECUTE'') THEN
     RAISE EXCEPTION ''hookflow: % may not redact'', session_user USING ERRCODE = ''insufficient_privilege'';
   END IF;
-  FOR i IN')
+  FOR i IN'),
+    -- Of several events the first locks the head and checks, and the last says where they end: to find a row that one
+    -- transaction has updated thousands of times takes ever longer.
+    ('hookflow_append', '    -- The lock, the check and the new end of the chain in one statement: nothing is drawn or written if it refuses.
+    UPDATE django_hookflow_head AS head SET
+      last_seq  = last_seq + 1,
+      last_at   = greatest(now, last_at),
+      fence_seq = CASE WHEN expected IS NULL THEN fence_seq ELSE last_seq + 1 END,
+      head_hash = hookflow_event_hash(head_hash, run_uid, last_seq + 1, greatest(now, last_at), 1::smallint,
+        p_types[i], p_step_ids[i], p_actor, sha256(event.salt || convert_to(p_payloads[i]::text, ''UTF8'')))
+    WHERE run_uid = p_run_uid AND archived_at IS NULL
+      AND (expected IS NULL OR expected BETWEEN fence_seq AND last_seq AND (expected = last_seq OR NOT p_ends_turn))
+    RETURNING last_seq, last_at, head_hash INTO event.seq, event.recorded_at, event.hash;
+    IF NOT FOUND THEN
+      PERFORM hookflow_refuse(p_run_uid, expected);
+    END IF;
+', '    IF i = 1 THEN
+      -- The lock, the check and the new end of the chain in one statement: nothing is drawn or written if it refuses.
+      UPDATE django_hookflow_head AS head SET
+        last_seq  = last_seq + 1,
+        last_at   = greatest(now, last_at),
+        fence_seq = CASE WHEN expected IS NULL THEN fence_seq ELSE last_seq + 1 END,
+        head_hash = hookflow_event_hash(head_hash, run_uid, last_seq + 1, greatest(now, last_at), 1::smallint,
+          p_types[i], p_step_ids[i], p_actor, sha256(event.salt || convert_to(p_payloads[i]::text, ''UTF8'')))
+      WHERE run_uid = p_run_uid AND archived_at IS NULL
+        AND (expected IS NULL OR expected BETWEEN fence_seq AND last_seq AND (expected = last_seq OR NOT p_ends_turn))
+      RETURNING last_seq, last_at, head_hash INTO event.seq, event.recorded_at, event.hash;
+      IF NOT FOUND THEN
+        PERFORM hookflow_refuse(p_run_uid, expected);
+      END IF;
+    ELSE
+      event.seq := event.seq + 1;
+      event.hash := hookflow_event_hash(event.hash, p_run_uid, event.seq, event.recorded_at, 1::smallint,
+        p_types[i], p_step_ids[i], p_actor, sha256(event.salt || convert_to(p_payloads[i]::text, ''UTF8'')));
+    END IF;
+'),
+    ('hookflow_append', '    expected := CASE WHEN expected IS NULL THEN NULL ELSE event.seq END;
+  END LOOP;', '  END LOOP;
+  IF cardinality(p_types) > 1 THEN
+    UPDATE django_hookflow_head SET last_seq = event.seq, head_hash = event.hash,
+      fence_seq = CASE WHEN expected IS NULL THEN fence_seq ELSE event.seq END
+    WHERE run_uid = p_run_uid;
+  END IF;')
   ) AS e (name, before, after) LOOP
     definition := pg_get_functiondef(edit.name::regproc);
     IF strpos(definition, edit.before) = 0 THEN
@@ -222,10 +270,15 @@ CREATE FUNCTION hookflow_redact(p_run_uid uuid, p_seq integer, p_path text[], p_
 RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   placeholder CONSTANT jsonb := '"[redacted]"';
-  run    django_hookflow_workflowrun%ROWTYPE;
-  event  record;
-  number integer := 0;
+  run      django_hookflow_workflowrun%ROWTYPE;
+  event    record;
+  types    text[] := '{}';  -- of the events that say so, which are appended a hundred at a time
+  payloads json[] := '{}';
+  number   integer := 0;
 BEGIN
+  IF p_path = '{}' THEN
+    RAISE EXCEPTION 'hookflow: a path with no key in it leads nowhere' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
   PERFORM FROM django_hookflow_head WHERE run_uid = p_run_uid AND archived_at IS NULL FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     PERFORM hookflow_refuse(p_run_uid, NULL);
@@ -249,14 +302,25 @@ BEGIN
       WHERE run_uid = p_run_uid AND seq > event.seq AND payload IS NOT NULL
         AND type = 'event.retained' AND (payload->>'seq')::integer = event.seq;
     END IF;
-    PERFORM hookflow_append(p_run_uid, NULL, ARRAY['event.redacted'], ARRAY[NULL::text],
-      ARRAY[json_build_object('seq', event.seq, 'path', p_path, 'reason', p_reason)], p_actor);
+    types := types || 'event.redacted'::text;
+    payloads := payloads || json_build_object('seq', event.seq, 'path', p_path, 'reason', p_reason);
     IF p_path IS NOT NULL THEN
-      PERFORM hookflow_append(p_run_uid, NULL, ARRAY['event.retained'], ARRAY[NULL::text], ARRAY[json_build_object(
-        'seq', event.seq, 'payload', jsonb_set(event.payload, p_path, placeholder))], p_actor);
+      types := types || 'event.retained'::text;
+      payloads := payloads || json_build_object(
+        'seq', event.seq, 'payload', jsonb_set(event.payload, p_path, placeholder));
     END IF;
     number := number + 1;
+    IF cardinality(types) >= 100 THEN
+      PERFORM hookflow_append(p_run_uid, NULL, types, array_fill(NULL::text, ARRAY[cardinality(types)]), payloads, p_actor);
+      types := '{}';
+      payloads := '{}';
+    END IF;
   END LOOP;
+  IF types <> '{}' THEN
+    PERFORM hookflow_append(p_run_uid, NULL, types, array_fill(NULL::text, ARRAY[cardinality(types)]), payloads, p_actor);
+  END IF;
+  -- A cancelled run may have a worker that is still at its last step: what that returns is not recorded any more.
+  UPDATE django_hookflow_head SET fence_seq = last_seq WHERE run_uid = p_run_uid;
   DELETE FROM django_hookflow_workflowrun WHERE run_uid = p_run_uid;
   INSERT INTO django_hookflow_workflowrun SELECT * FROM hookflow_fold_runs(p_run_uid, p_run_uid);
   DELETE FROM django_hookflow_stepexecution WHERE workflow_run_id = p_run_uid;

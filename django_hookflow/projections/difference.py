@@ -38,12 +38,19 @@ class Difference:
     def __str__(self) -> str:
         """One line, as ``hookflow_rebuild --check`` prints it."""
         row = self.folded or self.stored or {}
-        place = "".join(f" {label} {row[column]}" for column, label in _PLACES if row.get(column) not in (None, ""))
+        place = "".join(
+            f" {label} {printable(str(row[column]))}" for column, label in _PLACES if row.get(column) not in (None, "")
+        )
         columns = f" {', '.join(self.columns)}" if self.columns else ""
-        return f"{self.projection} of run {self.run_id}{place}: {self.what}{columns}"
+        return f"{self.projection} of run {printable(self.run_id)}{place}: {self.what}{columns}"
 
 
 _PLACES = (("step_id", "step"), ("seq", "seq"))
+
+
+def printable(text: str) -> str:
+    """``text``, or its repr if it has line breaks and the like, with which it could pass for another line."""
+    return text if text.isprintable() else repr(text)
 
 
 def diff(run_id: str | None = None, *, jobs: int = 1) -> Iterator[Difference]:

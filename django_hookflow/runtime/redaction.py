@@ -25,7 +25,7 @@ def redact(
     if not reason.strip():
         raise WorkflowError("a redaction says why: give a reason")
     keys = path.split(".") if isinstance(path, str) else None if path is None else list(path)
-    if keys is not None and not all(keys):
+    if keys is not None and not (keys and all(keys)):
         raise WorkflowError(f"path {path!r} is not a path: give keys with dots between, such as 'data.customer.email'")
     redacted = log.redact(run.run_uid, seq, keys, reason=reason, actor=actor)
     run.refresh_from_db()

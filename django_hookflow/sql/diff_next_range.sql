@@ -4,7 +4,7 @@
 SELECT last_run, number
 FROM (
   SELECT run_uid AS last_run, row_number() OVER later AS number, sum(last_seq) OVER later - last_seq AS events_before
-  FROM (SELECT run_uid, last_seq FROM django_hookflow_head WHERE run_uid >= %(from)s ORDER BY run_uid LIMIT %(runs)s) AS head
+  FROM (SELECT run_uid, last_seq FROM django_hookflow_head WHERE run_uid >= %(from)s ORDER BY run_uid LIMIT least(%(runs)s, %(events)s)) AS head
   WINDOW later AS (ORDER BY run_uid)
 ) AS head
 WHERE number = 1 OR events_before < %(events)s

@@ -35,7 +35,7 @@ SELECT count(*) FILTER (WHERE archived_at IS NULL) AS runs,
     ELSE (holds AND run.events = head.last_seq AND run.last_hash = head.head_hash AND run.last_at = head.last_at
       AND coalesce(run.run_id, head.run_id) = head.run_id
       AND coalesce(run.workflow_id, head.workflow_id) = head.workflow_id
-      AND (redacted IS NULL OR redacted <@ redacted_on_record)
+      AND NOT EXISTS (SELECT unnest(redacted) EXCEPT SELECT unnest(redacted_on_record))
       AND (last_redacted_rest IS NULL OR last_redacted_rest < last_redaction)) IS NOT TRUE
   END), '{}') AS broken
 FROM run FULL JOIN (

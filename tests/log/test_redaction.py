@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError, transaction
 
 from django_hookflow.exceptions import OperationRefused, WorkflowError
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowEvent, WorkflowRun
@@ -114,12 +116,57 @@ def test_a_run_that_has_not_ended_is_refused(events: list[tuple[str, str | None,
         run.redact("data.customer", reason="erasure")
 
 
+def test_a_worker_still_at_the_last_step_of_a_cancelled_run_brings_nothing_back() -> None:
+    uid = start("order-1", CUSTOMER)["run_uid"]
+    append(uid, 1, ("turn.started", None, {"worker": "w"}))
+    append(uid, None, ("run.cancelled", None, {"reason": "a person asked for erasure"}))
+    WorkflowRun.objects.get().redact(reason="erasure")
+    with pytest.raises(IntegrityError, match="run order-1 is at seq 6, expected 2"), transaction.atomic():
+        append(uid, 2, step("charge", {"email": "ada@example.com"}))
+    assert "ada@" not in whole_log()
+    assert_chain_holds(uid)
+
+
 def test_a_redaction_says_why_and_where() -> None:
     run = ended_run()
     with pytest.raises(WorkflowError, match="give a reason"):
         run.redact("data.customer", reason=" ")
-    with pytest.raises(WorkflowError, match="path 'data..email' is not a path"):
-        run.redact("data..email", reason="erasure")
+    for path in ("data..email", "", [], ["data", ""]):
+        with pytest.raises(WorkflowError, match=re.escape(f"path {path!r} is not a path")):
+            run.redact(path, reason="erasure")
+
+
+def test_a_path_without_a_key_is_no_redaction_that_keeps_everything() -> None:
+    run = ended_run()
+    with pytest.raises(DataError, match="a path with no key in it leads nowhere"):
+        ask("SELECT hookflow_redact(%s, 1, '{}', 'erasure', NULL)", run.run_uid)
+
+
+def work_of_transaction(counter: str, table: str) -> int:
+    (row,) = ask(f"SELECT coalesce({counter}, 0)::integer AS n FROM pg_stat_xact_user_tables WHERE relname = %s", table)
+    return int(row["n"])
+
+
+def test_what_is_read_and_written_grows_with_the_redacted_events_and_not_with_their_square() -> None:
+    uid = start("order-1", CUSTOMER)["run_uid"]
+    append(uid, 1, *[step(f"step-{n}", {"email": "ada@example.com"}) for n in range(400)])
+    append(uid, None, ("run.completed", None, {"result": None}))
+    run = WorkflowRun.objects.get()
+    rows_read, heads_written = (
+        partial(work_of_transaction, "seq_tup_read + idx_tup_fetch", "django_hookflow_event_all"),
+        partial(work_of_transaction, "n_tup_upd", "django_hookflow_head"),
+    )
+    reading, writing = rows_read(), heads_written()
+    assert run.redact("result.email", reason="erasure") == 400
+    assert list(diff()) == []
+    assert {event["payload"]["result"]["email"] for event in told_steps(uid)} == {"[redacted]"}
+    assert rows_read() - reading < 30 * 1202
+    assert heads_written() - writing < 30
+    assert_chain_holds(uid)
+
+
+def told_steps(uid: UUID) -> list[dict[str, Any]]:
+    return ask("SELECT payload FROM hookflow_event_told WHERE run_uid = %s AND type = 'step.completed'", uid)
 
 
 def test_by_hand_only_a_redaction_with_the_right_digest_is_let_through() -> None:

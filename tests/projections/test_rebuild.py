@@ -10,7 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
-from django_hookflow.projections import diff, rebuild
+from django_hookflow.projections import diff, rebuild, rebuilding
+from django_hookflow.projections import ranges as ranges_module
 from tests.log.calls import Row, ask
 from tests.projections.histories import make_run, make_runs
 
@@ -173,6 +174,19 @@ def test_a_difference_tells_both_sides() -> None:
     assert (difference.stored["status"], difference.folded["status"]) == ("failed", "pending")
 
 
+def test_a_name_with_a_line_break_does_not_pass_for_another_line() -> None:
+    make_run("order-1", [("step.completed", "a\nb", {"kind": "run", "result": 1})])
+    ask("DELETE FROM django_hookflow_workflowrun")
+    ask(
+        "INSERT INTO django_hookflow_stepexecution SELECT -1, run_uid, E'c\nd', 'run', NULL, 1, last_at, 2 FROM django_hookflow_head"
+    )
+    ask("UPDATE django_hookflow_head SET run_id = E'order\n1'")
+    assert check()[1][1:] == [
+        r"StepExecution of run 'order\n1' step 'c\nd' seq 2: invented",
+    ]
+    assert check()[1][0] == r"WorkflowRun of run 'order\n1': missing"
+
+
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
 def test_an_unknown_run_is_an_error(arguments: list[str]) -> None:
     make_run("order-1", [])
@@ -194,6 +208,34 @@ def test_an_archived_run_is_left_alone() -> None:
         call_command("hookflow_rebuild", "--run", "order-3")
 
 
+def test_archived_runs_whose_events_are_still_there_do_not_come_back_with_an_empty_projection() -> None:
+    """As `hookflow_partitions archive` leaves them until their partition is detached."""
+    uids = make_runs(4)
+    ask("UPDATE django_hookflow_head SET archived_at = hookflow_now() WHERE run_uid <> %s", uids[0])
+    for model in MODELS:
+        ask(f"DELETE FROM {model._meta.db_table}")
+    assert {line.split(":")[0].split()[3] for line in check()[1]} == {"order-1"}
+    assert repair() == {"WorkflowRun": 1, "StepExecution": 2, "DeadLetterEntry": 0}
+    assert [run.run_uid for run in WorkflowRun.objects.all()] == uids[:1]
+    assert check() == (0, [])
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_events_whose_head_was_removed_keep_nobody_else_from_being_repaired(emptied: bool) -> None:
+    """``hookflow_verify`` tells of them. Without a head there is no name to give to their rows: those stay as they are."""
+    uids = make_runs(4)
+    ask("DELETE FROM django_hookflow_head WHERE run_uid = %s", uids[2])
+    ask("DELETE FROM django_hookflow_deadletterentry")
+    for model in MODELS if emptied else ():
+        ask(f"DELETE FROM {model._meta.db_table}")
+    assert check()[0] == 1
+    repair()
+    living = {uids[0], uids[1], uids[3]}
+    assert {run.run_uid for run in WorkflowRun.objects.all()} == (living if emptied else set(uids))
+    assert {entry.run_uid for entry in DeadLetterEntry.objects.all()} == {uids[3]}
+    assert check() == (0, [])
+
+
 def test_ranges_cover_every_run_once_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django_hookflow.projections.ranges.EVENTS_PER_RANGE", 12)
     uids = make_runs(40)
@@ -202,6 +244,57 @@ def test_ranges_cover_every_run_once_and_end(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(part.runs for part in parts) == len(uids)
     assert len(parts) > 10
     assert max(part.runs for part in parts) <= 7
+
+
+def test_ranges_are_as_long_as_heads_may_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuilding, "FIRST_EVENTS", 50)
+    make_runs(120)
+    with monkeypatch.context() as never_long_enough:
+        never_long_enough.setattr(rebuilding, "HELD_FOR", 3600.0)
+        longer = [part.runs for part in rebuild()]
+    with monkeypatch.context() as always_too_long:
+        always_too_long.setattr(rebuilding, "HELD_FOR", 0.0)
+        shorter = [part.runs for part in rebuild()]
+    assert longer[0] == shorter[0]
+    assert max(longer) > longer[0] > shorter[1] > shorter[3]
+    assert sum(longer) == sum(shorter) == 120
+
+
+def test_the_pace_goes_by_what_was_measured_and_has_bounds() -> None:
+    pace = rebuilding.Pace()
+    first = pace.events()
+    pace.learn(rebuilding.HELD_FOR)
+    assert pace.events() == first
+    pace.learn(rebuilding.HELD_FOR * 100)
+    assert pace.events() == first // 2
+    for _ in range(100):
+        pace.learn(rebuilding.HELD_FOR * 100)
+    assert pace.events() == first // 5
+    for _ in range(100):
+        pace.learn(0.0)
+    assert pace.events() == ranges_module.EVENTS_PER_RANGE
+
+
+def test_in_a_transaction_of_the_callers_the_commit_waits_for_the_disk_as_before() -> None:
+    make_runs(3)
+    ask("SET LOCAL synchronous_commit = on")
+    list(rebuild())
+    assert ask("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_when_all_is_done_it_is_on_the_disk() -> None:
+    make_runs(3)
+    ask("SET synchronous_commit = on")
+    ask("DELETE FROM django_hookflow_workflowrun")
+    parts = rebuild()
+    part = next(parts)
+    (written,) = ask("SELECT pg_current_wal_insert_lsn()::text AS lsn")
+    assert part.repaired["WorkflowRun"] == 3
+    list(parts)
+    assert ask("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn AS there", written["lsn"]) == [{"there": True}]
+    assert ask("SHOW synchronous_commit") == [{"synchronous_commit": "on"}]
+    ask("RESET synchronous_commit")
 
 
 def test_a_log_without_runs_has_no_rows() -> None:

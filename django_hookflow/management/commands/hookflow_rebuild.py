@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from django_hookflow.events.database import alias
-from django_hookflow.exceptions import UnknownRun
+from django_hookflow.exceptions import PermissionDenied, UnknownRun
 from django_hookflow.management.progress import Progress
 from django_hookflow.projections import NothingToFold, compare, rebuild
 from django_hookflow.projections.ranges import PROJECTIONS, count_runs
@@ -52,7 +52,7 @@ class Command(BaseCommand):
                     self._check(run_id, jobs, progress)
                 else:
                     self._rebuild(run_id, jobs, progress)
-        except (UnknownRun, NothingToFold) as error:
+        except (UnknownRun, NothingToFold, PermissionDenied) as error:
             raise CommandError(str(error)) from error
 
     def _check(self, run_id: str | None, jobs: int, progress: Progress) -> None:
