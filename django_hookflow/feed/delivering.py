@@ -15,7 +15,7 @@ from django_hookflow.backoff import backoff_seconds
 from django_hookflow.clock import clock
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.feed.positions import Position
-from django_hookflow.feed.reader import Feed, Look, Told, look
+from django_hookflow.feed.reader import Feed, Look, ReadFromStandby, Told, look
 from django_hookflow.feed.subscribers import Subscription
 from django_hookflow.sql import load
 
@@ -81,9 +81,10 @@ class Delivery:
             passes = [self._attend(subscription) for subscription in self._find_waiting() if not self._stopping]
             _tidy_connections()
             return 0 if any(done.more for done in passes) else PAUSE
-        except Error as error:
+        except (Error, ReadFromStandby) as error:
             logger.warning("no database, next attempt in %s s: %s", OUTAGE, error)
             connections[alias()].close()
+            self._settled.clear()  # the next one may be another server, which has lost what came last
             return OUTAGE
 
     def _find_waiting(self) -> list[Subscription]:
@@ -100,7 +101,7 @@ class Delivery:
     def _attend(self, subscription: Subscription) -> Pass:
         try:
             done = self._pass(subscription)
-        except Error:
+        except (Error, ReadFromStandby):
             raise
         except Exception:  # not from the handler: what it had asked to be done after the commit
             logger.exception(
@@ -114,8 +115,8 @@ class Delivery:
     def _pass(self, subscription: Subscription) -> Pass:
         """Hands over the next events of one subscriber and moves its place on, in one transaction."""
         self._settled.pop(subscription.name, None)
-        subscribe(subscription)
         looked = look()  # before the transaction below has an id, see Feed
+        subscribe(subscription)
         with transaction.atomic(using=alias()):
             taken = _take(subscription.name)
             if taken is None:
@@ -142,13 +143,14 @@ class Delivery:
             try:
                 with transaction.atomic(using=alias()):
                     subscription.handler(event.as_model())
+                    _check_constraints()
             except Exception as error:
                 logger.exception(
                     "subscriber %s failed on event %s of run %s (%s), attempt %s: it is tried again later",
                     *(subscription.name, event.seq, event.run_id, event.type, failures + 1 if handed == 0 else 1),
                 )
                 feed.go_back_to(events[handed - 1] if handed else None)
-                return handed, f"{type(error).__name__}: {error}"[:LONGEST_ERROR].replace("\x00", "")
+                return handed, _describe(error)
         return len(events), None
 
     def _note_settled(self, name: str, feed: Feed, looked: Look, failures: int) -> None:
@@ -193,6 +195,22 @@ def _save(name: str, position: Position, failures: int, error: str | None) -> No
     }
     with cursor() as c:
         c.execute(load("feed_save"), values)
+
+
+def _check_constraints() -> None:
+    """Here the event is known that breaks one; at the commit it would be the whole pass, again and again."""
+    with cursor() as c:
+        c.execute(load("feed_constraints"))
+
+
+def _describe(error: Exception) -> str:
+    """What can be stored of it, whatever its text."""
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"(its text could not be read: {type(broken).__name__})"
+    text = f"{type(error).__name__}: {text}"[:LONGEST_ERROR]
+    return text.replace("\x00", "").encode("utf-8", "backslashreplace").decode()
 
 
 def _dump(position: Position) -> str:

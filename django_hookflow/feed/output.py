@@ -38,8 +38,8 @@ class Stopping:
         os.close(self._writes)
 
 
-def give_up_pipe(output: IO[str]) -> None:
-    """After a BrokenPipeError: what is still buffered goes nowhere, or Python complains as it ends."""
+def give_up(output: IO[str]) -> None:
+    """After an OSError: what is still buffered goes nowhere, or Python complains as it ends."""
     descriptor = _descriptor_of(output)
     if descriptor is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -23,7 +24,7 @@ _subscriptions: dict[str, Subscription] = {}
 
 
 class InvalidSubscription(HookFlowException, ValueError):
-    """A subscription has no type or no name that can be used, or its name is taken by another function."""
+    """A subscription has no type, name or function that can be used, or its name is taken by another function."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def on_event(*types: str, name: str, from_start: bool = False) -> Callable[[H], 
 
     It is called with a :class:`~django_hookflow.models.WorkflowEvent` whose ``run_id`` is filled, in order within each
     run, in a transaction in which the place of ``name`` in the log moves on as well: what it writes to the same database
-    is written exactly once; anything else it does happens at least once. When it raises, what it has written is rolled
-    back, and it is called again with the same event, later each time.
+    is written exactly once; anything else it does happens at least once. When it raises, or has broken a constraint that
+    is checked at a commit, what it has written is rolled back, and it is called again with the same event, later each time.
 
     A new name begins with what is appended after it is first seen, or with the first event there is (``from_start``).
-    Raises InvalidSubscription when the name belongs to another function.
+    Raises InvalidSubscription when the name belongs to another function, or the function is a coroutine function.
     """
 
     def decorate(handler: H) -> H:
@@ -78,6 +79,11 @@ def _register(made: Subscription) -> None:
     if not isinstance(made.name, str) or not made.name or len(made.name) > LONGEST_NAME:
         raise InvalidSubscription(
             f"{made.path} subscribes as {made.name!r}: a name is text of 1 to {LONGEST_NAME} characters"
+        )
+    if inspect.iscoroutinefunction(made.handler):
+        raise InvalidSubscription(
+            f"{made.path} is a coroutine function, which nobody would await: make it a plain one that runs it to its "
+            f"end, for example with asgiref.sync.async_to_sync"
         )
     known = _subscriptions.get(made.name)
     if known is not None and known.path != made.path:

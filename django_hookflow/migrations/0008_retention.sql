@@ -131,6 +131,9 @@ LANGUAGE plpgsql AS $$
 BEGIN
   FOR i IN 1 .. p_tries LOOP
     p_failure := NULL;
+    -- What is looked at behind a lock has to be what was committed before it, whatever the session's default.
+    COMMIT;
+    SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     BEGIN
       PERFORM set_config('lock_timeout', (extract(epoch FROM p_lock_timeout) * 1000)::integer::text, true);
       EXECUTE p_statements;

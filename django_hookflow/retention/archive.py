@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from django_hookflow.events.database import cursor
+from django_hookflow.events.database import alias, cursor
 from django_hookflow.evidence.audit import ARCHIVE_FORMAT, check_archive, check_run, manifest_path
 from django_hookflow.evidence.files import put_directory_on_disk, put_on_disk
 from django_hookflow.exceptions import HookFlowException
+from django_hookflow.models import Head
 from django_hookflow.retention.runs import DueRun, batches_of
 from django_hookflow.sql import load
 
@@ -155,12 +156,18 @@ def _is_due(archive: Archive, run: DueRun, lines: list[str], checks: bool) -> bo
     end: dict[str, Any] = json.loads(lines[-1]) if lines else {"seq": 0, "hash": ""}
     if not problems and (end["seq"], end["hash"]) == (run.last_seq, run.head_hash.hex()):
         return True
-    if not problems and end["seq"] > run.last_seq:
+    if _has_moved(run):
         archive.moved += 1
     else:
         problem = problems[0] if problems else f"its log ends at #{end['seq']}, its head says otherwise"
         archive.broken.append(f"run {run.run_id!r} is left: {problem}")
     return False
+
+
+def _has_moved(run: DueRun) -> bool:
+    """Whether its head is no longer as it was: the run has gone on, or another cleanup has retired it meanwhile."""
+    as_known = {"last_seq": run.last_seq, "head_hash": run.head_hash, "archived_at": None}
+    return not Head.objects.using(alias()).filter(run_uid=run.run_uid, **as_known).exists()
 
 
 def _write_manifest(archive: Archive, made_at: datetime.datetime, digest: str) -> None:

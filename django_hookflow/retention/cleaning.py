@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django_hookflow.events.database import cursor
 from django_hookflow.retention.archive import write_archive
+from django_hookflow.retention.owning import call_as_owner
 from django_hookflow.retention.runs import DueRun, batches_of, due_runs
 
 
@@ -30,7 +31,7 @@ def clean(
 ) -> Iterator[Cleaned]:
     """Retires every run that ended before, batch by batch, as the caller iterates; each batch commits by itself.
 
-    Raises ArchiveFailed before anything is removed that is not in an archive.
+    Raises ArchiveFailed before anything is removed that is not in an archive, and PermissionDenied before anything is done.
     """
     for portion in due_runs(ended_before):
         yield from retire_portion(portion, ended_before, archive_to=archive_to, keeps_dead_letters=keeps_dead_letters)
@@ -44,8 +45,9 @@ def retire_portion(
     keeps_dead_letters: bool = False,
     keeps_events: bool = False,
 ) -> Iterator[Cleaned]:
-    """Archives ``runs`` in one file, then retires them in batches."""
+    """Archives ``runs`` in one file, then retires them in batches. Raises ArchiveFailed and PermissionDenied."""
     if archive_to is not None:
+        _retire([], ended_before, keeps_dead_letters, keeps_events)  # who may not is told before there is a file
         archive = write_archive(archive_to, runs)
         out = archive.moved + len(archive.broken)
         yield Cleaned(seen=out, left=archive.moved, archive=archive.path, broken=archive.broken)
@@ -58,12 +60,11 @@ def _retire(
     runs: Sequence[DueRun], ended_before: datetime.datetime, keeps_dead_letters: bool, keeps_events: bool
 ) -> Cleaned:
     known = [run.run_uid for run in runs], [run.last_seq for run in runs], [run.head_hash for run in runs]
-    with cursor() as c:
-        c.execute(
-            "SELECT * FROM hookflow_retire(%s::uuid[], %s::integer[], %s::bytea[], %s, %s, %s)",
-            [*known, ended_before, keeps_dead_letters, keeps_events],
-        )
-        retired, events, steps, dead_letters = c.fetchone()
+    retired, events, steps, dead_letters = call_as_owner(
+        "retire runs",
+        "SELECT * FROM hookflow_retire(%s::uuid[], %s::integer[], %s::bytea[], %s, %s, %s)",
+        [*known, ended_before, keeps_dead_letters, keeps_events],
+    )
     return Cleaned(_by_model(len(retired), events, steps, dead_letters), seen=len(runs), left=len(runs) - len(retired))
 
 

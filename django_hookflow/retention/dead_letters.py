@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Iterator
 
 from django_hookflow.events.database import cursor
+from django_hookflow.retention.owning import call_as_owner
 from django_hookflow.sql import load
 
 ACTOR = "cleanup_workflows"
@@ -13,12 +14,15 @@ PER_BATCH = 500
 
 
 def remove_dead_letters(created_before: datetime.datetime, *, of_runs_that_stay: bool) -> Iterator[int]:
-    """Removes them batch by batch, as the caller iterates, and says how many. Those of a run that is held stay."""
+    """Removes them batch by batch, as the caller iterates, and says how many. Those of a run that is held stay.
+
+    Raises PermissionDenied.
+    """
     after = 0
     while ids := _next_ids(created_before, of_runs_that_stay, after, PER_BATCH):
-        with cursor() as c:
-            c.execute("SELECT hookflow_remove_dead_letters(%s::bigint[], %s, %s)", [ids, created_before, ACTOR])
-            yield int(c.fetchone()[0])
+        statement = "SELECT hookflow_remove_dead_letters(%s::bigint[], %s, %s)"
+        (removed,) = call_as_owner("remove dead letters", statement, [ids, created_before, ACTOR])
+        yield int(removed)
         after = ids[-1]
 
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.retention.cleaning import Cleaned, retire_portion
+from django_hookflow.retention.owning import explained_to_others
 from django_hookflow.retention.runs import EVENTS_PER_PORTION, RUNS_PER_PORTION, DueRun, batches_of
 from django_hookflow.sql import load
 
@@ -45,7 +46,7 @@ def partitions() -> list[Partition]:
 
 
 def add_partitions(months: int) -> None:
-    """Makes sure that each of the next ``months`` months has its partition. Raises PartitionRefused."""
+    """Makes sure that each of the next ``months`` months has its partition. Raises PartitionRefused, PermissionDenied."""
     _call("CALL hookflow_add_partitions(%s)", [months])
 
 
@@ -64,7 +65,8 @@ def archive_partition(name: str, archive_to: Path, *, drop: bool = False) -> Ite
     """Archives and retires the runs of a partition, portion by portion, then detaches it, and with ``drop`` drops it.
 
     Called again after an interruption it goes on where it was. Raises PartitionRefused where a run of it lives, where
-    its time is not over, and where events in it belong to no run; ArchiveFailed before anything is removed.
+    its time is not over, and where events in it belong to no run; ArchiveFailed and PermissionDenied before anything is
+    removed.
     """
     partition = _find_past(name)
     for runs in _living_runs(partition):
@@ -131,7 +133,7 @@ def _call(statement: str, parameters: list[object]) -> None:
     if connections[alias()].in_atomic_block:
         raise PartitionRefused("partitions cannot be changed inside a transaction: call this outside of atomic()")
     try:
-        with cursor() as c:
+        with explained_to_others("change partitions") as c:
             c.execute(statement, parameters)
     except IntegrityError as error:
         diagnosis = getattr(error.__cause__, "diag", None)

@@ -132,6 +132,24 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
         export("--output", str(path))
 
 
+def test_a_file_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "events.jsonl"
+    with pytest.raises(CommandError, match=f"^{path}: No such file or directory$"):
+        export("--output", str(path))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_said(process_environment: dict[str, str]) -> None:
+    add(new_run(), "a")
+    with (
+        Path("/dev/full").open("wb") as output,
+        running(process_environment, "hookflow_export", stdout=output) as process,
+    ):
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors.strip().splitlines() == ["CommandError: standard output: No space left on device"]
+
+
 # CloudEvents 1.0, https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, and its JSON format.
 CONTEXT_ATTRIBUTES = {"id", "source", "specversion", "type", "datacontenttype", "dataschema", "subject", "time"}
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -244,6 +262,12 @@ def test_a_closed_pipe_in_mid_export_is_no_error(process_environment: dict[str, 
     assert (process.returncode, errors) == (0, "")
 
 
+A_STANDBY = (
+    "CommandError: the log's database is a standby, whose snapshots do not name open transactions, so events could be "
+    "passed over: read from the primary"
+)
+
+
 def test_a_standby_is_refused(process_environment: dict[str, str]) -> None:
     with running_server() as server:
         environment = {**process_environment, "DATABASE_URL": server.url}
@@ -251,9 +275,11 @@ def test_a_standby_is_refused(process_environment: dict[str, str]) -> None:
         server.stop()
         (server._postgres.data / "standby.signal").touch()  # type: ignore[operator]
         server.start()
-        code, output, errors = run(environment, "hookflow_export")
-    assert (code, output) == (1, "")
-    assert errors.strip().splitlines()[-1] == (
-        "CommandError: the log's database is a standby, whose snapshots do not name open transactions, so events could "
-        "be passed over: read from the primary"
-    )
+        for command in ("hookflow_export",), ("hookflow_subscribers", "--once"), ("hookflow_subscribers", "--list"):
+            code, output, errors = run(environment, *command)
+            assert (code, output, errors.strip().splitlines()) == (1, "", [A_STANDBY]), command
+        with running(environment, "hookflow_subscribers") as process:
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"no database, next attempt in 2.0 s: {A_STANDBY[14:]}\n"
+            process.send_signal(signal.SIGTERM)
+            assert finish(process)[0] == 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 from django_hookflow import on_event, testing
 from django_hookflow.backoff import backoff_seconds
@@ -18,7 +19,7 @@ from django_hookflow.feed.subscribers import InvalidSubscription, Subscription, 
 from django_hookflow.models import Subscriber, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import workflow
 from tests.feed.reading import add, last_position, new_run, open_transaction
-from tests.log.calls import append, session
+from tests.log.calls import append, ask, session
 from tests.testapp.models import LedgerEntry
 from tests.waiting import wait_until
 
@@ -190,6 +191,147 @@ def test_a_database_error_is_an_exception_like_any_other(advance: Callable[[floa
     assert written() == ["a"]
 
 
+@pytest.fixture
+def accounts() -> Iterator[None]:
+    """A foreign key as Django makes them, which is looked at when the transaction ends."""
+    with session() as owner:
+        owner.execute("CREATE TABLE feed_account (name text PRIMARY KEY)")
+        owner.execute("CREATE TABLE feed_booking (name text REFERENCES feed_account DEFERRABLE INITIALLY DEFERRED)")
+        yield
+        owner.execute("DROP TABLE feed_booking, feed_account")
+
+
+@pytest.mark.usefixtures("accounts")
+def test_what_is_checked_at_a_commit_is_checked_after_each_event(
+    advance: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "SECONDS_PER_PASS", 60.0)
+
+    def book(event: WorkflowEvent) -> None:
+        with connection.cursor() as c:
+            c.execute("INSERT INTO feed_booking VALUES (%s)", [event.step_id])
+            if event.step_id != "bad":  # a constraint may be broken in between
+                c.execute("INSERT INTO feed_account VALUES (%s)", [event.step_id])
+
+    uid = new_run()
+    subscribed(book, name="a-bad-one")
+    subscribed(name="z-good-one")
+    both = Delivery(
+        [
+            Subscription("a-bad-one", ("step.completed",), book, False),
+            Subscription("z-good-one", ("step.completed",), write_down, False),
+        ]
+    )
+    add(uid, "a", "b", "bad")
+    both._go_round()
+    assert written() == ["a", "b", "bad"], "the others go on"
+    booked = "SELECT string_agg(name, ' ' ORDER BY name) AS names FROM feed_booking"
+    assert ask(booked) == [{"names": "a b"}], "what was handed over before it stays"
+    row = Subscriber.objects.get(name="a-bad-one")
+    assert row.failures == 1
+    assert "violates foreign key constraint" in row.last_error
+    assert row.retry_at is not None
+    with session() as other:
+        other.execute("INSERT INTO feed_account VALUES ('bad')")
+    advance(400)
+    both.run_once()
+    assert ask(booked) == [{"names": "a b bad"}]
+
+
+def test_a_handler_that_has_swallowed_a_database_error_has_failed() -> None:
+    """Django rolls back what it wrote, so it is not taken for done."""
+    taken = LedgerEntry.objects.create(account="taken", amount=0)
+
+    def handle(event: WorkflowEvent) -> None:
+        write_down(event)
+        with contextlib.suppress(IntegrityError):
+            LedgerEntry(pk=taken.pk, account="twice", amount=0).save(force_insert=True)
+
+    uid = new_run()
+    delivery = subscribed(handle)
+    add(uid, "a")
+    delivery.run_once()
+    assert (written(), delivery.handed, delivery.failed) == (["taken"], 0, 1)
+    assert Subscriber.objects.get().last_error.startswith("TransactionManagementError: ")
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "stored"),
+    [
+        (FileNotFoundError("invoice-\udcff.pdf"), "FileNotFoundError: invoice-\\udcff.pdf"),
+        (ValueError("a\x00b"), "ValueError: ab"),
+        (Unreadable(), "Unreadable: (its text could not be read: RuntimeError)"),
+    ],
+)
+def test_an_error_is_stored_whatever_its_text(error: Exception, stored: str) -> None:
+    def handle(event: WorkflowEvent) -> None:
+        write_down(event)
+        if event.step_id == "b":
+            raise error
+
+    uid = new_run()
+    delivery = subscribed(handle)
+    add(uid, "a", "b")
+    delivery.run_once()
+    assert written() == ["a"]
+    row = Subscriber.objects.get()
+    assert (row.failures, row.last_error) == (1, stored)
+
+
+def test_what_fails_after_the_commit_is_told_and_not_done_again(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("no broker")
+
+    def handle(event: WorkflowEvent) -> None:
+        write_down(event)
+        transaction.on_commit(fail)
+
+    uid = new_run()
+    delivery = subscribed(handle)
+    add(uid, "a")
+    with caplog.at_level(logging.ERROR, logger="django_hookflow.feed"):
+        delivery.run_once()
+    assert [record.getMessage() for record in caplog.records] == [
+        "subscriber ledger: its place has moved on, but something after that failed"
+    ]
+    delivery.run_once()
+    assert (written(), delivery.failed) == (["a"], 1)
+
+
+def test_a_server_that_lost_its_last_transactions_is_looked_at_anew() -> None:
+    """After a failover positions come again that the reader took for settled; where it stands, the database says."""
+    uid = new_run()
+    delivery = subscribed()
+    add(uid, "a")
+
+    def is_settled() -> bool:  # when what tests in other databases have open has ended
+        delivery._go_round()
+        return "ledger" in delivery._settled
+
+    wait_until(is_settled, "a is handed over and settled", timeout=60)
+    before = last_position()
+    (earlier,) = ask("SELECT checkpoint::text FROM django_hookflow_subscriber")
+    with session() as owner:
+        owner.execute("SELECT setval('django_hookflow_event_position_seq', %s)", [before + 100])
+    wait_until(is_settled, "the gap is settled", timeout=60)
+    with session() as owner:  # the other server has the same log up to "a", and nothing of what came after
+        owner.execute("UPDATE django_hookflow_subscriber SET checkpoint = %s", [earlier["checkpoint"]])
+        owner.execute("SELECT setval('django_hookflow_event_position_seq', %s)", [before])
+        (pid,) = ask("SELECT pg_backend_pid() AS pid")
+        owner.execute("SELECT pg_terminate_backend(%s)", [pid["pid"]])
+        still_there = "SELECT FROM pg_stat_activity WHERE pid = %s"
+        wait_until(lambda: not ask(still_there, pid["pid"], session=owner), "the connection is gone")
+    assert delivery._go_round() == delivering.OUTAGE
+    add(uid, "b")
+    delivery._go_round()
+    assert written() == ["a", "b"]
+
+
 def test_the_wait_doubles_up_to_five_minutes() -> None:
     for failures, longest in ((1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (1000, 300)):
         assert 0.75 * longest <= backoff_seconds(failures) <= longest
@@ -300,6 +442,11 @@ def test_names_and_types_are_checked_where_they_are_written() -> None:
         on_event(name="nothing")(page)
     with pytest.raises(InvalidSubscription, match="a name is text of 1 to 200 characters"):
         on_event("*", name="")(page)
+    with pytest.raises(InvalidSubscription, match=r"page_later is a coroutine function, .* make it a plain one"):
+
+        @on_event("*", name="later")
+        async def page_later(event: WorkflowEvent) -> None: ...
+
     assert [subscription.types for subscription in registered_subscriptions()] == [("run.failed", "run.diverged")]
 
 

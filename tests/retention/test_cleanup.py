@@ -259,6 +259,16 @@ def test_what_makes_no_sense_is_refused(arguments: list[str]) -> None:
         cleanup(*arguments)
 
 
+def test_a_directory_without_a_name_is_not_taken_for_no_archive(hookflow: Hookflow) -> None:
+    """A cron line whose variable is not set: --archive-to "$ARCHIVES"."""
+    make_runs(8)
+    hookflow.advance(31 * DAYS)
+    before = contents()
+    with pytest.raises(CommandError, match="argument --archive-to: a directory has a name, and this is empty"):
+        cleanup("--archive-to", "")
+    assert contents() == before
+
+
 def test_nothing_is_older_than_the_calendar() -> None:
     make_runs(8)
     assert cleanup("--days-old", "99999999") == NOTHING

@@ -212,13 +212,18 @@ def test_a_replay_that_comes_second_is_refused_and_the_month_goes(months: Months
     assert partitions()[0].name == "django_hookflow_event_past"
 
 
-def test_a_run_that_is_being_started_in_a_month_as_it_goes_keeps_it(months: Months, tmp_path: Path) -> None:
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_a_run_that_is_being_started_in_a_month_as_it_goes_keeps_it(
+    months: Months, tmp_path: Path, isolation: str
+) -> None:
+    """Also where the database, or the settings, give transactions one view of the data from beginning to end."""
     detach_older(months, tmp_path)
     assert months.old.from_uid is not None
     uid = UUID(int=months.old.from_uid.int + 5)
 
     def detach() -> str:
         try:
+            ask(f"SET default_transaction_isolation = '{isolation}'")
             return archive(months.old, tmp_path)
         except CommandError as error:
             return str(error)

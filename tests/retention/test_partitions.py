@@ -127,6 +127,21 @@ def test_splitting_copies_nothing_and_events_are_where_they_belong() -> None:
     assert_nothing_differs()
 
 
+def test_every_partition_keeps_the_indexes_of_the_log_and_none_is_made_again() -> None:
+    of = "SELECT pg_relation_filenode(indexrelid) AS file FROM pg_index WHERE indrelid = %s::regclass ORDER BY 1"
+    before = ask(of, "django_hookflow_event_all")
+    assert len(before) == 3
+    add_partitions(3)
+    first, *others = partitions()
+    assert ask(of, first.name) == before
+    for partition in (first, *others):
+        (row,) = ask(
+            "SELECT count(*) AS attached FROM pg_index JOIN pg_inherits ON inhrelid = indexrelid WHERE indrelid = %s::regclass",
+            partition.name,
+        )
+        assert row["attached"] == 3
+
+
 def test_events_are_read_once_and_not_while_others_wait() -> None:
     """The server says so itself: it reads for the CHECK, beside running work, and takes the CHECK for proof after that."""
     make_runs(8)

@@ -48,7 +48,31 @@ def test_who_may_run_it(deploy: Deploy, guarded: Guarded, tmp_path: Path, comman
             assert done.returncode == 0, f"{login}: {done.stderr}"
         else:
             assert done.returncode != 0, f"{login}: {done.stdout}"
-            assert "permission denied" in done.stderr or "must be owner" in done.stderr, f"{login}: {done.stderr}"
+            assert "permission denied" in done.stderr or "may not" in done.stderr, f"{login}: {done.stderr}"
+            assert list(tmp_path.iterdir()) == [tmp_path / "log"], f"{login} leaves something behind"
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("cleanup_workflows --days-old 0 --archive-to {directory}", "retire runs"),
+        ("cleanup_workflows --days-old 0", "retire runs"),
+        ("cleanup_workflows --days-old 0 --dlq-only", "remove dead letters"),
+        ("hookflow_partitions add", "change partitions"),
+        ("hookflow_rebuild", "rebuild projections"),
+        ("hookflow_checkpoint --output {directory}/new.checkpoint", "make checkpoints"),
+    ],
+)
+def test_the_others_are_told_whom_it_takes(
+    deploy: Deploy, guarded: Guarded, tmp_path: Path, command: str, what: str
+) -> None:
+    with psycopg.connect(guarded.web.conninfo, autocommit=True) as session:
+        fail_run(session)
+    refused = deploy(guarded.web, **SETTINGS).manage(*command.format(directory=tmp_path).split())
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"CommandError: the database role of this process may not {what}: use one that is granted hookflow_owner"
+    ]
 
 
 #: A subscriber of the application's own, and a pass over what there is for it.
@@ -88,6 +112,13 @@ def test_the_owner_retires_runs(deploy: Deploy, guarded: Guarded, tmp_path: Path
         guarded.database.value(f"SELECT count(*) FROM django_hookflow_event WHERE run_uid = (SELECT run_uid {head})")
         == 0
     )
+
+
+def fail_run(session: psycopg.Connection[Any]) -> None:
+    run_uid = uuid7()
+    start(run_uid=run_uid, session=session)
+    failure = ("run.failed", None, {"error": {"type": "ValueError", "message": "no", "traceback": ""}, "attempts": 1})
+    append(run_uid, 1, failure, ends_turn=True, session=session)
 
 
 def end_run(session: psycopg.Connection[Any], run_id: str) -> None:

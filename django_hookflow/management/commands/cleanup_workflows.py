@@ -11,8 +11,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_hookflow.conf import conf
+from django_hookflow.exceptions import HookFlowException
 from django_hookflow.management.progress import Progress
-from django_hookflow.retention.archive import ArchiveFailed, writable_directory
+from django_hookflow.retention.archive import writable_directory
 from django_hookflow.retention.cleaning import Cleaned, clean, count_due
 from django_hookflow.retention.dead_letters import count_dead_letters, remove_dead_letters
 from django_hookflow.retention.runs import moment_before
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="remove nothing, print what would be removed")
         parser.add_argument(
             "--archive-to",
+            type=_name_of_directory,
             metavar="DIR",
             help="archive the events of each run in this directory first (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)",
         )
@@ -49,7 +51,7 @@ class Command(BaseCommand):
         done = Cleaned()
         try:
             self._remove(before, options, done)
-        except ArchiveFailed as error:
+        except HookFlowException as error:
             raise CommandError(str(error)) from error
         finally:
             self._tell(done)
@@ -93,6 +95,13 @@ class Command(BaseCommand):
             self.stdout.write(f"{model}: {done.removed[model]} removed")
         if done.left:
             self.stdout.write(f"{done.left} runs were held or have moved on: left for the next time")
+
+
+def _name_of_directory(text: str) -> str:
+    """Not the empty text of a variable that is not set: to remove without an archive has to be meant."""
+    if not text:
+        raise argparse.ArgumentTypeError("a directory has a name, and this is empty")
+    return text
 
 
 def _days(text: str) -> int:

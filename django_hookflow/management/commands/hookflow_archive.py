@@ -87,9 +87,11 @@ class Command(BaseCommand):
 
 
 def _run_id_of(event: dict[str, Any]) -> str:
-    """The id of a run, from its first event; of one that is redacted only the run_uid is left."""
-    payload = json.loads(event["payload"]) if event["payload"] else {}
-    return str(payload.get("run_id", event["run_uid"]))
+    """The id of a run, from its first event; of one that is redacted, or is no trigger, only the run_uid is left."""
+    try:
+        return str(json.loads(event["payload"])["run_id"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return str(event["run_uid"])
 
 
 def _as_line(event: dict[str, Any]) -> str:

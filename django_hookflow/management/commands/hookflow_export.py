@@ -16,7 +16,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.feed.lines import FORMATS
-from django_hookflow.feed.output import Stopping, give_up_pipe
+from django_hookflow.feed.output import Stopping, give_up
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, RunFeed
 from django_hookflow.management.signals import stopped_by_signals
@@ -53,8 +53,10 @@ class Command(BaseCommand):
             with _opened(options["output"], standard) as output, stopped_by_signals(stopping.request):
                 try:
                     self._write(feed, output, options["format"], options["follow"], stopping)
-                except BrokenPipeError:
-                    give_up_pipe(output)
+                except OSError as error:
+                    give_up(output)
+                    if not isinstance(error, BrokenPipeError):
+                        raise CommandError(f"{options['output'] or 'standard output'}: {error.strerror}") from error
         except HookFlowException as error:
             raise CommandError(str(error)) from error
 
@@ -105,3 +107,5 @@ def _opened(path: str | None, standard: IO[str]) -> Iterator[IO[str]]:
             yield file
     except FileExistsError as error:
         raise CommandError(f"{path} exists: choose another name, or remove it") from error
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from error

@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_hookflow.conf import conf
+from django_hookflow.exceptions import HookFlowException
 from django_hookflow.management.progress import Progress
-from django_hookflow.retention.archive import ArchiveFailed, writable_directory
+from django_hookflow.retention.archive import writable_directory
 from django_hookflow.retention.partitions import (
     Partition,
     PartitionRefused,
@@ -48,7 +49,7 @@ class Command(BaseCommand):
                 self._archive(options["name"], options["archive_to"] or conf.archive_dir, options["drop"])
             else:
                 self._list()
-        except (PartitionRefused, ArchiveFailed) as error:
+        except HookFlowException as error:
             raise CommandError(str(error)) from error
 
     def _list(self) -> None:

@@ -25,12 +25,12 @@ class Command(BaseCommand):
         how.add_argument("--list", action="store_true", help="print each subscriber and how far it has come, and end")
 
     def handle(self, *args: Any, once: bool, list: bool, **options: Any) -> None:
-        if list:
-            for line in list_subscribers():
-                self.stdout.write(line)
-            return
-        delivery = Delivery(registered_subscriptions())
         try:
+            if list:
+                for line in list_subscribers():
+                    self.stdout.write(line)
+                return
+            delivery = Delivery(registered_subscriptions())
             with stopped_by_signals(delivery.stop):
                 self._run(delivery, once)
         except HookFlowException as error:
