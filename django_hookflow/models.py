@@ -7,7 +7,6 @@ same statement, and the guards in the database refuse changes to an event whoeve
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ class VerbatimJSONField(models.JSONField):
         return "json"
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        return json.loads(value) if isinstance(value, str) else value
+        return value  # which psycopg has decoded; only of jsonb does Django have it leave that alone
 
 
 class TransactionIdField(models.BigIntegerField):  # type: ignore[type-arg] # at run time it takes none

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 PACKAGE = REPOSITORY / "django_hookflow"
 
 #: Modules that everyone may import and that import only each other.
-LEAVES = {"backoff", "clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"}
+LEAVES = {
+    *("backoff", "clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"),
+    "terminals",
+}
 
 #: What each part may import beside the leaves and itself. A name stands for the module and all that is in it.
 MAY_IMPORT: dict[str, set[str]] = {

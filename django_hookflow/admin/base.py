@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ActionForm
 
 from django_hookflow.registry import registered_workflows
 
@@ -25,9 +26,18 @@ def may_see_payloads(request: HttpRequest) -> bool:
     return request.user.has_perm(SEE_PAYLOADS)
 
 
+class ReadOnlyActionForm(ActionForm):
+    """The admin's own. In Unfold the button beside it appears when its script, Alpine, hears what has been chosen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["action"].widget.attrs["x-model"] = "action"
+
+
 class ReadOnlyAdmin(ModelAdmin):
     """Pages that show and never write. Subclasses say with :meth:`describe` what the page of one object shows."""
 
+    action_form = ReadOnlyActionForm
     list_per_page = 50
     show_full_result_count = False  # counting a large table a second time says nothing that a page needs
     search_fields = ("run_id",)  # makes the search box appear; get_search_results does the search

@@ -115,7 +115,7 @@ class RunOperations(ReadOnlyAdmin):
     def _confirm(
         self, request: HttpRequest, operation: Operation, situation: Situation, form: ReasonForm
     ) -> HttpResponse:
-        form.focus_first()
+        form.prepare()
         context = {
             **self.admin_site.each_context(request),
             "title": f"{operation.label}: run {situation.run.run_id}",

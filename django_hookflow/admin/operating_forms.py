@@ -32,9 +32,16 @@ class ReasonForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.situation = situation
 
-    def focus_first(self) -> None:
-        """Puts the cursor where the person begins to write."""
+    def prepare(self) -> None:
+        """Puts the cursor where the person begins to write, and ties to each field what the page says of it."""
         next(iter(self.visible_fields())).field.widget.attrs["autofocus"] = True
+        for field in self.visible_fields():  # Django ties the help from 5.0 on, and the errors from 5.2
+            told = [f"{field.auto_id}_helptext"] if field.help_text else []
+            if field.errors:
+                told.append(f"{field.auto_id}_error")
+                field.field.widget.attrs["aria-invalid"] = "true"
+            if told:
+                field.field.widget.attrs["aria-describedby"] = " ".join(told)
 
     @property
     def given_reason(self) -> str:
@@ -49,7 +56,9 @@ class RewindForm(ReasonForm):
         self.suggestions = situation.steps[-MAX_OFFERED:][::-1]
         if len(situation.steps) <= MAX_OFFERED:
             self.fields["step"] = forms.ChoiceField(
-                label="Run again from step", choices=[(step, step) for step in situation.steps]
+                label="Run again from step",
+                # None is chosen in advance: what the first one would do again, payments perhaps, is not for a slip.
+                choices=[("", "Choose a step"), *((step, step) for step in situation.steps)],
             )
         else:
             self.fields["step"] = forms.CharField(

@@ -253,7 +253,7 @@ class Many:
             progress.refuse(row, str(error).removeprefix("hookflow: "))
 
     def _ask(self, form: ManyForm, progress: Progress) -> HttpResponse:
-        form.focus_first()
+        form.prepare()
         return self._render("operate_many.html", form=form, progress=progress)
 
     def _render(self, template: str, **context: Any) -> HttpResponse:

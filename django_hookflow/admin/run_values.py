@@ -14,7 +14,7 @@ from django_hookflow.admin.event_log import MAX_SHOWN
 from django_hookflow.events.database import cursor
 from django_hookflow.sql import load
 from django_hookflow.timeline.errors import innermost_own_frame
-from django_hookflow.timeline.story import Story
+from django_hookflow.timeline.story import Failure, Story
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class Value:
 
 @dataclass(frozen=True)
 class ShownFailure:
-    """The error of a run, as its page begins with it. ``is_final`` is false while the run is going to try again."""
+    """The error of a run, as its page begins with it. ``is_final`` is false while the run is going to try again.
+
+    ``attempts`` is 0 for a divergence: nothing was tried.
+    """
 
     seq: int
     step_id: str | None
@@ -66,13 +69,21 @@ def failure_of(story: Story) -> ShownFailure | None:
     told = story.failure
     if told is not None:
         is_final = told.type in ("run.failed", "run.diverged")
-        return ShownFailure(told.seq, told.step_id, told.error, told.attempts, is_final, frame_of(told.error))
+        attempts = 0 if told.type == "run.diverged" else max(1, told.attempts)
+        error = own_error(story, told)
+        return ShownFailure(told.seq, told.step_id, error, attempts, is_final, frame_of(error))
     row = story.current
     if row is None or row.error is None or row.state not in ("backoff", "running", "pending"):
         return None
     failed = [segment for segment in row.segments if segment.outcome == "failed"]
     seq = failed[-1].seq if failed else row.seq
-    return ShownFailure(seq, row.step_id, row.error, len(failed), False, frame_of(row.error))
+    return ShownFailure(seq, row.step_id, row.error, max(1, len(failed)), False, frame_of(row.error))
+
+
+def own_error(story: Story, told: Failure) -> dict[str, str] | None:
+    """The error of the step that a run failed in, where it has one: the run's has its class, and says more around it."""
+    row = story.row(told.step_id) if told.type == "run.failed" and told.error else None
+    return row.error if row is not None and row.error and row.state == "failed" else told.error
 
 
 def frame_of(error: dict[str, str] | None) -> str | None:

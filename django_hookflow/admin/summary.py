@@ -46,6 +46,8 @@ class Line:
     @property
     def per_hour(self) -> str:
         rate = self.started / self.hours
+        if rate < 0.1:
+            return f"{rate:.2f}" if rate >= 0.01 else "< 0.01"
         return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
     @property

@@ -15,6 +15,8 @@ _BODY = re.compile(
 )
 #: In these, functions are put together from texts, or edited in place, so that no file says what their bodies are.
 _DO = re.compile(r"^DO (\$\w*\$).*?\1", re.MULTILINE | re.DOTALL)
+#: How they name such a function: in quotes, as what is edited, or after what makes it. Others they only call.
+_NAMED = re.compile(r"(?:'|FUNCTION |PROCEDURE )(\w+)(?=[' (])")
 
 
 @cache
@@ -38,7 +40,7 @@ def bodies() -> dict[str, str]:
     """What the functions consist of, to the letter, as far as the files say so; by name."""
     found: dict[str, str] = {}
     for text in _texts():
-        put_together = {name for block in _DO.finditer(text) for name in re.findall(r"\w+", block.group())}
+        put_together = {name for block in _DO.finditer(text) for name in _NAMED.findall(block.group())}
         found = {name: body for name, body in found.items() if name not in put_together}
         found |= {name: body for name, _, body in _BODY.findall(_DO.sub("", text))}
     return {name: body for name, body in found.items() if name in functions()}

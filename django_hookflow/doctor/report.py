@@ -20,6 +20,7 @@ from typing import Any
 from django_hookflow.doctor.database import UNREACHABLE
 from django_hookflow.doctor.examination import Examined
 from django_hookflow.doctor.findings import Finding, worst_of
+from django_hookflow.terminals import clean
 
 WIDTH = 80
 ALL_WELL, ERRORS, NO_DATABASE = 0, 1, 2
@@ -76,7 +77,8 @@ def _lines_of(finding: Finding, paint: Paint) -> Iterator[str]:
 
 def _wrapped(text: str, narrower: int = 0) -> list[str]:
     # Addresses and commands stay in one piece, to be copied.
-    return textwrap.wrap(text, WIDTH - _INDENT - narrower, break_long_words=False, break_on_hyphens=False) or [""]
+    width = WIDTH - _INDENT - narrower
+    return textwrap.wrap(clean(text), width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _number(number: int, what: str) -> str:

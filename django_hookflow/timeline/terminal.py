@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 from django.utils.termcolors import colorize
 
+from django_hookflow.terminals import clean
 from django_hookflow.timeline.errors import innermost_own_frame
 from django_hookflow.timeline.reading import ToldEvent
 from django_hookflow.timeline.scale import Scale
@@ -279,11 +280,6 @@ def detail_of(event: ToldEvent) -> str:
     if payload.get("reason"):
         told.append(str(payload["reason"]))
     return ", ".join(told)
-
-
-def clean(text: str) -> str:
-    """``text`` as it can be shown on a terminal without moving its cursor or changing its colours."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _chosen(rows: list[Row]) -> Iterator[Row | int]:

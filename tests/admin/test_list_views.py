@@ -194,11 +194,12 @@ def test_from_and_to_are_inclusive_and_the_form_shows_what_was_asked(superuser: 
 
     page = open_list(superuser, since="2026-03-01T12:01", until="2026-03-01T12:02:00", workflow="shop.one")
 
-    form = page.one("form", **{"class": "hookflow-time"})
+    form = page.one("form", id="hookflow-time")
     assert ids(page) == ["at-2", "at-1"]
     assert form.one("input", name="since").attributes["value"] == "2026-03-01T12:01:00"
     assert form.one("input", name="until").attributes["value"] == "2026-03-01T12:02:00"
-    assert form.one("input", type="hidden").attributes == {"type": "hidden", "name": "workflow", "value": "shop.one"}
+    hidden = {"type": "hidden", "form": "hookflow-time", "name": "workflow", "value": "shop.one"}
+    assert form.one("input", type="hidden").attributes == hidden
     assert {label.attributes["for"] for label in form.all("label")} == {"hookflow-since", "hookflow-until"}
 
 
@@ -399,7 +400,7 @@ def test_the_summary_tells_rates_failures_and_durations_of_each_workflow(superus
     assert page.one("details", **{"class": "hookflow-summary"}).one("summary").text.startswith("7 runs created from 20")
     assert summary_rows(page) == [
         ["shop.fast", "6", "0.2", "20 %", "2.50 s", "2 min 50 s"],
-        ["shop.other", "1", "0.0", "–", "–", "–"],
+        ["shop.other", "1", "0.04", "–", "–", "–"],
     ]
     assert [row[0] for row in summary_rows(open_list(superuser, when="week"))] == [
         "shop.fast",

@@ -195,8 +195,9 @@ def test_a_run_is_rewound_to_the_chosen_step(hookflow: Hookflow, superuser: Clie
     run = hookflow.drive(asleep(hookflow).run_id)
     page = open_page(superuser, run, "rewind", step="charge")
     options = page.one("select", name="step").all("option")
-    assert [option.text for option in options] == ["validate", "wait", "charge"]
+    assert [option.text for option in options] == ["Choose a step", "validate", "wait", "charge"]
     assert fields_of(page)["step"] == "charge"
+    assert fields_of(open_page(superuser, run, "rewind"))["step"] == ""  # nothing is done again by a slip
 
     operate(superuser, run, "rewind", step="wait")
 
@@ -309,7 +310,7 @@ def test_a_run_without_code_here_is_not_started_afresh(hookflow: Hookflow, super
     run = start("order-2", "a.workflow.of.yesterday")
     fail(run)
     page = open_page(superuser, WorkflowRun.objects.get(pk=run), "restart")
-    assert page.text.startswith("This server has no code for its workflow")
+    assert "This server has no code for its workflow, so no new run of it can be started here." in page.text
 
 
 def test_the_page_of_the_run_shows_them(hookflow: Hookflow, superuser: Client) -> None:
@@ -327,6 +328,20 @@ def test_looking_changes_nothing(hookflow: Hookflow, superuser: Client) -> None:
     offers(superuser, run)
     assert [event.type for event in hookflow.events("order-1")] == before
     assert logged() == []
+
+
+def test_help_and_errors_are_tied_to_their_fields(hookflow: Hookflow, superuser: Client) -> None:
+    run = in_doubt(hookflow)
+
+    page = operate(superuser, run, "resolve", result="{", reason="")
+
+    for name in ("result", "reason"):
+        field = page.one("textarea", name=name)
+        told = [page.all(tag, id=id_) for id_ in field.attributes["aria-describedby"].split() for tag in ("p", "div")]
+        texts = [element.text for found in told for element in found]
+        assert field.attributes["aria-invalid"] == "true"
+        assert len(texts) == 2, texts
+        assert {"result": "This is not JSON", "reason": "This field is required."}[name] in texts[1]
 
 
 def test_without_a_reason_nothing_is_done(hookflow: Hookflow, superuser: Client) -> None:
@@ -385,7 +400,7 @@ class TestTwice:
     @pytest.mark.parametrize("name", ["cancel", "pause", "wake", "rebuild", "rewind"])
     def test_a_second_click_does_nothing_again(self, hookflow: Hookflow, superuser: Client, name: str) -> None:
         run = asleep(hookflow)
-        fields = {**fields_of(open_page(superuser, run, name)), "reason": "because"}
+        fields = {**fields_of(open_page(superuser, run, name, step="validate")), "reason": "because"}
         superuser.post(url_of(run, name), fields)
         before = len(hookflow.events("order-1"))
 
@@ -408,7 +423,7 @@ class TestTwice:
 
     def test_somebody_else_was_quicker(self, hookflow: Hookflow, superuser: Client) -> None:
         run = asleep(hookflow)
-        fields = {**fields_of(open_page(superuser, run, "rewind")), "reason": "because"}
+        fields = {**fields_of(open_page(superuser, run, "rewind", step="validate")), "reason": "because"}
         run.rewind(to_step="validate", actor="ada")
         page = parse(superuser.post(url_of(run, "rewind"), fields, follow=True))
         assert "Nothing was done again: ada did this" in said(page)
@@ -423,7 +438,7 @@ class TestTwice:
 
     def test_two_clicks_at_once_rewind_once(self, hookflow: Hookflow, superuser: Client) -> None:
         run = asleep(hookflow)
-        fields = {**fields_of(open_page(superuser, run, "rewind")), "reason": "because"}
+        fields = {**fields_of(open_page(superuser, run, "rewind", step="validate")), "reason": "because"}
         user = User.objects.get(username="root")
         pids: list[int] = []
 

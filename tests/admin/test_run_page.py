@@ -84,6 +84,29 @@ def test_a_failed_run_shows_error_and_traceback_and_leads_to_its_dead_letter(sup
     assert facts(parse(superuser.get(link)))["Run id"] == "order-1"
 
 
+def test_the_error_is_that_of_the_step_the_run_failed_in(superuser: Client) -> None:
+    run = start()
+    add(run, "turn.started", {"worker": "w"})
+    add(run, "step.failed", {"kind": "run", "attempt": 1, "error": ERROR, "retry_in": None}, "charge")
+    fail(run, error={**ERROR, "message": "step 'charge' failed after 1 attempt: the card was declined"}, attempts=1)
+
+    failure = open_run(superuser, run).one("section", **{"aria-labelledby": "error-title"})
+
+    assert failure.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
+    assert "after 1 attempt." in failure.text
+
+
+def test_a_divergence_tells_of_no_attempt(superuser: Client) -> None:
+    run = start()
+    add(run, "turn.started", {"worker": "w"})
+    add(run, "run.diverged", {"error": {**ERROR, "type": "Diverged"}, "recorded": "pack", "asked": "wrap"}, "wrap")
+
+    failure = open_run(superuser, run).one("section", **{"aria-labelledby": "error-title"})
+
+    assert failure.one("h2").text == "Error in wrap"
+    assert "attempt" not in failure.text
+
+
 def test_who_may_not_see_dead_letters_gets_no_link_to_one(staff: Callable[..., Client]) -> None:
     run = start()
     fail(run)
@@ -120,7 +143,7 @@ def test_an_attempt_that_failed_is_shown_while_it_is_to_be_tried_again(superuser
     page = open_run(superuser, run)
 
     assert sentence(page).startswith("Failed at charge, attempt 1; tries again in ")
-    assert page.one("h2", id="error-title").text == "The last error; it is tried again in charge"
+    assert page.one("h2", id="error-title").text == "The last error in charge; it is tried again"
     assert page.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
 
 

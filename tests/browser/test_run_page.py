@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +50,18 @@ def test_the_page_has_no_barrier(browser_page: Open, kit: Hookflow, story: str, 
         details.evaluate("e => { e.open = true }")
 
     assert find_barriers(page) == []
+
+
+def test_bars_have_room_also_beside_the_sidebar(browser_page: Open, kit: Hookflow) -> None:
+    page = browser_page(viewport={"width": 800, "height": 900}).go(address(stories.failed(kit)))
+
+    assert page.locator("#nav-sidebar").is_visible()
+    bar = page.locator(".hookflow-bar").nth(1).bounding_box()
+    assert bar is not None
+    assert bar["width"] > 400
+    words = [box for word in page.locator(".hookflow-ruler text:visible").all() if (box := word.bounding_box())]
+    words.sort(key=lambda box: box["x"])
+    assert all(left["x"] + left["width"] <= right["x"] for left, right in pairwise(words))
 
 
 def test_the_theme_that_was_chosen_in_the_admin_wins_over_the_system(browser_page: Open, kit: Hookflow) -> None:

@@ -1,4 +1,4 @@
-"""The page of a run under other themes of the admin, each in a server process of its own."""
+"""The pages under other themes of the admin, each in a server process of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -21,13 +22,21 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
     from django_hookflow.models import WorkflowRun
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 THEMES = ["unfold", "jazzmin"]
+RUNS = "/admin/django_hookflow/workflowrun/"
+#: Whether an element is what one sees, or touches, in its middle.
+ON_TOP = """element => {
+    element.scrollIntoView({block: "center"});
+    const box = element.getBoundingClientRect();
+    const there = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+    return element.contains(there);
+}"""
 
 
 @pytest.fixture(params=THEMES)
@@ -92,3 +101,88 @@ def test_the_page_is_usable_under_a_theme(
     assert page.evaluate("document.getElementById('hookflow-run').getBoundingClientRect().right") <= NARROW["width"]
     assert opened.troubles == []
     page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_acting_on_a_run_under_a_theme(
+    browser: Browser, server: str, theme: str, failed: WorkflowRun, scheme: str
+) -> None:
+    opened = open_page(browser, server, User.objects.create_superuser("root"), color_scheme=scheme, viewport=NARROW)
+    page = opened.go(f"{RUNS}{failed.pk}/operate/rewind/")
+
+    assert page.get_by_role("heading", name=f"Rewind: run {failed.run_id}").is_visible()
+    assert find_barriers(page, within="#content-main") == []
+    assert_framed(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    page.get_by_label("Run again from step").select_option("reserve-stock")
+    page.get_by_label("Reason").fill("the stock was wrong")
+    page.locator(".hookflow-do").click()
+    page.wait_for_url(f"**{RUNS}{failed.pk}/change/")
+
+    assert failed.events.get(type="run.rewound").payload["reason"] == "the stock was wrong"
+    assert opened.troubles == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_acting_on_many_runs_under_a_theme(
+    browser: Browser, server: str, theme: str, failed: WorkflowRun, scheme: str
+) -> None:
+    opened = open_page(browser, server, User.objects.create_superuser("root"), color_scheme=scheme, viewport=WIDE)
+    page = opened.go(f"{RUNS}?workflow={failed.workflow_id}")
+
+    assert find_barriers(page, within=".hookflow-list") == []
+    page.locator("input.action-select").check()
+    page.locator("select[name=action]").first.select_option("pause_selected")
+    page.locator("button[name=index]").first.click()
+    page.get_by_role("heading", name="Pause: runs").wait_for()
+    assert find_barriers(page, within="#content-main") == []
+    assert_framed(page)
+    page.get_by_label("Reason").fill("flood")
+    page.locator(".hookflow-do").click()
+    page.get_by_text("That was all.").wait_for()
+
+    assert page.locator(".hookflow-counts td").all_inner_texts() == ["0", "0", "1"]
+    assert "it has failed" in page.locator(".hookflow-refusals").inner_text()
+    assert find_barriers(page, within="#content-main") == []
+    assert opened.troubles == []
+    page.context.close()
+
+
+def test_the_list_on_a_narrow_screen_under_a_theme(
+    browser: Browser, server: str, theme: str, failed: WorkflowRun
+) -> None:
+    opened = open_page(browser, server, User.objects.create_superuser("root"), viewport=NARROW)
+    page = opened.go(RUNS)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    words = [page.get_by_role("link", name=failed.run_id), page.locator("#result_list .hookflow-status")]
+    boxes = [word.bounding_box() for word in words]
+    assert all(box is not None and box["x"] >= 0 and box["x"] + box["width"] <= NARROW["width"] for box in boxes)
+    for word in words:  # nothing lies on it
+        assert word.evaluate(ON_TOP)
+    assert opened.troubles == []
+    page.context.close()
+
+
+def test_a_time_is_chosen_under_a_theme(browser: Browser, server: str, theme: str, failed: WorkflowRun) -> None:
+    opened = open_page(browser, server, User.objects.create_superuser("root"), viewport=WIDE)
+    page = opened.go(f"{RUNS}?workflow={failed.workflow_id}&status__exact=failed")
+
+    if theme == "unfold":
+        page.get_by_text("Filters").first.click()
+    page.get_by_label("From", exact=True).fill("2000-01-01T00:00:00")
+    page.get_by_role("button", name="Apply").click()
+    page.wait_for_url("**since=2000**")
+
+    asked = parse_qs(urlsplit(page.url).query)
+    assert asked["workflow"] == [failed.workflow_id]
+    assert asked["status__exact"] == ["failed"]
+    assert page.locator("input.action-select").count() == 1
+    page.context.close()
+
+
+def assert_framed(page: Page) -> None:
+    """What is to be filled in, and what is to be pressed, can be seen to be that."""
+    for control in page.locator(".hookflow-field :is(textarea, select), .hookflow-submit > *").all():
+        assert control.evaluate("e => parseFloat(getComputedStyle(e).borderTopWidth)") > 0

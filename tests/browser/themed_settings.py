@@ -12,3 +12,4 @@ INSTALLED_APPS = [THEME, *INSTALLED_APPS]
 MIDDLEWARE = [name for name in MIDDLEWARE if "policy" not in name]
 
 JAZZMIN_SETTINGS = {"use_google_fonts_cdn": False}  # tests stay on this machine
+JAZZMIN_UI_TWEAKS = {"default_theme_mode": "auto"}  # as the browser asks for

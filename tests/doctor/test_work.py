@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from django_hookflow.doctor.relay import MOST
@@ -196,6 +198,22 @@ def add_checkpoint(ago: str) -> None:
         " VALUES (hookflow_now() - %s::interval, 0, 0, sha256(''), sha256(''))",
         ago,
     )
+
+
+def test_the_id_of_a_run_moves_no_cursor_and_breaks_no_output() -> None:
+    stuck = start("größe-1\x1b[2J\x9b2J")
+    add(stuck, "turn.started", {"worker": "w"})
+    add(stuck, "step.doubted", {"kind": "run", "attempt": 1}, "charge")
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+
+    for arguments in ([], ["--json"]):
+        call_command("hookflow_doctor", "--only", "runs", *arguments, stdout=out)
+    out.flush()
+
+    text = raw.getvalue().decode()
+    assert "gr??e-1 [2J 2J" in " ".join(text.split())
+    assert [character for character in text if not character.isprintable() and character != "\n"] == []
 
 
 def test_every_query_goes_by_an_index() -> None:

@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from tests.timeline.frozen import Stage
 
+HOME = b"\x1b[H"
 UNREACHABLE = ConnectionError("bank.example does not answer")
 
 
@@ -157,12 +158,30 @@ def test_colour_where_it_is_wanted_and_nowhere_else(stage: Stage) -> None:
 
 @pytest.mark.django_db
 def test_nothing_a_run_holds_moves_the_cursor(stage: Stage) -> None:
-    shop.troubles.append(ValueError("\x1b[2J\x1b]0;gotcha\x07 no\nsuch card \u202e"))
+    shop.troubles.append(ValueError("\x1b[2J\x1b]0;gotcha\x07 no\nsuch card \u202e\x9b2J"))
     stage.trigger(shop.order, "order-1", actor="a\tda")
     stage.drive("order-1")
     text = timeline("order-1", "--events")
     assert [character for character in text if not character.isprintable() and character != "\n"] == []
     assert "  ValueError: [2J ]0;gotcha no" in lines_of(text)
+    assert timeline("order-1", "--json").isascii()  # some terminals take \\x9b for the beginning of a command
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("option", ["--events", "--json"])
+def test_an_output_that_cannot_hold_what_a_run_holds(stage: Stage, option: str) -> None:
+    shop.troubles.append(ValueError("zu wenig für das Päckchen"))
+    stage.trigger(shop.order, "größe-1", label="小包", actor="Zoë")
+    stage.drive("größe-1")
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    call_command("hookflow_timeline", "größe-1", option, stdout=out)
+    out.flush()
+    assert (b"ValueError: zu wenig f?r das P?ckchen" in raw.getvalue()) == (option == "--events")
+    if option == "--json":
+        assert json.loads(raw.getvalue())["label"] == "小包"
+    else:
+        assert b"label     ??" in raw.getvalue()
 
 
 @pytest.mark.django_db
@@ -197,6 +216,28 @@ class TestFollow:
         finally:
             process.kill()
             process.communicate()
+
+    def test_a_picture_that_is_drawn_over_is_no_higher_than_the_terminal(
+        self, process_environment: dict[str, str]
+    ) -> None:
+        uid = start("order-1")["run_uid"]
+        claim("order-1", 1)
+        append(uid, 2, *[step(f"step-{number}") for number in range(30)])
+        ours, theirs = pty.openpty()
+        environment = {**process_environment, "COLUMNS": "100", "LINES": "20", "NO_COLOR": "1"}
+        process = spawn(environment, "order-1", "--follow", stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        seen = b""
+        try:
+            while seen.count(HOME) < 2:
+                seen += os.read(ours, 100_000)
+            picture = seen.split(HOME)[1].decode()
+            assert picture.count("\n") == 19
+            assert all(words in picture for words in ("order-1  running", "step-0", "lines more)", "step-29"))
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
 
     def test_a_picture_is_drawn_over_on_a_terminal_and_ctrl_c_ends_it(
         self, process_environment: dict[str, str]

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from django_hookflow.models import WorkflowEvent, WorkflowRun
 from django_hookflow.timeline import Present, events_of, present_of, tell
@@ -68,6 +68,8 @@ def test_long_errors_are_cut_and_what_else_there_is_is_told() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(appends=batches)
+@example(appends=[[("a.type.of.tomorrow", None, "")]])
+@example(appends=[[("a.type.of.tomorrow", None, "[1")]])
 def test_the_story_is_the_one_that_whole_events_tell(appends: list[list[Event]]) -> None:
     uid = start(data={"x": [1]})["run_uid"]
     seq = 1

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from django_hookflow.doctor.examination import AREAS, Examined, examine
 from django_hookflow.doctor.report import Paint, as_json, exit_code, lines_of, summary
+from django_hookflow.terminals import encodable, encoding_of
 
 PALETTE = {"ok": "SUCCESS", "info": "NOTICE", "warning": "WARNING", "error": "ERROR"}
 
@@ -42,7 +43,7 @@ class Command(BaseCommand):
         for area in examine(only, offline=offline):
             examined.append(area)
             if not options["json"]:
-                self.stdout.write("\n".join(lines_of(area, paint)))
+                self.stdout.write(encodable("\n".join(lines_of(area, paint)), encoding_of(self.stdout)))
                 self.stdout.flush()  # the next area may have to wait for an answer
         self.stdout.write(_dump(examined) if options["json"] else f"\n{summary(examined)}")
         if code := exit_code(examined):
@@ -58,4 +59,4 @@ class Command(BaseCommand):
 
 
 def _dump(examined: list[Examined]) -> str:
-    return json.dumps(as_json(examined), indent=2, ensure_ascii=False)
+    return json.dumps(as_json(examined), indent=2)  # in ASCII, which no terminal takes for commands

@@ -20,6 +20,7 @@ from django_hookflow.events.database import alias
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf
+from django_hookflow.terminals import encodable, encoding_of
 from django_hookflow.timeline import Present, Story, events_of, present_of, say, tell
 from django_hookflow.timeline.reading import ToldEvent
 from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
@@ -28,6 +29,8 @@ from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
 INTERVAL = 1.0
 ENDED = ("completed", "failed", "cancelled")
 MIN_WIDTH, MAX_WIDTH = 60, 160
+#: Lines from the top that are shown on a terminal with less room than all of them take.
+FIRST_LINES = 10
 #: Terminals: the cursor to the upper left corner, and clear from the cursor to the end (ECMA-48: CUP, ED).
 HOME, CLEAR = "\x1b[H", "\x1b[J"
 
@@ -86,7 +89,10 @@ class Command(BaseCommand):
                     indented = _as_json(told, indent=None) if options["json"] else "\n".join(self._lines(told, options))
                     self.stdout.write(indented if shown < 0 or options["json"] else f"\n{indented}")
             else:
-                lines = [f"{line}\x1b[K" for line in self._lines(told, options)]
+                picture = list(self._lines(told, options))
+                if told.run.status not in ENDED:  # what is drawn over has to fit; what stays may be as long as it is
+                    picture = cut_to_height(picture, shutil.get_terminal_size((80, 24)).lines - 1)
+                lines = [f"{line}\x1b[K" for line in picture]
                 self.stdout.write(
                     (f"{HOME}{CLEAR}" if shown < 0 else HOME) + "\n".join(lines) + f"\n{CLEAR}", ending=""
                 )
@@ -97,6 +103,10 @@ class Command(BaseCommand):
             wait(INTERVAL)
 
     def _lines(self, told: Told, options: dict[str, Any]) -> Iterator[str]:
+        encoding = encoding_of(self.stdout)
+        yield from (encodable(line, encoding) for line in self._drawn(told, options))
+
+    def _drawn(self, told: Told, options: dict[str, Any]) -> Iterator[str]:
         drawing = self._drawing(options)
         header = Header(told.run.run_id, told.run.workflow_id, told.run.status, told.run.label)
         yield from drawing.draw(header, told.story, told.present.now, told.sentence)
@@ -109,8 +119,7 @@ class Command(BaseCommand):
         plain = options["no_color"] or os.environ.get("NO_COLOR")
         width = shutil.get_terminal_size((80, 24)).columns if on_terminal else 80
         try:
-            # Of what Django wraps: the wrapper itself names none in older versions.
-            "█✓…".encode(getattr(getattr(self.stdout, "_out", None), "encoding", None) or "utf-8")
+            "█✓…".encode(encoding_of(self.stdout))
             signs = UNICODE
         except UnicodeEncodeError:
             signs = ASCII
@@ -119,6 +128,15 @@ class Command(BaseCommand):
             signs=signs,
             colour=bool(options["force_color"] or (on_terminal and not plain)),
         )
+
+
+def cut_to_height(lines: list[str], height: int) -> list[str]:
+    """The first lines, which say what the run is and does, and the last ones, which say what it did last."""
+    if len(lines) <= height:
+        return lines
+    first = min(FIRST_LINES, height // 2)
+    last = max(0, height - first - 1)
+    return [*lines[:first], f"  ({len(lines) - first - last} lines more)", *lines[len(lines) - last :]]
 
 
 def read_moment(text: str) -> int | datetime.datetime:
@@ -178,7 +196,7 @@ def _as_json(told: Told, indent: int | None = 2) -> str:
         **story,
         "current": current.step_id if current else None,
     }
-    return json.dumps(document, indent=indent, default=_iso, ensure_ascii=False)
+    return json.dumps(document, indent=indent, default=_iso)  # in ASCII, which no terminal takes for commands
 
 
 def _iso(value: Any) -> Any:

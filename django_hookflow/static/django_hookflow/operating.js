@@ -6,7 +6,7 @@
     const form = document.getElementById("hookflow-continue");
     if (form) {
         const timer = setTimeout(() => form.submit(), PAUSE);
-        const stop = form.querySelector(".closelink");
+        const stop = form.querySelector(".hookflow-leave");
         for (const event of ["click", "focus", "pointerdown"]) {
             stop.addEventListener(event, () => clearTimeout(timer));
         }
