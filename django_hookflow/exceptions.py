@@ -18,6 +18,7 @@ __all__ = [
     "MisplacedStep",
     "NotConfigured",
     "NotSerializable",
+    "OpenTransaction",
     "OperationRefused",
     "PermissionDenied",
     "RedactedHistory",
@@ -176,10 +177,20 @@ class DuplicateStep(HookFlowException):
 
 
 class MisplacedStep(HookFlowException):
-    """A step was called where no step can run: inside another step, in another thread, or after its turn was over."""
+    """A step was called where no step can run: inside another step or a transaction, in another thread, or after its turn was over."""
 
     def __init__(self, step_id: str, problem: str) -> None:
         super().__init__(f"step {step_id!r} {problem}")
+
+
+class OpenTransaction(HookFlowException):
+    """A step, or a workflow, began a transaction by hand and did not end it: what it wrote there is rolled back."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a transaction was begun by hand and not ended, so what was written in it is rolled back: use ctx.step.atomic, "
+            "or transaction.atomic() inside the step"
+        )
 
 
 class StepCompleted(BaseException):

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.db import models, router
 from django.db.models import F
 
 from django_hookflow.guards import CHECKPOINT_GUARDS, EVENT_GUARDS
@@ -321,9 +321,10 @@ class WorkflowEvent(models.Model):
         """Removes the payload for good; False when there was none. Refused as :meth:`WorkflowRun.redact` is."""
         from django_hookflow.runtime import redaction
 
-        run = WorkflowRun.objects.get(events=self)
+        using = router.db_for_write(WorkflowEvent)
+        run = WorkflowRun.objects.using(using).get(events=self)
         done = redaction.redact(run, self.seq, None, actor=actor, reason=reason)
-        self.refresh_from_db(fields=["payload", "salt", "payload_digest"])
+        self.refresh_from_db(using=using, fields=["payload", "salt", "payload_digest"])
         return done > 0
 
 

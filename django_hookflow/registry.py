@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, overload
@@ -20,11 +21,14 @@ MAX_WORKFLOW_ID = 200
 #: What stands for itself in the path of a URL (RFC 3986, pchar without percent-encoding), since the id is part of one.
 _WORKFLOW_ID = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
 
+#: Functions whose call does not run them.
+_RUN_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
 _workflows: dict[str, Workflow] = {}
 
 
 class InvalidWorkflow(HookFlowException, ValueError):
-    """A workflow's id cannot be used, or is taken by another function."""
+    """A workflow's id or function cannot be used, or the id is taken by another function."""
 
 
 class Workflow:
@@ -39,6 +43,11 @@ class Workflow:
         timeout: float | None = None,
         renamed_steps: Mapping[str, str] | None = None,
     ) -> None:
+        if any(runs_later(function) for runs_later in _RUN_LATER):
+            raise InvalidWorkflow(
+                f"{_default_id(function)} is async or has a yield, so that calling it does not run it: make it a plain "
+                f"function; a step may run a coroutine to its end, for example with asgiref.sync.async_to_sync"
+            )
         if timeout is not None and not timeout > 0:
             raise InvalidWorkflow(f"timeout is {timeout!r}: it is a number of seconds above 0")
         self.function = function
@@ -99,7 +108,7 @@ def workflow(
     ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how many seconds a run may
     take from its trigger on, by the database's clock; then it fails wherever it stands. ``renamed_steps`` maps old step
     ids to new ones, for runs that were under way when the code changed. Raises InvalidWorkflow when the id is not fit for a URL or belongs to another
-    function.
+    function, and for a function that is async or a generator.
     """
 
     def decorate(function: Callable[[WorkflowContext], Any]) -> Workflow:

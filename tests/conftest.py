@@ -20,10 +20,8 @@ from django_hookflow.demo.postgres import Address, EmbeddedPostgres, settings_fr
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The plugin that users get with the package, also where the package is not installed but only checked out.
-pytest_plugins = ["django_hookflow.pytest_plugin"]
-
-pytest_plugins = ["tests.crashes.summary"]
+#: The first is what users get with the package, here also where it is not installed but only checked out.
+pytest_plugins = ["django_hookflow.pytest_plugin", "tests.crashes.summary"]
 
 embedded = EmbeddedPostgres(fast=True)
 

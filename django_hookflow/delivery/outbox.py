@@ -17,7 +17,7 @@ from django.db import Error, transaction
 from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, get_transport
-from django_hookflow.events.database import cursor
+from django_hookflow.events.database import cursor, repeated_on_conflict
 from django_hookflow.sql import load
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -81,6 +81,7 @@ def _publish(message: Message) -> None:
         logger.exception("%s stays as it is and comes due in %s s", message, conf.overdue_seconds)
 
 
+@repeated_on_conflict
 def take_due(limit: int, *, until: datetime.datetime | None = None) -> list[Message]:
     """Up to ``limit`` messages that are due (and were at ``until``), longest due first, for this caller alone to send.
 
@@ -91,6 +92,7 @@ def take_due(limit: int, *, until: datetime.datetime | None = None) -> list[Mess
         return [Message(*row) for row in c.fetchall()]
 
 
+@repeated_on_conflict
 def reschedule(message: Message, in_seconds: float) -> bool:
     """Has a message that failed sent again after ``in_seconds``, but not before it is due.
 

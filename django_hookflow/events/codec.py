@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import inspect
 import json
 import math
 import uuid
@@ -135,6 +136,8 @@ def _name(value: Any) -> str:
 
 
 def _way_out(value: Any) -> str:
+    if inspect.isawaitable(value):
+        return "it has not run yet: call the async function through asgiref.sync.async_to_sync"
     if hasattr(value, "_meta") and hasattr(value, "pk"):
         return "return its pk or a dict of what later steps need"
     if hasattr(value, "values_list"):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import ProgrammingError, connections, router
+from django.db import DatabaseError, ProgrammingError, connections, router
+from django.db.transaction import TransactionManagementError
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from django_hookflow.exceptions import PermissionDenied
 from django_hookflow.models import WorkflowEvent
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Times that a call is made which PostgreSQL refuses because of what others do at the same moment.
+TRIES = 10
 
 
 def alias() -> str:
@@ -60,13 +69,66 @@ def standing_cursor() -> Any:
     return cursor
 
 
+def repeated_on_conflict(call: Callable[P, R]) -> Callable[P, R]:
+    """``call``, made again where PostgreSQL undid it for the sake of a transaction at the same moment.
+
+    That is a deadlock or, where transactions are by default more than read committed, two that touch the same row. Inside
+    a transaction it is raised: only the whole of that could be repeated.
+    """
+
+    @functools.wraps(call)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(TRIES - 1):
+            try:
+                return call(*args, **kwargs)
+            except DatabaseError as error:
+                if not is_conflict(error) or connections[alias()].in_atomic_block:
+                    raise
+        return call(*args, **kwargs)
+
+    return wrapper
+
+
+def is_conflict(error: BaseException | None) -> bool:
+    """Whether PostgreSQL asks for the transaction to be repeated: it would have met no error without the others."""
+    return isinstance(getattr(error, "__cause__", None), (errors.SerializationFailure, errors.DeadlockDetected))
+
+
+def transaction_depth() -> int:
+    """How many transactions this thread has open, one in the other: with ``atomic()``, and one begun in another way."""
+    connection = connections[alias()]
+    if connection.in_atomic_block:
+        return len(connection.atomic_blocks)
+    if connection.connection is None:
+        return 0
+    is_idle = connection.connection.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
+    return 0 if is_idle and connection.autocommit else 1
+
+
+def check_transaction() -> None:
+    """Raises TransactionManagementError if nothing more can be written in the transaction this thread is in."""
+    connection = connections[alias()]
+    failed = connection.connection is not None and (
+        connection.connection.info.transaction_status == TransactionStatus.INERROR
+    )
+    if failed or connection.needs_rollback:
+        raise TransactionManagementError(
+            "a database error was caught inside the transaction, which can then only be rolled back: put what may fail "
+            "into a transaction.atomic() of its own, and catch the error around that"
+        ) from getattr(connection, "rollback_exc", None)
+
+
 def mend_connection() -> bool:
-    """Drops this thread's connection if it is broken, and says whether the next statement opens another.
+    """Drops this thread's connection if it is broken or in a transaction that somebody began by hand and did not end.
+
+    Says whether the next statement opens another.
 
     Inside a transaction it is left as it is: what has been written there is lost with it, or stands with it.
     """
     connection = connections[alias()]
     if connection.in_atomic_block:
         return False
+    if transaction_depth():
+        connection.close()
     connection.close_if_unusable_or_obsolete()
     return connection.connection is None

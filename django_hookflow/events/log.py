@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import IntegrityError, ProgrammingError
 from psycopg import errors
 
-from django_hookflow.events.database import cursor, standing_cursor
+from django_hookflow.events.database import cursor, repeated_on_conflict, standing_cursor
 from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, PermissionDenied, UnknownRun
 
 
@@ -92,6 +92,7 @@ _WAKE = "SELECT * FROM hookflow_wake(%s, %s, %s, make_interval(secs => %s))"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
+@repeated_on_conflict
 def append(
     run_uid: UUID,
     expected_seq: int | None,
@@ -136,6 +137,7 @@ def _constraint(error: IntegrityError) -> str | None:
     return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
 
 
+@repeated_on_conflict
 def start(
     run_uid: UUID,
     run_id: str,
@@ -165,6 +167,7 @@ def start(
         raise
 
 
+@repeated_on_conflict
 def claim(
     workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds: float, delivery: dict[str, Any]
 ) -> Claim:
@@ -177,6 +180,7 @@ def claim(
     return Claim(answer, run_uid, turn_seq or 0, due_at, now, history)
 
 
+@repeated_on_conflict
 def renew(run_uid: UUID, turn_seq: int, lease_seconds: float) -> bool:
     """Extends the lease of a turn; False when the run has gone to another worker."""
     with cursor() as c:
@@ -184,6 +188,7 @@ def renew(run_uid: UUID, turn_seq: int, lease_seconds: float) -> bool:
         return bool(c.fetchone()[0])
 
 
+@repeated_on_conflict
 def release(run_uid: UUID, turn_seq: int, retry_in: float) -> bool:
     """Hands a run back in mid-turn, to be taken up again after ``retry_in`` seconds; False when it was not this turn's."""
     with cursor() as c:
@@ -226,6 +231,7 @@ def wake(run_uid: UUID, *, details: str, actor: str | None, grace: float | None)
         raise _explained(error, run_uid, None) from error
 
 
+@repeated_on_conflict
 def redact(run_uid: UUID, seq: int | None, path: list[str] | None, *, reason: str, actor: str | None) -> int:
     """Redacts payloads, as ``hookflow_redact`` says; how many it was.
 
@@ -243,6 +249,7 @@ def redact(run_uid: UUID, seq: int | None, path: list[str] | None, *, reason: st
         raise
 
 
+@repeated_on_conflict
 def expire(workflow_id: str, run_id: str) -> str:
     """Fails the run if its time is up: ``failed``, ``early`` or ``stale``."""
     with cursor() as c:

@@ -18,11 +18,12 @@ from django_hookflow.exceptions import RecordedFailure
 MAX_TEXT = 16_000
 REDACTED = "[redacted]"
 
-_SECRET_WORD = r"[\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization|credential|signature)[\w-]*"
+#: Their beginnings are bounded, or the search would take the square of the text's length.
+_SECRET_WORD = r"[\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|authorization|credential|signature)[\w-]*"
 _SECRETS = [
     re.compile(rf"(?i)(\b{_SECRET_WORD}[\"']?\s*[:=]\s*)(?:bearer\s+|basic\s+)?(\"[^\"]*\"|'[^']*'|[^\s,;&)}}\]]+)"),
     re.compile(r"(?i)(\b(?:bearer|basic)\s+)([\w.~+/=-]{8,})"),
-    re.compile(r"(\b\w[\w+.-]*://[^\s:/@]*:)([^\s/@]+)(?=@)"),
+    re.compile(r"(\b\w[\w+.-]{0,40}://[^\s:/@]*:)([^\s/@]+)(?=@)"),
     re.compile(r"()(\b(?:sk|pk|rk|ghp|gho|ghs|sig|xox[abp])_[A-Za-z0-9_]{8,})"),
 ]
 
@@ -67,13 +68,17 @@ def _literal(message: str) -> Any:
 
 def redact(text: str) -> str:
     """``text`` without what looks like a secret or is one of this project's, and short enough to keep."""
+    unread = max(0, len(text) - 2 * MAX_TEXT)  # the middle of what has megabytes is cut before anything is looked for
+    if unread:
+        text = text[:MAX_TEXT] + text[-MAX_TEXT:]
     for value in _known_secrets():
         text = text.replace(value, REDACTED)
     for pattern in _SECRETS:
         text = pattern.sub(rf"\g<1>{REDACTED}", text)
     text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
-    if len(text) > MAX_TEXT:
-        text = f"{text[: MAX_TEXT // 2]}\n… {len(text) - MAX_TEXT:,} characters cut …\n{text[-MAX_TEXT // 2 :]}"
+    excess = len(text) + unread - MAX_TEXT
+    if excess > 0:
+        text = f"{text[: MAX_TEXT // 2]}\n… {excess:,} characters cut …\n{text[-MAX_TEXT // 2 :]}"
     return text
 
 

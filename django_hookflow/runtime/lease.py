@@ -12,7 +12,7 @@ import threading
 from types import TracebackType
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from django_hookflow.events import log
 from django_hookflow.events.database import alias
@@ -50,7 +50,7 @@ class Heartbeat:
     def _renew(self) -> bool:
         try:
             return log.renew(self.run_uid, self.turn_seq, self.lease_seconds)
-        except DatabaseError as error:
+        except Error as error:
             # Not the end of the turn: the next beat tries again on a new connection, and the fence holds regardless.
             logger.warning("hookflow: the lease of run %s could not be renewed: %s", self.run_uid, error)
             connections[alias()].close()

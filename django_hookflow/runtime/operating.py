@@ -20,7 +20,7 @@ from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, log, types
-from django_hookflow.events.database import alias
+from django_hookflow.events.database import alias, repeated_on_conflict
 from django_hookflow.exceptions import (
     ArchivedRun,
     HookFlowException,
@@ -63,6 +63,7 @@ def operate(
     return applied
 
 
+@repeated_on_conflict
 def _operate(run: WorkflowRun, action: str, step_id: str | None, payload: str, actor: str | None) -> bool:
     with transaction.atomic(using=alias()):
         if action == "wake":
@@ -82,7 +83,7 @@ def _operate(run: WorkflowRun, action: str, step_id: str | None, payload: str, a
 def _refresh(row: WorkflowRun | DeadLetterEntry) -> None:
     """As the database has it now; if it has gone meanwhile, with a run that ended and was cleaned up, as it was."""
     try:
-        row.refresh_from_db()
+        row.refresh_from_db(using=alias())  # a replica may not know yet what has just been done
     except (WorkflowRun.DoesNotExist, DeadLetterEntry.DoesNotExist):
         pass
 
@@ -101,9 +102,8 @@ def rewind(run: WorkflowRun, to_step: str, *, actor: str | None, reason: str) ->
 def resolve(run: WorkflowRun, step_id: str, result: Any, *, actor: str | None, reason: str) -> bool:
     """Records ``result`` as what a doubtful step came to, and has the run go on."""
     encoded = json.loads(sealing.seal(run.run_uid, codec.encode(result, path="result", limit=conf.max_payload_size)))
-    doubt = (
-        WorkflowEvent.objects.filter(workflow_run=run, type="step.doubted", step_id=step_id).order_by("-seq").first()
-    )
+    doubts = WorkflowEvent.objects.using(alias()).filter(workflow_run=run, type="step.doubted", step_id=step_id)
+    doubt = doubts.order_by("-seq").first()
     told = (doubt.payload if doubt else None) or {}
     outcome = {"kind": told.get("kind", "run"), "attempt": told.get("attempt", 1), "result": encoded, "resolved": True}
     return operate(run, "resolve", actor=actor, reason=reason, step_id=step_id, details={"outcome": outcome})
@@ -138,7 +138,7 @@ def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reaso
     However often it is asked for, it happens once; the log keeps every request.
     """
     try:
-        run = WorkflowRun.objects.get(run_uid=entry.run_uid)
+        run = WorkflowRun.objects.using(alias()).get(run_uid=entry.run_uid)
     except WorkflowRun.DoesNotExist as error:
         # cleanup_workflows --workflows-only keeps dead letters of runs that it has archived.
         raise _archived(entry.run_uid, "replay") or error from error

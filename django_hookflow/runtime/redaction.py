@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django_hookflow.events import log
+from django_hookflow.events.database import alias
 from django_hookflow.exceptions import WorkflowError
 from django_hookflow.models import WorkflowRun
 
@@ -28,5 +29,5 @@ def redact(
     if keys is not None and not (keys and all(keys)):
         raise WorkflowError(f"path {path!r} is not a path: give keys with dots between, such as 'data.customer.email'")
     redacted = log.redact(run.run_uid, seq, keys, reason=reason, actor=actor)
-    run.refresh_from_db()
+    run.refresh_from_db(using=alias())  # a replica may not know yet
     return redacted

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.exceptions import (
     ImproperlyConfigured,
@@ -94,8 +95,8 @@ def is_retryable(error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status an exception carries: its own ``status_code``, or its response's (requests, httpx)."""
-    for holder in (error, getattr(error, "response", None)):
-        status = getattr(holder, "status_code", None)
+    for holder in (error, _attribute(error, "response")):
+        status = _attribute(holder, "status_code")
         if isinstance(status, int) and 100 <= status <= 599:
             return status
     return None
@@ -103,8 +104,16 @@ def status_of(error: BaseException) -> int | None:
 
 def retry_after(error: BaseException) -> float | None:
     """Seconds until the other side wants to be asked again: the error's ``retry_after``, or its response's header."""
-    own = getattr(error, "retry_after", None)
+    own = _attribute(error, "retry_after")
     if isinstance(own, (int, float)):
-        return max(0.0, float(own))
-    headers = getattr(getattr(error, "response", None), "headers", None)
+        return float(min(max(0.0, own), MAX_SECONDS))
+    headers = _attribute(_attribute(error, "response"), "headers")
     return retry_after_seconds(headers) if isinstance(headers, Mapping) else None
+
+
+def _attribute(holder: Any, name: str) -> Any:
+    """An attribute of somebody else's object; None where there is none, or reading it raises."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:  # what was raised is to be recorded, not what it raises when it is asked
+        return None

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from django_hookflow.clock import clock
 from django_hookflow.events import codec, types
-from django_hookflow.events.database import alias, mend_connection
+from django_hookflow.events.database import alias, check_transaction, is_conflict, mend_connection
 from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import (
     DuplicateStep,
@@ -29,6 +29,7 @@ from django_hookflow.exceptions import (
     RedactedHistory,
     StepCompleted,
     StepTimedOut,
+    TurnLost,
     WorkerLost,
     WorkflowError,
 )
@@ -239,11 +240,15 @@ class StepManager:
                 began = clock.monotonic()
                 result = work()
                 self._check_timeout(clock.monotonic() - began)
+                check_transaction() if atomic else turn.check_no_transaction()
                 encoded = codec.encode(result, path="result", limit=turn.max_size)
                 ended = self._finish(step_id, kind, attempt, turn.sealed(encoded))
-        except Exception as error:
+        except (Exception, TurnLost) as error:
+            failure = _failure_in(error, atomic)
+            if failure is None:
+                raise
             turn.rewind(mark)
-            self._record_failure(step_id, kind, attempt, error)
+            self._record_failure(step_id, kind, attempt, failure)
         finally:
             self._running.pop()
         if ended:
@@ -281,19 +286,9 @@ class StepManager:
     def _begin(self, step_id: str, kind: str) -> StepRecord | None:
         """The record of a step, or None if the log knows nothing of it; refuses what would damage the run."""
         _check_step_id(step_id)
-        if threading.get_ident() != self._thread:
-            raise MisplacedStep(
-                step_id, "was called from another thread than its workflow's: steps run one after another"
-            )
-        if self._running:
-            raise MisplacedStep(
-                step_id, f"was called inside step {self._running[-1]!r}: call it from the workflow itself"
-            )
-        if self._turn.over:
-            raise MisplacedStep(
-                step_id,
-                "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass",
-            )
+        problem = self._find_misplacement()
+        if problem is not None:
+            raise MisplacedStep(step_id, problem)
         if self._turn.is_lost():
             raise self._turn.lose("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
         if step_id in self._asked:
@@ -309,6 +304,21 @@ class StepManager:
         elif record.kind != kind:
             raise Diverged.kind(step_id, record.kind, kind)
         return record
+
+    def _find_misplacement(self) -> str | None:
+        """Why no step can run where this is called, or None if one can."""
+        if threading.get_ident() != self._thread:
+            return "was called from another thread than its workflow's: steps run one after another"
+        if self._running:
+            return f"was called inside step {self._running[-1]!r}: call it from the workflow itself"
+        if self._turn.over:
+            return "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass"
+        if self._turn.in_transaction():
+            return (
+                "was called inside a transaction of the workflow, with whose end alone it would be recorded: begin the "
+                "transaction inside the step, or use ctx.step.atomic"
+            )
+        return None
 
     def _finish(self, step_id: str, kind: str, attempt: int, encoded: str) -> bool:
         """Records a result; whether the turn ends with it."""
@@ -333,6 +343,18 @@ class StepManager:
 
 def _atomic() -> AbstractContextManager[Any]:
     return transaction.atomic(using=alias())
+
+
+def _failure_in(error: Exception | TurnLost, atomic: bool) -> Exception | None:
+    """The failure of the step that an error is, or None where it is the turn's.
+
+    That the record of an atomic step conflicts with other transactions is the step's: what it has read and written before
+    makes it so, and would again.
+    """
+    if not isinstance(error, TurnLost):
+        return error
+    cause = error.__cause__
+    return cause if atomic and isinstance(cause, DatabaseError) and is_conflict(cause) else None
 
 
 def _workflow_error(step_id: str, attempts: int, told: dict[str, Any]) -> WorkflowError:

@@ -19,11 +19,12 @@ from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, log, types
-from django_hookflow.events.database import alias, mend_connection
+from django_hookflow.events.database import alias, mend_connection, transaction_depth
 from django_hookflow.events.log import NewEvent, NextTurn
 from django_hookflow.exceptions import (
     ConcurrentAppend,
     NotSerializable,
+    OpenTransaction,
     RedactedHistory,
     StepCompleted,
     TurnLost,
@@ -137,6 +138,7 @@ class Turn:
         self._steps_per_turn = conf.steps_per_turn
         self.max_size = conf.max_payload_size
         self._unwritten: list[NewEvent] = []
+        self._depth = transaction_depth()  # 0, but for a test that is in a transaction itself
 
     def run(self) -> TurnResult:
         """Calls the workflow function and records what it came to."""
@@ -147,6 +149,7 @@ class Turn:
             try:
                 context = WorkflowContext(self._read_data(), self.run_id, self.workflow.workflow_id, steps)
                 result = self.workflow(context)
+                self.check_no_transaction()
             except Exception as error:
                 return self._fail(error)
             return self._complete(result, steps)
@@ -174,6 +177,15 @@ class Turn:
     def opened(self, value: Any) -> Any:
         """A recorded value as it was before it was sealed."""
         return sealing.opened(self.run_uid, value)
+
+    def in_transaction(self) -> bool:
+        """Whether the workflow's code has a transaction open, in which a record would not be one before its end."""
+        return transaction_depth() > self._depth
+
+    def check_no_transaction(self) -> None:
+        """Raises OpenTransaction if the code that has just run has left one open."""
+        if self.in_transaction():
+            raise OpenTransaction
 
     def append(self, event: NewEvent, *, ends_turn: bool = False, next_turn: NextTurn | None = None) -> None:
         """Records ``event``; a message for ``next_turn`` goes out once the surrounding transaction, if any, commits.

@@ -258,6 +258,40 @@ class TestReplay:
             entry.replay(from_start=True)
 
 
+class ReadsFromAReplica:
+    """Routes as projects with a replica do. There is none here, so whoever reads from it is found out."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "default"
+
+
+class TestReplicas:
+    """What has just been done, or is about to be decided on, is read where it is written."""
+
+    def test_operations_do_not_depend_on_a_replica(self, hookflow: Hookflow, settings: Any) -> None:
+        broken.add("two")
+        failed = hookflow.run(operated)
+        entry = DeadLetterEntry.objects.get()
+        event = hookflow.events(failed.run_id)[2]
+        settings.DATABASE_ROUTERS = [ReadsFromAReplica()]
+        assert event.redact(reason="asked for") is True
+        assert event.is_redacted
+        assert entry.replay() == failed.run_id
+        assert entry.is_replayed
+        failed.pause()
+        assert failed.status == "paused"
+
+    def test_nor_does_what_is_recorded_of_a_step_in_doubt(self, hookflow: Hookflow, settings: Any) -> None:
+        run = TestDoubt().crashing(hookflow, "replica", "ask")
+        settings.DATABASE_ROUTERS = [ReadsFromAReplica()]
+        run.resolve("charge", result="looked up")
+        settings.DATABASE_ROUTERS = []
+        assert hookflow.drive(run.run_id).result == "looked up"
+
+
 class TestRewind:
     def test_a_step_and_what_follows_run_again_and_the_log_keeps_both(self, hookflow: Hookflow) -> None:
         run = hookflow.run(operated)

@@ -1,0 +1,97 @@
+"""What is kept of an error, whatever it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.registry import InvalidWorkflow
+from django_hookflow.runtime.failures import MAX_TEXT, REDACTED, redact
+from django_hookflow.testing import Hookflow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    @property
+    def status_code(self) -> int:
+        raise RuntimeError("no status")
+
+    @property
+    def response(self) -> Any:
+        raise RuntimeError("no response")
+
+
+class InNoTime(Exception):
+    retry_after = 10**400
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unreadable(), "tests.runtime.test_failures.Unreadable: (its text could not be read: RuntimeError)"),
+        (InNoTime("late"), "tests.runtime.test_failures.InNoTime: late"),
+        (Exception("\ud800 and \x00"), r"Exception: \ud800 and \x00"),
+    ],
+    ids=["unreadable", "absurd", "not Unicode"],
+)
+def test_an_error_is_recorded_as_the_steps_whatever_it_is_like(hookflow: Hookflow, error: Exception, told: str) -> None:
+    def fail() -> None:
+        raise error
+
+    @workflow(workflow_id="tests.failing_oddly", retry=Retry(max_attempts=2))
+    def failing(ctx: WorkflowContext) -> None:
+        ctx.step.run("fail", fail)
+
+    run = hookflow.run(failing)
+    assert run.error_message == f"step 'fail' failed after 2 attempts: {told}"
+    assert hookflow.history(run.run_id)[1:] == ["step.failed fail", "step.failed fail", "run.failed fail"]
+
+
+@pytest.mark.parametrize("text", ["a-" * 5_000_000, "a.b+" * 2_500_000, "x" * 10_000_000], ids=["-", ".", "x"])
+def test_megabytes_are_cut_before_they_are_searched(text: str) -> None:
+    """These patterns would take hours on the whole, while the worker's lease is renewed: the test would hang."""
+    kept = redact(f"password=hunter22, {text}, token=abcdef")
+    assert kept.startswith(f"password={REDACTED}, {text[:1000]}")
+    assert kept.endswith(f"{text[-1000:]}, token={REDACTED}")
+    assert "characters cut" in kept
+    assert len(kept) < MAX_TEXT + 100
+
+
+def test_a_text_that_fits_is_kept_whole() -> None:
+    text = "a" * MAX_TEXT
+    assert redact(text) == text
+    assert redact(f"{text}bb").count("\n… 2 characters cut …\n") == 1
+
+
+async def fetch() -> int:
+    return 1
+
+
+def test_a_step_that_is_a_coroutine_function_is_told_the_way_out(hookflow: Hookflow) -> None:
+    coroutine = fetch()
+
+    @workflow(workflow_id="tests.fetching")
+    def fetching(ctx: WorkflowContext) -> Any:
+        return ctx.step.run("fetch", lambda: coroutine)
+
+    run = hookflow.run(fetching)
+    coroutine.close()
+    assert run.status == "failed"
+    assert run.error_message.endswith("it has not run yet: call the async function through asgiref.sync.async_to_sync")
+
+
+def test_a_workflow_whose_call_would_not_run_it_is_refused() -> None:
+    async def coroutine(ctx: WorkflowContext) -> None: ...
+
+    def generator(ctx: WorkflowContext) -> Any:
+        yield ctx.step.run("a", int)
+
+    for function in (coroutine, generator):
+        with pytest.raises(InvalidWorkflow, match=f"{function.__name__} is async or has a yield"):
+            workflow(function)  # type: ignore[arg-type, unused-ignore]
