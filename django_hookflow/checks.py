@@ -30,6 +30,7 @@ With a database at hand (``check --database default``, ``migrate``) the log itse
 ``E021``  a guard of the event log is missing from a table, or is not always on
 ``W022``  the partitions of months end soon
 ``W023``  a partition was left half split
+``E024``  tables of a release 0.0.x stand where ours are to be made
 ========  ==========================================================================================================
 
 With ``--deploy`` as well, what protects the log is told (:mod:`.protection`):
@@ -60,6 +61,7 @@ from django_hookflow import protection
 from django_hookflow.conf import GITHUB_PUBLIC_API_URL, QSTASH_PUBLIC_URL, SETTINGS, TRANSPORTS, conf
 from django_hookflow.events.database import alias
 from django_hookflow.evidence import signing
+from django_hookflow.predecessor import check_predecessor
 from django_hookflow.retention.checks import check_archive, check_partitions
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ def register_checks() -> None:
     register(check_database, Tags.database)
     register(check_protection, Tags.database, deploy=True)
     register(check_partitions, Tags.database)
+    register(check_predecessor, Tags.database)
 
 
 def check_values(**kwargs: Any) -> list[CheckMessage]:

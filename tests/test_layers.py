@@ -40,10 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "views": {"runtime", "delivery"},
     "urls": {"views"},
     "protection": set(),
-    "checks": {"protection", "events", "delivery", "evidence", "retention"},
+    "predecessor": {"events"},
+    "checks": {"predecessor", "protection", "events", "delivery", "evidence", "retention"},
     "apps": {"checks", "events"},
     "admin": {"events", "projections", "runtime", "evidence", "timeline"},
-    "doctor": {"checks", "events", "delivery", "feed", "retention"},
+    "doctor": {"checks", "events", "delivery", "feed", "predecessor", "retention"},
     "management": {
         "timeline",
         "checks",

@@ -11,8 +11,9 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from django_hookflow import checks
 from django_hookflow.doctor import installed
-from django_hookflow.doctor.findings import Finding, error, from_checks, info, ok
+from django_hookflow.doctor.findings import Finding, error, from_check, from_checks, info, ok
 from django_hookflow.events.database import alias, cursor
+from django_hookflow.predecessor import check_predecessor
 from django_hookflow.retention.checks import check_partitions
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def look_at_schema(visit: Visit) -> Iterator[Finding]:
             "Run hookflow_doctor --only schema with the credentials that migrate.",
         )
         yield from _compare_functions(there=_functions_there(), letters=False)
+        return
+    earlier = [message for message in check_predecessor(databases=[alias()]) if not message.is_silenced()]
+    if earlier:
+        yield from map(from_check, earlier)
         return
     missing, newer = _compare_migrations()
     if missing:

@@ -19,14 +19,24 @@ class OutputExists(HookFlowException, FileExistsError):
         super().__init__(f"{path} exists and is not overwritten: {instead}")
 
 
+class NoDirectory(HookFlowException, NotADirectoryError):
+    """The directory of the file to be written is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path.name} cannot be written: {path.parent} is not a directory; make it, or name another")
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name when the block ends without an error, and is on the disk by then.
 
-    Raises OutputExists, before the block if it can, and OSError.
+    Raises OutputExists, before the block if it can, NoDirectory and other OSErrors.
     """
     if path.exists():
         raise OutputExists(path)
+    if not path.parent.is_dir():
+        # Not made here: where a disk should be mounted and is not, it would be made on another.
+        raise NoDirectory(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("xb") as file:

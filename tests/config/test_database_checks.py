@@ -108,6 +108,40 @@ def test_a_database_that_is_not_migrated_yet_does_not_stop_migrate() -> None:
     assert find() == []
 
 
+#: The tables of release 0.0.4, as far as they matter here: they have the names of ours and no run_uid.
+EARLIER = {"workflowrun": "run_id", "stepexecution": "workflow_run_id", "deadletterentry": "run_id"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("there", [["workflowrun", "stepexecution", "deadletterentry"], ["deadletterentry"]])
+def test_tables_of_a_release_before_this_package_stop_migrate_before_it_changes_anything(there: list[str]) -> None:
+    run_sql("CREATE SCHEMA earlier; SET LOCAL search_path = earlier, public")
+    for table in there:
+        run_sql(f"CREATE TABLE django_hookflow_{table} (id bigint PRIMARY KEY, {EARLIER[table]} varchar(255))")
+
+    (found,) = find()
+    with pytest.raises(CommandError) as refused:
+        call_command("migrate", "django_hookflow", skip_checks=False, stdout=StringIO(), stderr=StringIO())
+
+    tables = ", ".join(sorted(f"django_hookflow_{table}" for table in there))
+    assert found.id == "django_hookflow.E024"
+    assert found.msg.startswith("The database has tables of django-hookflow 0.0.x, which cannot be upgraded in place")
+    assert found.msg.endswith(f": {tables}.")
+    assert "migrate django_hookflow zero" in (found.hint or "")
+    assert found.msg in str(refused.value)
+
+
+@pytest.mark.django_db
+def test_tables_of_an_earlier_release_in_another_schema_are_in_nobodys_way() -> None:
+    run_sql("ALTER TABLE django_hookflow_workflowrun RENAME TO moved; CREATE SCHEMA ours")
+    run_sql("CREATE TABLE django_hookflow_workflowrun (id bigint PRIMARY KEY, run_id varchar(255))")
+    assert [message.id for message in find()] == ["django_hookflow.E024"]
+
+    run_sql("SET LOCAL search_path = ours, public")
+
+    assert find() == []
+
+
 def test_an_old_server_is_told_with_its_version() -> None:
     message = describe_old_server(13)
 

@@ -272,6 +272,7 @@ class Unreadable(Exception):
 def test_an_error_is_stored_whatever_its_text(error: Exception, stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is logged would be captured, and a parallel test run cannot pass on a lone surrogate.
     monkeypatch.setattr(delivering.logger, "disabled", True)
+
     def handle(event: WorkflowEvent) -> None:
         write_down(event)
         if event.step_id == "b":

@@ -12,6 +12,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
+from django.contrib import admin
+from django.contrib.auth import get_permission_codename
 from django.core.management import get_commands, load_command_class
 
 from django_hookflow.__main__ import main as package_main
@@ -98,6 +100,15 @@ def test_the_demo_takes_what_the_makefile_hands_on(capsys: pytest.CaptureFixture
         package_main(["demo", "--help"])
     assert ended.value.code == 0
     assert "--check" in capsys.readouterr().out
+
+
+def test_the_permissions_are_those_that_the_admin_asks_for() -> None:
+    named = re.findall(r"^\| `django_hookflow\.(\w+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = [model._meta for model in admin.site._registry if model._meta.app_label == "django_hookflow"]
+    wanted = {get_permission_codename("view", meta) for meta in shown} | {
+        codename for meta in shown for codename, _ in meta.permissions
+    }
+    assert sorted(named) == sorted(wanted)
 
 
 def test_links_within_the_page_lead_somewhere() -> None:
