@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
 
-from django.db import models
+from django.db import connections, models
 from psycopg import sql
 
-from django_hookflow.events.database import cursor
+from django_hookflow.events.database import alias, cursor
 from django_hookflow.exceptions import HookFlowException, UnknownRun
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
 from django_hookflow.sql import load
@@ -75,7 +75,9 @@ class Projection:
 @cache
 def _statement(projection: Projection, name: str) -> str:
     """Composed once: it takes half a millisecond, and heads are held meanwhile."""
-    return projection.compose(name).as_string(None)
+    connection = connections[alias()]
+    connection.ensure_connection()  # before 3.2 psycopg quotes names only with one at hand
+    return projection.compose(name).as_string(connection.connection)
 
 
 PROJECTIONS = (

@@ -97,7 +97,7 @@ def test_a_worker_frozen_before_its_commit_is_taken_over_from_when_postgresql_en
 
     with second_waits_for_first(append_and_freeze, lambda s: claim("order-1", 1, session=s)) as (frozen, second):
         assert [row["answer"] for row in second.result(timeout=60)] == ["run", "run"]
-        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        with pytest.raises(psycopg.Error, match="idle-in-transaction timeout"):
             frozen.commit()
     assert types_of(uid) == ["run.triggered", "turn.started", "turn.abandoned", "turn.started"]
 
