@@ -1,30 +1,40 @@
 # What a developer types. A virtual environment is made in .venv; nothing outside this directory is changed.
 #   make demo [ARGS=--check]   watch an order go through; --check runs the story once and exits 0 or 1
-#   make test [ARGS=…]         the tests, on the embedded PostgreSQL or the one DATABASE_URL names
+#   make test [ARGS=…]         the tests, on the embedded PostgreSQL or the one DATABASE_URL names: some minutes
+#   make test-all [ARGS=…]     those and the slow ones: crashes, random schedules, environments, a browser, packaging
 #   make schedules             ten thousand random schedules of deliveries, crashes and operators (SCHEDULES=…)
 #   make screenshots           the README's pictures, taken of the demo in Chromium
-#   make lint, make bench, make sql
+#   make sql [ARGS=--check]    migrations as plain SQL, and what they install, object by object
+#   make lint, make bench
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
+# A worker that has nothing left takes over half of what the other has: tests of one module stay together until then.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SCHEDULES ?= 10000
 
 # What pip could say about a newer pip is of no use here.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# As images of containers have it. Tests start hundreds of processes, and each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test schedules screenshots lint format bench sql clean
+.PHONY: demo test test-all schedules screenshots lint format bench sql clean
 
 demo: $(VENV)/installed-demo
 	@$(BIN)/python -m django_hookflow demo $(ARGS)
 
 test: $(VENV)/installed-development
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# Of several -m the last counts: with ARGS="-m slow" it runs what `make test` leaves out.
+test-all: $(VENV)/installed-development
+	$(PYTEST) $(ARGS)
 
 schedules: $(VENV)/installed-development
-	HOOKFLOW_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -n $(WORKERS) tests/crashes/test_schedules.py $(ARGS)
+	HOOKFLOW_SCHEDULES=$(SCHEDULES) $(PYTEST) tests/crashes/test_schedules.py $(ARGS)
 
 screenshots: $(VENV)/installed-development
 	$(BIN)/python -m tests.browser.screenshots
@@ -43,6 +53,7 @@ bench: $(VENV)/installed-development
 
 sql: $(VENV)/installed-development
 	$(BIN)/python -m migrations_sql $(ARGS)
+	$(BIN)/python -m migrations_sql --installed $(ARGS)
 
 clean:
 	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -30,20 +30,20 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     with own_database() as conninfo:
         project.set_up(conninfo)
-        told: dict[str, Any] = {"machine": describe_machine(conninfo), "quick": options.quick}
-        print("  ".join(f"{name}: {value}" for name, value in told["machine"].items()), end="\n\n", flush=True)
+        found: dict[str, Any] = {"machine": describe_machine(conninfo), "quick": options.quick}
+        print("  ".join(f"{name}: {value}" for name, value in found["machine"].items()), end="\n\n", flush=True)
         if options.profile:
             rounds, calls = (2, 30) if options.quick else (10, 300)
-            told["profile"] = measure_profile(conninfo, rounds=rounds, calls=calls)
-            print(format_profile(told["profile"]))
+            found["profile"] = measure_profile(conninfo, rounds=rounds, calls=calls)
+            print(format_profile(found["profile"]))
         else:
             figures = measure_everything(conninfo, quick=options.quick, events=options.events)
-            told["figures"] = [figure.as_json() for figure in figures]
+            found["figures"] = [figure.as_json() for figure in figures]
             print(format_figures(figures))
         close_connections()
     print(f"\nin {time.monotonic() - started:.0f} s")
     if options.json:
-        options.json.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 

@@ -16,9 +16,12 @@ import uuid
 
 import psycopg
 
-START = "SELECT hookflow_start(%s, %s, 'benchmarks.appender', '{}'::json, NULL)"
-APPEND = "SELECT hookflow_append(%s, NULL, ARRAY['step.completed'], ARRAY[%s]::text[], ARRAY[%s]::json[], NULL)"
-PAYLOAD = '{"kind":"run","attempt":1,"result":1}'
+START = "SELECT hookflow_start(%s, %s, 'benchmarks.appender', '{}', '{\"data\":{}}', NULL)"
+APPEND = (
+    "SELECT seq FROM hookflow_append"
+    "(%s, NULL, ARRAY['step.completed'], ARRAY[%s]::text[], ARRAY[%s]::json[], ARRAY[%s]::json[], NULL)"
+)
+FACTS, PAYLOAD = '{"kind": "run", "attempt": 1, "took": 0.001}', '{"result":1}'
 
 
 def main(conninfo: str) -> None:
@@ -31,16 +34,16 @@ def main(conninfo: str) -> None:
             run_uid = uuid.UUID(int=(time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | 0x2 << 62)
             session.execute(START, [run_uid, str(uuid.uuid4())])
             print("appending", flush=True)
-            print(json.dumps(append_until_told(session, run_uid, orders)), flush=True)
+            print(json.dumps(append_until_ordered(session, run_uid, orders)), flush=True)
 
 
-def append_until_told(
+def append_until_ordered(
     session: psycopg.Connection[object], run_uid: uuid.UUID, orders: io.RawIOBase
 ) -> dict[str, float]:
     appends, longest = 0, 0.0
     begun = before = time.perf_counter()
     while appends == 0 or not select.select([orders], [], [], 0)[0]:
-        session.execute(APPEND, [run_uid, f"step-{appends}", PAYLOAD])
+        session.execute(APPEND, [run_uid, f"step-{appends}", FACTS, PAYLOAD])
         appends += 1
         now = time.perf_counter()
         longest, before = max(longest, now - before), now

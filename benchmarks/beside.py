@@ -42,20 +42,20 @@ def measure_beside(conninfo: str, seconds: float) -> list[Figure]:
         return [*figures, *figures_of("a cleanup with an archive", archived, alone)]
 
 
-def figures_of(name: str, told: dict[str, float], alone: dict[str, float]) -> list[Figure]:
+def figures_of(name: str, measured: dict[str, float], alone: dict[str, float]) -> list[Figure]:
     return [
-        Figure(f"appends beside {name}", rate(told), "appends/s", ratio=rate(told) / rate(alone), of="alone"),
-        Figure(f"the longest beside {name}", told["longest"] * 1000, "ms", at_most=1000),
+        Figure(f"appends beside {name}", rate(measured), "appends/s", ratio=rate(measured) / rate(alone), of="alone"),
+        Figure(f"the longest beside {name}", measured["longest"] * 1000, "ms", at_most=1000),
     ]
 
 
-def rate(told: dict[str, float]) -> float:
-    return told["appends"] / told["seconds"]
+def rate(measured: dict[str, float]) -> float:
+    return measured["appends"] / measured["seconds"]
 
 
 @contextmanager
 def appender(conninfo: str) -> Iterator[Measure]:
-    """What appends as long as some work takes, and tells how it went."""
+    """What appends as long as some work takes, and answers how it went."""
     command = [sys.executable, "-m", "benchmarks.appender", conninfo]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -69,8 +69,8 @@ def appender(conninfo: str) -> Iterator[Measure]:
             work()
             to_it.write("stop\n")
             to_it.flush()
-            told: dict[str, float] = json.loads(from_it.readline())
-            return told
+            measured: dict[str, float] = json.loads(from_it.readline())
+            return measured
 
         yield measure
         to_it.close()

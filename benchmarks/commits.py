@@ -39,7 +39,7 @@ QUICK = Amounts(rounds=2, rows=60, steps=40, runs=4, appends=10)
 
 
 def measure_commits(conninfo: str, amounts: Amounts) -> list[Figure]:
-    """Raw commits, and everything that is told as a share of them."""
+    """Raw commits, and everything that is measured against them."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(RAW_TABLE)
     measures = {
@@ -112,7 +112,7 @@ def appends(calls: int) -> Callable[[], int]:
     from django_hookflow.runtime.trigger import uuid7
 
     run_uid = uuid7()
-    log.start(run_uid, str(run_uid), "benchmarks.append", "{}", actor=None, grace=None)
+    log.start(run_uid, str(run_uid), "benchmarks.append", "{}", '{"data":{}}', actor=None, sending=log.LEFT_TO_RELAY)
 
     def append(first: int, calls: int) -> int:
         seq = None
@@ -121,10 +121,15 @@ def appends(calls: int) -> Callable[[], int]:
                 run_uid,
                 seq,
                 [
-                    log.NewEvent("step.completed", '{"kind":"run","attempt":1,"result":1}', f"step-{call}-{i}")
+                    log.NewEvent(
+                        "step.completed",
+                        f"step-{call}-{i}",
+                        '{"kind": "run", "attempt": 1, "took": 0.001}',
+                        '{"result":1}',
+                    )
                     for i in range(EVENTS_A_CALL)
                 ],
-            )
+            ).seq
         return EVENTS_A_CALL * calls
 
     append(0, WARM_UP)

@@ -13,11 +13,12 @@ def count_ten_step_run() -> list[Figure]:
     from django.db import connection
 
     from django_hookflow.delivery.relay import Relay
+    from django_hookflow.runtime.receiving import receive
     from django_hookflow.runtime.turn import run_turn
 
     workflow = trivial_workflow()
     workflow.trigger({"steps": 10})
-    relay = Relay("inline", run_turn=run_turn, concurrency=1)
+    relay = Relay("inline", receive=receive, concurrency=1)
     while relay.run_once():
         pass
 

@@ -18,16 +18,15 @@ RUNS = "/admin/django_hookflow/workflowrun/"
 #: is of a workflow that nobody starts any more, which is the hard case for a list that begins at the newest. Set by set
 #: and not through the log: what lists read is all there.
 FILL = """
-TRUNCATE django_hookflow_workflowrun, django_hookflow_stepexecution, django_hookflow_deadletterentry, django_hookflow_outbox;
+TRUNCATE django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry, django_hookflow_outbox;
 
 INSERT INTO django_hookflow_workflowrun
-  (run_uid, run_id, workflow_id, status, data, error_message, created_at, updated_at, completed_at, wake_at, label)
+  (id, run_id, workflow_id, status, data, error_type, error_message, created_at, updated_at, completed_at, label)
 SELECT
   (lpad(to_hex((extract(epoch FROM created_at) * 1000)::bigint), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid,
   'order-' || lpad(n::text, 9, '0'), CASE WHEN n <= {runs} / 100 THEN 'shop.retired' ELSE 'shop.flow-' || n % 7 END, status,
-  jsonb_build_object('order', n), '', created_at, created_at + interval '1 second',
+  jsonb_build_object('order', n), '', '', created_at, created_at + interval '1 second',
   CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN created_at + n % 60 * interval '1 second' END,
-  CASE WHEN status = 'running' AND n % 2 = 0 THEN now() + interval '30 days' END,
   CASE WHEN n % 10 = 0 THEN 'customer-' || n % 1000 ELSE '' END
 FROM (
   SELECT n, now() - ({runs} - n) * (interval '30 days' / {runs}) AS created_at,
@@ -37,23 +36,41 @@ FROM (
   FROM generate_series(1, {runs}) AS n
 ) AS run;
 
--- What is announced: sleepers, turns that wait for a relay, held ones, and every hundredth that has waited for an hour.
-INSERT INTO django_hookflow_outbox (run_uid, seq, kind, due_at, send_at, attempts)
-SELECT run_uid, 3, CASE status WHEN 'paused' THEN 'held' ELSE 'turn' END, due_at,
-  CASE WHEN status = 'paused' THEN 'infinity' ELSE greatest(due_at, now()) END, 1
-FROM (SELECT run_uid, status, CASE WHEN wake_at IS NOT NULL THEN wake_at
-        WHEN row_number() OVER (ORDER BY created_at) % 100 = 0 THEN now() - interval '1 hour' ELSE now() END AS due_at
-      FROM django_hookflow_workflowrun WHERE status IN ('running', 'pending', 'paused')) AS live;
+-- What is waited for: of the runs that run half sleep, a few are about to try again, others are held, in doubt or diverged;
+-- every tenth run that lives has a deadline.
+INSERT INTO django_hookflow_wait (id, run_uid, step_id, kind, due_at, since_seq)
+SELECT row_number() OVER (ORDER BY created_at), id, CASE WHEN kind IN ('sleep', 'backoff', 'doubt') THEN 'wait' ELSE '' END, kind,
+  CASE WHEN kind IN ('sleep', 'backoff', 'deadline') THEN now() + interval '30 days' END, 3
+FROM (
+  SELECT id, created_at, CASE status WHEN 'paused' THEN 'hold' WHEN 'in_doubt' THEN 'doubt' WHEN 'diverged' THEN 'divergence'
+    WHEN 'running' THEN CASE WHEN right(run_id, 9)::integer % 2 = 0 THEN 'sleep'
+                             WHEN right(run_id, 9)::integer % 1000 = 999 THEN 'backoff' END END AS kind
+  FROM django_hookflow_workflowrun
+  UNION ALL
+  SELECT id, created_at, 'deadline' FROM django_hookflow_workflowrun
+  WHERE completed_at IS NULL AND right(run_id, 9)::integer % 10 = 0
+) AS waiting
+WHERE kind IS NOT NULL;
 
-INSERT INTO django_hookflow_deadletterentry (id, run_uid, seq, workflow_id, run_id, step_id, payload, error_message,
-  error_traceback, attempt_count, is_replayed, created_at)
-SELECT row_number() OVER (ORDER BY created_at), run_uid, 6, workflow_id, run_id, 'charge', '{{}}', 'declined', '', 3, false, created_at
+-- What is announced: sleepers, turns that wait for a relay, and every hundredth that has waited for an hour.
+INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, announced_at, send_at, attempts)
+SELECT id, 3, due_at, now() - interval '1 hour', greatest(due_at, now()), 1
+FROM (SELECT run.id, coalesce(wait.due_at,
+        CASE WHEN row_number() OVER (ORDER BY run.created_at) % 100 = 0 THEN now() - interval '1 hour' ELSE now() END) AS due_at
+      FROM django_hookflow_workflowrun AS run
+      LEFT JOIN django_hookflow_wait AS wait ON wait.run_uid = run.id AND wait.kind IN ('sleep', 'backoff')
+      WHERE run.status IN ('running', 'pending')) AS live;
+
+INSERT INTO django_hookflow_deadletterentry (id, run_uid, seq, workflow_id, run_id, step_id, payload, error_type,
+  error_message, error_traceback, fingerprint, attempt_count, is_replayed, created_at)
+SELECT row_number() OVER (ORDER BY created_at), id, 6, workflow_id, run_id, 'charge', '{{}}', 'Declined', 'declined', '', '', 3,
+  false, created_at
 FROM django_hookflow_workflowrun WHERE status = 'failed';
 
 -- The events of the newest tenth: one turn with three steps, of which one needed a second attempt.
-INSERT INTO django_hookflow_event (run_uid, seq, type, step_id, payload, recorded_at, hash)
-SELECT run_uid, seq, types[seq], step_ids[seq],
-  CASE seq WHEN 2 THEN json_build_object('worker', 'w', 'message_id', 'msg_' || age) ELSE '{{"attempt":1}}' END,
+INSERT INTO django_hookflow_event (run_uid, seq, type, step_id, facts, recorded_at, hash)
+SELECT id, seq, types[seq], step_ids[seq],
+  CASE seq WHEN 2 THEN json_build_object('worker', 'w', 'message_id', 'msg_' || age) ELSE '{{"attempt":1,"took":0.1}}' END,
   created_at + seq * interval '100 milliseconds', sha256('')
 FROM (SELECT *, row_number() OVER (ORDER BY created_at DESC) AS age
       FROM django_hookflow_workflowrun ORDER BY created_at DESC LIMIT {runs} / 10) AS run,
@@ -62,8 +79,8 @@ FROM (SELECT *, row_number() OVER (ORDER BY created_at DESC) AS age
   generate_series(1, 6) AS seq
 ORDER BY created_at, seq
 """
-VACUUM = """VACUUM ANALYZE django_hookflow_workflowrun, django_hookflow_outbox, django_hookflow_lease, django_hookflow_event,
-  django_hookflow_stepexecution, django_hookflow_deadletterentry"""
+VACUUM = """VACUUM ANALYZE django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_outbox, django_hookflow_lease,
+  django_hookflow_event, django_hookflow_deadletterentry"""
 
 #: Ways of looking at the list, by name. The last page is the last that is offered.
 VIEWS: dict[str, dict[str, Any]] = {
@@ -81,6 +98,10 @@ VIEWS: dict[str, dict[str, Any]] = {
     "of a workflow long retired": {"workflow": "shop.retired"},
     "of no workflow there is": {"workflow": "shop.nothing"},
     "sleeping": {"state": "sleeping"},
+    "waiting": {"state": "waiting"},
+    "waiting, of one workflow": {"state": "waiting", "workflow": "shop.flow-3"},
+    "paused": {"status__exact": "paused"},
+    "in doubt": {"status__exact": "in_doubt"},
     "sleeping, of one workflow": {"state": "sleeping", "workflow": "shop.flow-3"},
     "stuck": {"state": "stuck"},
     "stuck, of one workflow": {"state": "stuck", "workflow": "shop.flow-3"},

@@ -46,12 +46,22 @@ def make_run(events: int) -> UUID:
     """A run of the length, whose steps return a kilobyte each."""
     from django_hookflow.events import log
 
-    run_uid = log.start(uuid4(), f"pages-{uuid4()}", "benchmarks.pages", "{}", actor=None, grace=None).run_uid
-    log.append(run_uid, None, [log.NewEvent("turn.started", '{"worker": "w"}')])
-    payload = json.dumps({"kind": "run", "attempt": 1, "result": {"text": "x" * 1000}})
+    run_uid = log.start(
+        uuid4(),
+        f"pages-{uuid4()}",
+        "benchmarks.pages",
+        "{}",
+        '{"data":{}}',
+        actor=None,
+        sending=log.LEFT_TO_RELAY,
+    ).run_uid
+    log.append(run_uid, None, [log.NewEvent("turn.started", facts='{"worker": "w"}')])
+    facts, payload = '{"kind": "run", "attempt": 1, "took": 0.01}', json.dumps({"result": {"text": "x" * 1000}})
     for first in range(2, events, BATCH):
         steps = range(first, min(first + BATCH, events))
-        log.append(run_uid, None, [log.NewEvent("step.completed", payload, f"step-{number}") for number in steps])
+        log.append(
+            run_uid, None, [log.NewEvent("step.completed", f"step-{number}", facts, payload) for number in steps]
+        )
     return run_uid
 
 

@@ -5,11 +5,12 @@ server process that serves it, and the time that process waited for the log of t
 is the way between the two and waiting for a core; a busy machine shows there, and hardly in the other columns.
 
 The CPU of the server is read from Linux's /proc, so the server must be on this machine; where it is not, those columns
-are empty. What happens inside ``hookflow_append`` is told by PostgreSQL's own statistics of functions.
+are empty. What happens inside ``hookflow_append`` is read from PostgreSQL's own statistics of functions.
 """
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -24,8 +25,9 @@ from benchmarks.project import do_nothing
 from benchmarks.report import format_table
 
 COLUMNS = ("wall", "client", "server", "sync")
-APPEND = "SELECT hookflow_append(%s, %s, ARRAY[%s]::text[], ARRAY[%s]::text[], ARRAY[%s]::json[], NULL)"
+APPEND = "SELECT seq FROM hookflow_append(%s, %s, ARRAY[%s]::text[], ARRAY[%s]::text[], ARRAY[%s]::json[], ARRAY[%s]::json[], NULL)"
 PAYLOAD = '{"kind":"run","attempt":1,"result":1}'
+FACTS, RESULT = '{"kind": "run", "attempt": 1, "took": 0.001}', '{"result":1}'
 EVENT_TYPE = "step.completed"
 
 Sample = dict[str, float]
@@ -54,7 +56,7 @@ class Meter:
 
     def _read(self) -> Sample:
         if self.tells_sync and self._observer.info.server_version >= 150000:
-            # A backend hands in its numbers when it is idle, at most once a second, or when told.
+            # A backend hands in its numbers when it is idle, at most once a second, or when asked.
             self._connection.execute("SELECT pg_stat_force_next_flush()")
             self._connection.execute("SELECT 1")
         return {
@@ -151,7 +153,7 @@ def append_by_psycopg(raw: psycopg.Connection[Any]) -> Work:
     def work(calls: int) -> None:
         run_uid, seq = new_run()
         for i in range(calls):
-            (seq,) = raw.execute(APPEND, (run_uid, seq, EVENT_TYPE, f"step-{i}", PAYLOAD)).fetchone()  # type: ignore[misc]
+            (seq,) = raw.execute(APPEND, (run_uid, seq, EVENT_TYPE, f"step-{i}", FACTS, RESULT)).fetchone()  # type: ignore[misc]
 
     return work
 
@@ -162,7 +164,7 @@ def append_by_log() -> Work:
     def work(calls: int) -> None:
         run_uid, seq = new_run()
         for i in range(calls):
-            seq = log.append(run_uid, seq, [log.NewEvent(EVENT_TYPE, PAYLOAD, f"step-{i}")])
+            seq = log.append(run_uid, seq, [log.NewEvent(EVENT_TYPE, f"step-{i}", FACTS, RESULT)]).seq
 
     return work
 
@@ -170,22 +172,26 @@ def append_by_log() -> Work:
 def engine_step() -> Work:
     """Steps of a turn that has been claimed, without the turn's beginning and end."""
     from django_hookflow.events import log
-    from django_hookflow.runtime.steps import StepManager
-    from django_hookflow.runtime.turn import Turn
+    from django_hookflow.runtime.execution import Execution
+    from django_hookflow.runtime.history import History
+    from django_hookflow.runtime.journal import LogJournal
+    from django_hookflow.runtime.steps import StepManager, first_options
 
     workflow = profiled_workflow()
 
     def work(calls: int) -> None:
         run_id = workflow.trigger()
-        claim = log.claim(workflow.workflow_id, run_id, 1, owner="profile", lease_seconds=60, delivery={})
-        assert claim.run_uid is not None
-        steps = StepManager(Turn(claim.run_uid, run_id, workflow, claim))
+        claim = log.claim(workflow.workflow_id, run_id, 1, owner="profile", lease_seconds=60, facts={})
+        journal = LogJournal(workflow.workflow_id, run_id, claim)
+        execution = Execution(journal, History(journal.history(), journal.turn_seq))
+        steps = StepManager(execution, first_options(None))
         for i in range(calls):
             steps.run(f"step-{i}", do_nothing, i)
 
     return work
 
 
+@functools.cache  # an id belongs to one function
 def profiled_workflow() -> Any:
     from django_hookflow import workflow
 
@@ -201,11 +207,14 @@ def new_run() -> tuple[Any, int]:
     from django_hookflow.runtime.trigger import uuid7
 
     run_uid = uuid7()
-    return run_uid, log.start(run_uid, str(run_uid), "benchmarks.profile", "{}", actor=None, grace=None).seq
+    started = log.start(
+        run_uid, str(run_uid), "benchmarks.profile", "{}", '{"data":{}}', actor=None, sending=log.LEFT_TO_RELAY
+    )
+    return run_uid, started.seq
 
 
 def function_times(work: Work, calls: int) -> dict[str, Sample]:
-    """What PostgreSQL tells of its functions during so many steps; empty where it may not be asked."""
+    """What PostgreSQL counts of its functions during so many steps; empty where it may not be asked."""
     from django.db import connection as django_connection
 
     session = django_connection.connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from django_hookflow.demo.postgres import settings_from_url
@@ -60,6 +61,7 @@ def set_up(conninfo: str) -> None:
     call_command("migrate", verbosity=0)
 
 
+@functools.cache  # an id belongs to one function
 def trivial_workflow() -> Workflow:
     """``{"steps": n}``: n steps that do nothing but return a number."""
     from django_hookflow import workflow

@@ -11,7 +11,7 @@ from benchmarks.report import Figure
 from benchmarks.rounds import alternate, median_rate, median_ratio
 
 EVENTS_A_RUN = 13
-#: As many connections as hookflow_rebuild uses unless told otherwise.
+#: As many connections as hookflow_rebuild uses by default.
 JOBS = 2
 #: Whole runs, each as the engine would have written it: triggered, one turn, ten steps, completed.
 FILL = """
@@ -23,17 +23,18 @@ BEGIN
     -- As a UUIDv7 of an early time, so that runs follow each other as they do in life.
     run_uid := (lpad(to_hex(i), 12, '0') || '7000' || '8' || substr(md5('{prefix}' || i), 1, 15))::uuid;
     PERFORM hookflow_start(run_uid, '{prefix}-' || i, 'benchmarks.fill',
-      json_build_object('run_id', '{prefix}-' || i, 'workflow_id', 'benchmarks.fill', 'data', json_build_object('steps', 10)), NULL);
+      '{{}}', json_build_object('data', json_build_object('steps', 10)), NULL);
     PERFORM hookflow_append(run_uid, 1,
       ARRAY['turn.started'] || array_fill('step.completed'::text, ARRAY[10]) || ARRAY['run.completed'],
       ARRAY[NULL::text] || (SELECT array_agg('step-' || n ORDER BY n) FROM generate_series(0, 9) AS n) || ARRAY[NULL::text],
-      (SELECT array_agg('{{"kind":"run","attempt":1,"result":1}}'::json) FROM generate_series(1, 12)), NULL, true);
+      (SELECT array_agg('{{"kind":"run","attempt":1,"took":0.001}}'::json) FROM generate_series(1, 12)),
+      ARRAY[NULL::json] || (SELECT array_agg('{{"result":1}}'::json) FROM generate_series(1, 11)), NULL, true);
   END LOOP;
 END $$
 """
 TABLES = {
     "django_hookflow_workflowrun": "hookflow_fold_runs",
-    "django_hookflow_stepexecution": "hookflow_fold_steps",
+    "django_hookflow_wait": "hookflow_fold_waits",
     "django_hookflow_deadletterentry": "hookflow_fold_dead_letters",
 }
 EVERYTHING = "'00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'"

@@ -22,10 +22,10 @@ class Figure:
     @property
     def is_met(self) -> bool | None:
         """Whether the target is met; None without one."""
-        told = self.value if self.ratio is None else self.ratio
+        figure = self.value if self.ratio is None else self.ratio
         if self.at_least is not None:
-            return told >= self.at_least
-        return told <= self.at_most if self.at_most is not None else None
+            return figure >= self.at_least
+        return figure <= self.at_most if self.at_most is not None else None
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "is_met": self.is_met}

@@ -21,8 +21,9 @@ from benchmarks.rounds import alternate, in_threads, median_rate, median_ratio
 
 FOLDER = Path(__file__).parents[1] / "migrations_sql"
 LOGIN = "hookflow_benchmark_web"
-APPEND = "SELECT hookflow_append(%s, %s, ARRAY[%s]::text[], ARRAY[%s]::text[], ARRAY[%s]::json[], NULL)"
-START = "SELECT hookflow_start(%s, %s, 'benchmarks.append', '{}'::json, NULL)"
+APPEND = "SELECT seq FROM hookflow_append(%s, %s, ARRAY[%s]::text[], ARRAY[%s]::text[], ARRAY[%s]::json[], ARRAY[%s]::json[], NULL)"
+START = "SELECT hookflow_start(%s, %s, 'benchmarks.append', '{}', '{\"data\":{}}', NULL)"
+FACTS, RESULT = '{"kind": "run", "attempt": 1, "took": 0.001}', '{"result":1}'
 WARM_UP = 20
 
 
@@ -56,9 +57,7 @@ def prepare_appends(conninfo: str, appends: int) -> Callable[[], int]:
     def append(count: int) -> int:
         nonlocal seq
         for _ in range(count):
-            cursor.execute(
-                APPEND, (run_uid, seq, "step.completed", f"step-{seq}", '{"kind":"run","attempt":1,"result":1}')
-            )
+            cursor.execute(APPEND, (run_uid, seq, "step.completed", f"step-{seq}", FACTS, RESULT))
             (seq,) = cursor.fetchone() or (seq,)
         return count
 

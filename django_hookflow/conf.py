@@ -125,6 +125,12 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED", True, (bool,), "keep the event log; the only mode there is so far"
         ),
+        Setting(
+            "DJANGO_HOOKFLOW_APP_VERSION",
+            None,
+            _TEXT,
+            "version of the project's code, recorded with each turn: a text, or the dotted path of what returns one",
+        ),
         Setting("DJANGO_HOOKFLOW_TRANSPORT", "qstash", _TEXT, "how messages are sent: qstash, http or inline"),
         Setting("DJANGO_HOOKFLOW_TURN_BUDGET", 10, _NUMBER, "seconds a turn goes on starting further steps", least=0),
         Setting(
@@ -211,6 +217,7 @@ class Settings:
     domain: str | None
     webhook_path: str
     persistence_enabled: bool
+    app_version: str | None
     transport: str
     turn_budget: float
     steps_per_turn: int | None

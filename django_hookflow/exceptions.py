@@ -1,7 +1,7 @@
 """Errors of this package, each of which owns its message, and the two signals that end a turn early.
 
 Errors derive from :class:`HookFlowException`. Signals derive from ``BaseException``, so that an ``except Exception``
-in a workflow cannot swallow them; code that catches them all the same is told so at its next step.
+in a workflow cannot swallow them; code that catches them all the same finds out at its next step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ __all__ = [
     "ConcurrentAppend",
     "DuplicateStep",
     "HookFlowException",
+    "InvalidText",
     "MisplacedStep",
+    "NoProgress",
     "NotConfigured",
     "NotSerializable",
     "OpenTransaction",
@@ -56,7 +58,7 @@ class WorkflowError(HookFlowException):
 
 
 class RecordedFailure(HookFlowException):
-    """What a step raised, as the log tells it: the cause of a :class:`WorkflowError` in a replay.
+    """What a step raised, as recorded: the cause of a :class:`WorkflowError` in a replay.
 
     ``type`` is the dotted path of the original exception's class, ``str()`` its message.
     """
@@ -64,6 +66,14 @@ class RecordedFailure(HookFlowException):
     def __init__(self, type: str, message: str) -> None:
         super().__init__(message)
         self.type = type
+
+
+class InvalidText(WorkflowError, ValueError):
+    """An id, a label, an actor or a reason is not text that the log can hold; nothing was written."""
+
+    def __init__(self, name: str, value: Any, problem: str) -> None:
+        super().__init__(f"{name} {value!r:.80} {problem}")
+        self.name = name
 
 
 class NotConfigured(WorkflowError, ImproperlyConfigured):
@@ -123,6 +133,16 @@ class StepTimedOut(HookFlowException, TimeoutError):
 
     def __init__(self, seconds: float, timeout: float) -> None:
         super().__init__(f"took {seconds:.3g} s and was given {timeout:g} s: its result is refused")
+
+
+class NoProgress(HookFlowException):
+    """So many turns in a row came to nothing: their workers were lost, or could not have recorded what they did."""
+
+    def __init__(self, turns: int) -> None:
+        super().__init__(
+            f"{turns} turns in a row got no further: their workers were lost, or the database refused their records; "
+            "the workers' logs have the reasons"
+        )
 
 
 class WorkerLost(HookFlowException):

@@ -18,9 +18,11 @@ REDACTION_OR_ARCHIVAL = """\
 IF TG_OP = 'UPDATE' THEN
     IF OLD.payload IS NOT NULL AND NEW.payload IS NULL AND NEW.salt IS NULL
        AND NEW.payload_digest = sha256(OLD.salt || convert_to(OLD.payload::text, 'UTF8'))
-       AND (NEW.position, NEW.run_uid, NEW.seq, NEW.type, NEW.step_id, NEW.actor, NEW.recorded_at, NEW.version, NEW.hash)
+       AND (NEW.position, NEW.run_uid, NEW.seq, NEW.type, NEW.step_id, NEW.actor, NEW.facts::text, NEW.recorded_at,
+            NEW.version, NEW.hash, NEW.xid)
          IS NOT DISTINCT FROM
-           (OLD.position, OLD.run_uid, OLD.seq, OLD.type, OLD.step_id, OLD.actor, OLD.recorded_at, OLD.version, OLD.hash)
+           (OLD.position, OLD.run_uid, OLD.seq, OLD.type, OLD.step_id, OLD.actor, OLD.facts::text, OLD.recorded_at,
+            OLD.version, OLD.hash, OLD.xid)
     THEN
       RETURN NEW;
     END IF;

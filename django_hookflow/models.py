@@ -7,8 +7,9 @@ same statement, and the guards in the database refuse changes to an event whoeve
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 from django.db import models, router
 from django.db.models import F
@@ -71,18 +72,18 @@ class WorkflowRunManager(models.Manager["WorkflowRun"]):
 class WorkflowRun(models.Model):
     """One start of a workflow, as its events leave it."""
 
-    run_uid = models.UUIDField(primary_key=True, editable=False)
+    id = models.UUIDField(primary_key=True, editable=False)
     run_id = models.CharField(max_length=255, unique=True)
     workflow_id = models.CharField(max_length=255)
     status = models.CharField(max_length=20, choices=WorkflowRunStatus.choices)
     data = models.JSONField()
     result = models.JSONField(null=True)
+    error_type = models.TextField(blank=True)
     error_message = models.TextField(blank=True)
+    label = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     completed_at = models.DateTimeField(null=True)
-    wake_at = models.DateTimeField(null=True)
-    label = models.CharField(max_length=255, blank=True, default="")
 
     objects = WorkflowRunManager()
 
@@ -108,6 +109,19 @@ class WorkflowRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} ({self.workflow_id}, {self.status})"
+
+    @property
+    def run_uid(self) -> UUID:
+        """The id under which its events stand in the log."""
+        return self.id
+
+    @property
+    def wake_at(self) -> datetime.datetime | None:
+        """When the run goes on by itself: the earliest moment at which a wait of it is due, its deadline apart.
+
+        None also while it is held. Each look is a query.
+        """
+        return next_wake(self.waits.all())
 
     # Operating. Each appends an event with who and why, returns whether it changed anything (False: it was so already),
     # refreshes this object, and raises OperationRefused when it makes no sense as the run stands.
@@ -167,8 +181,29 @@ class WorkflowRun(models.Model):
         return operating.operate(self, action, actor=actor, reason=reason)
 
 
+class Waiting(Protocol):
+    """A wait as it is, or as of an event."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def due_at(self) -> datetime.datetime | None: ...
+
+
+def next_wake(waits: Iterable[Waiting]) -> datetime.datetime | None:
+    """When a run that waits so goes on by itself; None if it does not."""
+    standing = list(waits)
+    if any(wait.kind in ("hold", "divergence") for wait in standing):
+        return None
+    return min((wait.due_at for wait in standing if wait.due_at and wait.kind != "deadline"), default=None)
+
+
 class StepExecution(models.Model):
-    """A completed step of a run; its ``id`` is the position of the event that completed it."""
+    """A completed step of a run; its ``id`` is the position of the event that completed it.
+
+    A view over the log. ``took`` is how many seconds its last attempt worked.
+    """
 
     id = models.BigIntegerField(primary_key=True, editable=False)
     workflow_run = models.ForeignKey(
@@ -178,18 +213,48 @@ class StepExecution(models.Model):
     kind = models.CharField(max_length=20)
     result = models.JSONField(null=True)
     attempts = models.IntegerField()
+    took = models.FloatField(null=True)
     executed_at = models.DateTimeField()
     seq = models.IntegerField()
 
     class Meta:
         ordering = ["seq"]
         verbose_name = "step execution"
-        constraints = [
-            models.UniqueConstraint(fields=["workflow_run", "step_id"], name="django_hookflow_step_once"),
-        ]
 
     def __str__(self) -> str:
         return f"{self.step_id} of {self.workflow_run_id}"
+
+
+class Wait(models.Model):
+    """Something a run waits for: begun and not settled. ``step_id`` is "" for what the run itself waits for.
+
+    ``kind`` is one of ``django_hookflow.events.types``; ``due_at`` is when it ends by itself, None when only somebody or
+    something settles it; ``since_seq`` is the event that began it, and ``id`` its position.
+    """
+
+    id = models.BigIntegerField(primary_key=True, editable=False)
+    run = models.ForeignKey(
+        WorkflowRun,
+        on_delete=models.DO_NOTHING,
+        db_column="run_uid",
+        db_constraint=False,
+        db_index=False,
+        related_name="waits",
+    )
+    step_id = models.CharField(max_length=255, blank=True)
+    kind = models.CharField(max_length=20)
+    due_at = models.DateTimeField(null=True)
+    key = models.TextField(null=True)
+    scope = models.TextField(null=True)
+    since_seq = models.IntegerField()
+
+    class Meta:
+        db_table = "django_hookflow_wait"
+        ordering = ["run", "since_seq"]
+        indexes = [models.Index(F("kind"), F("due_at"), name="django_hookflow_wait_by_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.step_id or 'the run'}"
 
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetterEntry"]):
@@ -215,8 +280,10 @@ class DeadLetterEntry(models.Model):
     run_id = models.CharField(max_length=255)
     step_id = models.CharField(max_length=255, blank=True)
     payload = models.JSONField()
+    error_type = models.TextField(blank=True)
     error_message = models.TextField()
     error_traceback = models.TextField(blank=True)
+    fingerprint = models.CharField(max_length=16, blank=True)
     attempt_count = models.IntegerField()
     is_replayed = models.BooleanField()
     replayed_at = models.DateTimeField(null=True)
@@ -235,6 +302,7 @@ class DeadLetterEntry(models.Model):
             models.Index(F("created_at").desc(), name="django_hookflow_dead_newest"),
             models.Index(F("run_id"), name="django_hookflow_dead_by_run"),
             models.Index(F("workflow_id"), F("created_at").desc(), name="django_hookflow_dead_by_flow"),
+            models.Index(F("fingerprint"), F("created_at").desc(), name="django_hookflow_dead_by_cause"),
             models.Index(
                 F("created_at").desc(), name="django_hookflow_dead_open", condition=models.Q(is_replayed=False)
             ),
@@ -256,15 +324,9 @@ class DeadLetterEntry(models.Model):
     @property
     def completed_steps(self) -> dict[str, Any]:
         """The results of the steps that had completed when the run failed, by step id."""
-        events = WorkflowEvent.objects.filter(
-            workflow_run_id=self.run_uid, seq__lt=self.seq, type__in=["step.completed", "step.superseded"]
-        ).order_by("seq")
-        latest = {event.step_id: event for event in events}
-        return {
-            step_id: event.payload["result"]
-            for step_id, event in latest.items()
-            if step_id is not None and event.type == "step.completed" and event.payload
-        }
+        from django_hookflow.projections.as_of import steps_as_of
+
+        return {step.step_id: step.result for step in steps_as_of(self.run_uid, self.seq)}
 
 
 class WorkflowEventManager(models.Manager["WorkflowEvent"]):
@@ -275,7 +337,10 @@ class WorkflowEventManager(models.Manager["WorkflowEvent"]):
 
 
 class WorkflowEvent(models.Model):
-    """One immutable row of the log. The database refuses to change or delete it."""
+    """One immutable row of the log. The database refuses to change or delete it.
+
+    ``facts`` are what the engine says, ``payload`` what the user said: see ``django_hookflow.events.types``.
+    """
 
     run_id: str  # annotated by the manager
 
@@ -293,13 +358,14 @@ class WorkflowEvent(models.Model):
     type = models.TextField()
     step_id = models.TextField(null=True)
     actor = models.TextField(null=True)
+    facts = VerbatimJSONField()
     payload = VerbatimJSONField(null=True)
     recorded_at = models.DateTimeField()
     version = models.SmallIntegerField()
     salt = models.BinaryField(null=True)
     payload_digest = models.BinaryField(null=True)
     hash = models.BinaryField()
-    xid = TransactionIdField(null=True, editable=False)
+    xid = TransactionIdField(editable=False)
 
     objects = WorkflowEventManager()
 
@@ -360,13 +426,14 @@ class Checkpoint(models.Model):
 
 
 class OutboxMessage(models.Model):
-    """The turn that a run has announced and not ended."""
+    """The turn that a run has announced and not ended; ``due_at`` is None when it may begin at once."""
 
     id = models.BigAutoField(primary_key=True)
     run_uid = models.UUIDField()
     seq = models.IntegerField()
     kind = models.CharField(max_length=20, default="turn")
-    due_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True)
+    announced_at = models.DateTimeField()
     send_at = models.DateTimeField()
     attempts = models.IntegerField(default=0)
     turn_seq = models.IntegerField(null=True)
@@ -385,6 +452,7 @@ class Lease(models.Model):
     run_uid = models.UUIDField(primary_key=True, editable=False)
     token = models.BigIntegerField()
     owner = models.TextField()
+    renewed_at = models.DateTimeField()
     expires_at = models.DateTimeField()
 
     class Meta:

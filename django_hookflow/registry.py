@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from django_hookflow.exceptions import HookFlowException, UnknownWorkflow
 
 if TYPE_CHECKING:
+    from django.db.models import Model
+
     from django_hookflow.runtime.context import WorkflowContext
     from django_hookflow.runtime.retries import Retry
 
@@ -25,6 +28,7 @@ _WORKFLOW_ID = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
 _RUN_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 _workflows: dict[str, Workflow] = {}
+_places: dict[str, _Place] = {}
 
 
 class InvalidWorkflow(HookFlowException, ValueError):
@@ -43,19 +47,23 @@ class Workflow:
         timeout: float | None = None,
         renamed_steps: Mapping[str, str] | None = None,
     ) -> None:
-        if any(runs_later(function) for runs_later in _RUN_LATER):
+        if not callable(function) or isinstance(function, type):
             raise InvalidWorkflow(
-                f"{_default_id(function)} is async or has a yield, so that calling it does not run it: make it a plain "
+                f"{function!r:.100} is not a function: use @workflow, or @workflow(workflow_id=…) with its options by name"
+            )
+        if any(runs_later(called) for runs_later in _RUN_LATER for called in (function, type(function).__call__)):
+            raise InvalidWorkflow(
+                f"{_name(function)} is async or has a yield, so that calling it does not run it: make it a plain "
                 f"function; a step may run a coroutine to its end, for example with asgiref.sync.async_to_sync"
             )
         if timeout is not None and not timeout > 0:
             raise InvalidWorkflow(f"timeout is {timeout!r}: it is a number of seconds above 0")
+        functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
         self.workflow_id = workflow_id or _default_id(function)
         self.retry = retry
         self.timeout = timeout
         self.renamed_steps = dict(renamed_steps or {})
-        functools.update_wrapper(self, function)
 
     def __call__(self, ctx: WorkflowContext) -> Any:
         return self.function(ctx)
@@ -70,14 +78,16 @@ class Workflow:
         *,
         actor: str | None = None,
         label: str | None = None,
+        subject: Model | Iterable[Model] | None = None,
     ) -> str:
         """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`.
 
         ``label`` is what people know the run by, such as an order's number; the admin finds runs by how it begins.
+        ``subject`` is what the run is about: a saved model instance, or up to five.
         """
         from django_hookflow.runtime.trigger import trigger  # workflows are defined before models are ready
 
-        return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout, label=label)
+        return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout, label=label, subject=subject)
 
 
 @overload
@@ -107,8 +117,10 @@ def workflow(
 
     ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how many seconds a run may
     take from its trigger on, by the database's clock; then it fails wherever it stands. ``renamed_steps`` maps old step
-    ids to new ones, for runs that were under way when the code changed. Raises InvalidWorkflow when the id is not fit for a URL or belongs to another
-    function, and for a function that is async or a generator.
+    ids to new ones, for runs that were under way when the code changed.
+
+    Raises InvalidWorkflow when the id is not fit for a URL or belongs to another function, unless its module is executed
+    anew; for a function that is async or a generator; and for what has no name to make an id of, such as a partial.
     """
 
     def decorate(function: Callable[[WorkflowContext], Any]) -> Workflow:
@@ -139,14 +151,64 @@ def _register(made: Workflow) -> None:
             f"workflow id {workflow_id!r} cannot stand in a URL: use at most {MAX_WORKFLOW_ID} ASCII letters, digits "
             f"and -._~ characters, with @workflow(workflow_id=…)"
         )
-    known = _workflows.get(workflow_id)
-    if known is not None and _default_id(known.function) != _default_id(made.function):
+    known, place = _workflows.get(workflow_id), _Place.current()
+    if known is not None and known.function != made.function and not place.is_anew(_places[workflow_id]):
         raise InvalidWorkflow(
-            f"workflow id {workflow_id!r} is taken by {_default_id(known.function)}: "
-            f"give {_default_id(made.function)} another one with @workflow(workflow_id=…)"
+            f"workflow id {workflow_id!r} is taken by {_name(known.function)} ({_where(known.function)}): give "
+            f"{_name(made.function)} ({_where(made.function)}) another one with @workflow(workflow_id=…). Functions get the "
+            f"same id when two in a module have one name, when a decorator lacks functools.wraps, and when they are "
+            f"lambdas or made by one function"
         )
     _workflows[workflow_id] = made
+    _places[workflow_id] = place
+
+
+def forget_local_workflows(known: Mapping[str, Workflow]) -> None:
+    """Takes out what a test's functions have registered beside ``known``, so that the next test can use the ids."""
+    for workflow_id, made in registered_workflows().items():
+        if workflow_id not in known and "<locals>" in _name(made.function):
+            del _workflows[workflow_id], _places[workflow_id]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The execution of a module in which a workflow is registered, to tell one that is executed again from two functions."""
+
+    name: str | None = None
+    file: str | None = None
+    module: Any = None
+    spec: Any = None
+
+    @classmethod
+    def current(cls) -> _Place:
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code.co_name != "<module>":
+            frame = frame.f_back
+        found = frame.f_globals if frame is not None else {}
+        return cls(found.get("__name__"), found.get("__file__"), found, found.get("__spec__"))
+
+    def is_anew(self, other: _Place) -> bool:
+        """Whether this is another execution of the same file, or an interactive session, where all is done again."""
+        if (self.name, self.file) != (other.name, other.file):
+            return False
+        is_reloaded = self.module is not other.module or self.spec is not other.spec
+        return is_reloaded or (self.file is None and self.name == "__main__")
 
 
 def _default_id(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}".replace(".<locals>", "")
+    if not isinstance(getattr(function, "__qualname__", None), str):
+        raise InvalidWorkflow(
+            f"{_name(function)} has no name to make an id of: give it one with @workflow(workflow_id=…)"
+        )
+    return _name(function).replace(".<locals>", "")
+
+
+def _name(function: Any) -> str:
+    """The dotted path of a function; of what has none, such as a partial, its text."""
+    name = getattr(function, "__qualname__", None)
+    return f"{function.__module__}.{name}" if isinstance(name, str) else f"{function!r:.100}"
+
+
+def _where(function: Any) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else f"a {type(function).__name__}"

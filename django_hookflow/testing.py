@@ -28,7 +28,7 @@ from django.test import override_settings
 from django_hookflow.clock import clock
 from django_hookflow.events.database import cursor
 from django_hookflow.models import Lease, OutboxMessage, WorkflowEvent, WorkflowRun
-from django_hookflow.registry import Workflow
+from django_hookflow.registry import Workflow, forget_local_workflows, registered_workflows
 from django_hookflow.runtime import testing_seam
 from django_hookflow.runtime.turn import TurnResult, run_turn
 
@@ -49,10 +49,12 @@ class Hookflow:
 
     def __enter__(self) -> Hookflow:
         self._settings.enable()
+        self._known = registered_workflows()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._settings.disable()
+        forget_local_workflows(self._known)
         testing_seam.clear()
         if clock.offset:
             clock.offset = 0.0
@@ -66,8 +68,9 @@ class Hookflow:
         """Delivers what a run has announced until it announces nothing more. Raises NotEnding after ``turns`` turns."""
         for _ in range(turns):
             announced = self.announced(run_id)
-            if announced is None:
-                return WorkflowRun.objects.get(run_id=run_id)
+            run = WorkflowRun.objects.get(run_id=run_id)
+            if announced is None or (announced.due_at and run.wake_at is None):  # then its deadline is all that comes
+                return run
             self._advance_to(announced)
             self.deliver(run_id)
         raise NotEnding(f"run {run_id!r} has not ended after {turns} turns: {WorkflowRun.objects.get(run_id=run_id)}")
@@ -115,8 +118,8 @@ class Hookflow:
 
     def history(self, run_id: str) -> list[str]:
         """The run's story in a line an event, as ``step.completed charge``; turns, which a test seldom means, left out."""
-        told = [event for event in self.events(run_id) if not event.type.startswith("turn.")]
-        return [f"{event.type} {event.step_id}" if event.step_id else event.type for event in told]
+        events = [event for event in self.events(run_id) if not event.type.startswith("turn.")]
+        return [f"{event.type} {event.step_id}" if event.step_id else event.type for event in events]
 
     def announced(self, run_id: str) -> OutboxMessage | None:
         """The turn a run has announced, if any."""
@@ -135,10 +138,11 @@ class Hookflow:
     def _advance_to(self, announced: OutboxMessage) -> None:
         """Moves time to when the turn is due and no lease stands in its way."""
         lease = Lease.objects.filter(run_uid=announced.run_uid).first()
-        ready_at = max(announced.due_at, lease.expires_at) if lease else announced.due_at
+        moments = [announced.due_at, lease.expires_at if lease else None]
+        ready_at = max((moment for moment in moments if moment is not None), default=None)
         with cursor() as c:
-            c.execute("SELECT extract(epoch FROM %s - hookflow_now())", [ready_at])
-            wait = float(c.fetchone()[0])
+            c.execute("SELECT extract(epoch FROM %s::timestamptz - hookflow_now())", [ready_at])
+            wait = float(c.fetchone()[0] or 0)
         if wait > 0:
             self.advance(wait)
 

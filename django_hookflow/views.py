@@ -19,10 +19,11 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, UnreadableP
 from django.views.decorators.csrf import csrf_exempt
 
 from django_hookflow.conf import conf
-from django_hookflow.delivery.messages import BadMessage, parse_body
+from django_hookflow.delivery.messages import BadMessage, Received, parse_body
 from django_hookflow.delivery.signature import InvalidSignature, verify
 from django_hookflow.exceptions import UnknownWorkflow
-from django_hookflow.runtime.turn import TurnResult, run_turn
+from django_hookflow.runtime.receiving import receive as receive_message
+from django_hookflow.runtime.turn import TurnResult
 
 logger = logging.getLogger("django_hookflow.webhook")
 
@@ -43,15 +44,14 @@ class Refused(Exception):
 def receive(request: HttpRequest, workflow_id: str) -> JsonResponse:
     """Takes one delivery: ``{"status": answer}`` with 200, or ``{"error": text}`` with the status that fits."""
     try:
-        run_id, seq = _authenticated_message(request, workflow_id)
-        result = _run(workflow_id, run_id, seq, request)
+        result = _run(_authenticated_message(request, workflow_id), request)
     except Refused as refusal:
         logger.warning("hookflow: delivery for %s refused, %s: %s", workflow_id[:200], refusal.status, refusal)
         return JsonResponse({"error": str(refusal)}, status=refusal.status, headers=refusal.headers)
     return JsonResponse({"status": result.answer})
 
 
-def _authenticated_message(request: HttpRequest, workflow_id: str) -> tuple[str, int]:
+def _authenticated_message(request: HttpRequest, workflow_id: str) -> Received:
     if request.method != "POST":
         raise Refused(405, "deliveries are POST requests", {"Allow": "POST"})
     body = _read(request)
@@ -63,12 +63,12 @@ def _authenticated_message(request: HttpRequest, workflow_id: str) -> tuple[str,
     except InvalidSignature as error:
         raise Refused(401, str(error)) from error
     try:
-        named, run_id, seq = parse_body(body)
+        received = parse_body(body)
     except BadMessage as error:
         raise Refused(400, str(error)) from error
-    if named != workflow_id:
-        raise Refused(400, f"the URL names workflow {workflow_id!r}, the body {named!r}")
-    return run_id, seq
+    if received.workflow_id != workflow_id:
+        raise Refused(400, f"the URL names workflow {workflow_id!r}, the body {received.workflow_id!r}")
+    return received
 
 
 def _read(request: HttpRequest) -> bytes:
@@ -88,20 +88,27 @@ def _read(request: HttpRequest) -> bytes:
     return body
 
 
-def _run(workflow_id: str, run_id: str, seq: int, request: HttpRequest) -> TurnResult:
+def _run(message: Received, request: HttpRequest) -> TurnResult:
     delivery = {
         "message_id": request.headers.get("Upstash-Message-Id", "")[:200],
         "retried": request.headers.get("Upstash-Retried", "0")[:20],
     }
     try:
-        result = run_turn(workflow_id, run_id, seq, delivery=delivery, is_retry=delivery["retried"] not in ("", "0"))
+        result = receive_message(
+            message.kind,
+            message.workflow_id,
+            message.run_id,
+            message.seq,
+            delivery=delivery,
+            is_retry=delivery["retried"] not in ("", "0"),
+        )
     except UnknownWorkflow as error:
         raise Refused(404, str(error)) from error
     except DatabaseError as error:
-        logger.exception("hookflow: the log could not be reached for run %s", run_id)
+        logger.exception("hookflow: the log could not be reached for run %s", message.run_id)
         raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error
     if result.answer == "unknown":
-        error_text = f"workflow {workflow_id!r} has no run {run_id!r}"
+        error_text = f"workflow {message.workflow_id!r} has no run {message.run_id!r}"
         raise Refused(NON_RETRYABLE_STATUS, error_text, {NON_RETRYABLE_HEADER: "true"})
     if result.retry_after is not None:
         wait = str(max(1, math.ceil(result.retry_after)))

@@ -12,14 +12,15 @@
 -- harmless: it only keeps a second worker from starting too early. What refuses a late append is the head's fence.
 
 CREATE TABLE django_hookflow_outbox (
-  id       bigint GENERATED ALWAYS AS IDENTITY,
-  run_uid  uuid        NOT NULL,
-  seq      integer     NOT NULL,        -- how long the log was when the turn was announced; the message carries it
-  kind     varchar(20) NOT NULL DEFAULT 'turn',  -- turn; held: the turn of a paused run; timeout: the end of the run's time
-  due_at   timestamptz NOT NULL,        -- the turn does not begin before
-  send_at  timestamptz NOT NULL,        -- a relay sends it (again) from then on
-  attempts integer     NOT NULL DEFAULT 0,
-  turn_seq integer,                     -- seq of the turn.started that took it up; null until then
+  id           bigint GENERATED ALWAYS AS IDENTITY,
+  run_uid      uuid        NOT NULL,
+  seq          integer     NOT NULL,    -- how long the log was when the turn was announced; the message carries it
+  kind         varchar(20) NOT NULL DEFAULT 'turn',
+  due_at       timestamptz,             -- the turn does not begin before; null: it may begin at once, by whatever clock
+  announced_at timestamptz NOT NULL,    -- later than now, it shows that the clock has gone back since
+  send_at      timestamptz NOT NULL,    -- a relay sends it (again) from then on
+  attempts     integer     NOT NULL DEFAULT 0,
+  turn_seq     integer,                 -- seq of the turn.started that took it up; null until then
   CONSTRAINT django_hookflow_outbox_pk PRIMARY KEY (id),
   CONSTRAINT django_hookflow_outbox_one_turn_a_run UNIQUE (run_uid, kind)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
@@ -29,6 +30,7 @@ CREATE UNLOGGED TABLE django_hookflow_lease (
   run_uid    uuid        NOT NULL,
   token      bigint      NOT NULL,      -- seq of the turn.started it belongs to
   owner      text        NOT NULL,
+  renewed_at timestamptz NOT NULL,      -- later than now, the clock has gone back and the lease says nothing
   expires_at timestamptz NOT NULL,
   CONSTRAINT django_hookflow_lease_pk PRIMARY KEY (run_uid)
 ) WITH (fillfactor = 70);

@@ -5,125 +5,170 @@
 -- Raw SQL operation
 --
 -- Operating: what people do to runs. Each is one call that locks the run's head, looks whether the request makes sense
--- as the run stands, appends the event that says who asked for it and why, and leaves the outbox as the run then needs it.
+-- as the run stands, appends the event that says who asked for it and why, and announces the turn the run then needs.
 --
--- What is asked for a second time changes nothing (`applied` is false); what makes no sense is refused
+-- What may be done to a run is decided in one place (hookflow_may), which the function that does it asks and the page that
+-- offers it. What is asked for a second time changes nothing (`applied` is false); what makes no sense is refused
 -- (restrict_violation) with a sentence that says how the run stands.
 
--- Answers whether anything was changed, and the turn that the caller may publish a message for, if one is announced.
+-- A step that is recorded and not superseded, if there is one.
+CREATE FUNCTION hookflow_first_step(p_run_uid uuid) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT event.step_id FROM django_hookflow_event AS event
+  WHERE event.run_uid = p_run_uid AND event.type LIKE 'step.%' AND event.type <> 'step.superseded'
+    AND NOT EXISTS (SELECT FROM django_hookflow_event AS superseding
+                    WHERE superseding.run_uid = event.run_uid AND superseding.type = 'step.superseded'
+                      AND superseding.step_id = event.step_id AND superseding.seq > event.seq)
+  ORDER BY event.seq LIMIT 1
+$$;
+
+-- What may be done to a run as it stands. `verdict` is 'possible', 'done' (it is so already: asking is allowed and changes
+-- nothing) or 'refused'; `reason` says why it is not possible. No row for a run that does not exist.
+CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict text, reason text) LANGUAGE sql STABLE AS $$
+  SELECT asked.action,
+    CASE WHEN head.archived_at IS NOT NULL THEN 'refused' ELSE asked.verdict END,
+    CASE WHEN head.archived_at IS NOT NULL THEN 'it is archived'
+         WHEN asked.verdict <> 'possible' THEN coalesce(asked.because, 'it is ' || replace(run.status, '_', ' ')) END
+  FROM django_hookflow_head AS head
+  LEFT JOIN django_hookflow_workflowrun AS run ON run.id = head.run_uid
+  CROSS JOIN LATERAL (
+    SELECT coalesce(run.completed_at IS NOT NULL, true) AS has_ended,
+      EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind IN ('sleep', 'backoff')) AS is_timed,
+      EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind = 'doubt') AS is_in_doubt
+  ) AS state
+  -- A failure is replayed once; one whose dead letter has been removed is out of reach.
+  LEFT JOIN LATERAL (
+    SELECT letter.is_replayed FROM django_hookflow_deadletterentry AS letter
+    WHERE letter.run_uid = head.run_uid AND (run.status <> 'failed' OR letter.created_at = run.completed_at)
+    ORDER BY letter.seq DESC LIMIT 1
+  ) AS letter ON true
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN letter.is_replayed THEN 'done' WHEN run.status = 'failed' AND NOT letter.is_replayed THEN 'possible'
+                ELSE 'refused' END AS verdict,
+      CASE WHEN letter.is_replayed THEN 'it has been replayed already'
+           WHEN run.status = 'failed' THEN 'the dead letter of its failure has been removed' END AS because
+  ) AS failure
+  CROSS JOIN LATERAL (VALUES
+    ('cancel',  CASE WHEN run.status = 'cancelled' THEN 'done' WHEN has_ended THEN 'refused' ELSE 'possible' END, NULL),
+    ('pause',   CASE WHEN run.status = 'paused' THEN 'done' WHEN run.status IN ('pending', 'running') THEN 'possible' ELSE 'refused' END, NULL),
+    ('resume',  CASE WHEN run.status IN ('pending', 'running') THEN 'done'
+                     WHEN run.status IN ('paused', 'diverged') THEN 'possible' ELSE 'refused' END, NULL),
+    ('wake',    CASE WHEN run.status NOT IN ('pending', 'running') THEN 'refused' WHEN is_timed THEN 'possible' ELSE 'done' END,
+                CASE WHEN run.status IN ('pending', 'running') THEN 'it waits for no time' END),
+    ('rewind',  CASE WHEN run.status = 'cancelled' OR hookflow_first_step(head.run_uid) IS NULL THEN 'refused' ELSE 'possible' END,
+                CASE WHEN run.status <> 'cancelled' THEN 'it has no recorded step' END),
+    ('resolve', CASE WHEN is_in_doubt AND NOT has_ended THEN 'possible' ELSE 'refused' END, NULL),
+    ('replay',  failure.verdict, failure.because),
+    ('restart', CASE WHEN failure.verdict = 'possible' AND run.data = 'null' THEN 'refused' ELSE failure.verdict END,
+                CASE WHEN failure.verdict = 'possible' THEN 'what it was started with has been redacted' ELSE failure.because END),
+    ('redact',  CASE WHEN has_ended AND run.id IS NOT NULL THEN 'possible' ELSE 'refused' END, NULL),
+    ('rebuild', 'possible', NULL)
+  ) AS asked (action, verdict, because)
+  WHERE head.run_uid = p_run_uid
+$$;
+
+-- Refuses what may not be done; false for what is done already.
+CREATE FUNCTION hookflow_check(p_run_uid uuid, p_action text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  asked record;
+BEGIN
+  SELECT * INTO asked FROM hookflow_may(p_run_uid) AS may WHERE may.action = p_action;
+  IF NOT FOUND OR asked.reason = 'it is archived' THEN
+    PERFORM hookflow_refuse(p_run_uid, NULL);
+  ELSIF asked.verdict = 'refused' THEN
+    PERFORM hookflow_refuse_to(p_action, p_run_uid, asked.reason);
+  END IF;
+  RETURN asked.verdict = 'possible';
+END $$;
+
+CREATE FUNCTION hookflow_refuse_to(p_action text, p_run_uid uuid, p_reason text) RETURNS void LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RAISE EXCEPTION 'hookflow: cannot % run %, %', p_action,
+    (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid), coalesce(p_reason, 'its state is unknown')
+    USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_operation_makes_sense';
+END $$;
+
+-- Does what is asked. Answers whether anything was changed, and the turn that the caller may publish a message for, if one
+-- is announced. p_facts and p_payload are those of the event; for 'resolve' the payload holds, beside the reason, what the
+-- step came to (`outcome`). p_grace and p_reach as for hookflow_append.
 CREATE FUNCTION hookflow_operate(
-  p_run_uid uuid, p_action text, p_step_id text, p_details json, p_actor text, p_grace interval
+  p_run_uid uuid, p_action text, p_step_id text, p_facts json, p_payload json, p_actor text, p_grace interval, p_reach interval
 ) RETURNS TABLE (applied boolean, seq integer, attempt integer, delay float8) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  head      django_hookflow_head%ROWTYPE;
-  run       django_hookflow_workflowrun%ROWTYPE;
-  announced django_hookflow_outbox%ROWTYPE;
-  remaining float8;
+  v_type    text;
+  v_types   text[];
   v_steps   text[];
-  v_failed_seq integer;  -- of the failure that a rewind puts right
+  v_wait    django_hookflow_wait%ROWTYPE;
+  v_event   record;
+  v_seq     integer;
+  v_failure integer := (p_facts->>'failed_seq')::integer;
 BEGIN
-  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid FOR NO KEY UPDATE;
-  IF NOT FOUND OR head.archived_at IS NOT NULL THEN
-    PERFORM hookflow_refuse(p_run_uid, NULL);
+  PERFORM FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid FOR NO KEY UPDATE;
+  IF p_action IN ('replay', 'restart') AND EXISTS (
+    SELECT FROM django_hookflow_deadletterentry AS d WHERE d.run_uid = p_run_uid AND d.seq = v_failure AND d.is_replayed) THEN
+    -- Asked for again, by another click or another admin: the log keeps it, the run goes its way.
+    PERFORM hookflow_append(p_run_uid, NULL, ARRAY['run.replay_repeated'], ARRAY[NULL::text], ARRAY[p_facts],
+      ARRAY[p_payload], p_actor);
+    applied := false;
+  ELSE
+    applied := hookflow_check(p_run_uid, p_action);
   END IF;
-  SELECT * INTO run FROM django_hookflow_workflowrun AS r WHERE r.run_uid = p_run_uid;
-  applied := true;
 
-  CASE p_action
-  WHEN 'cancel' THEN
-    IF run.status = 'cancelled' THEN
-      applied := false;
-    ELSIF run.status IN ('completed', 'failed') THEN
-      PERFORM hookflow_refuse_to(p_action, run);
-    ELSE
-      PERFORM hookflow_append(p_run_uid, NULL, ARRAY['run.cancelled'], ARRAY[NULL::text], ARRAY[p_details], p_actor);
-      DELETE FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid;
-    END IF;
+  IF applied THEN
+    v_type := CASE p_action
+      WHEN 'cancel' THEN 'run.cancelled' WHEN 'pause' THEN 'run.paused' WHEN 'resume' THEN 'run.resumed'
+      WHEN 'wake' THEN 'run.woken' WHEN 'replay' THEN 'run.replayed' WHEN 'restart' THEN 'run.restarted'
+      WHEN 'rewind' THEN 'run.rewound' WHEN 'resolve' THEN 'step.resolved' END;
+    v_types := ARRAY[v_type];
+    v_steps := ARRAY[CASE WHEN p_action IN ('rewind', 'resolve') THEN p_step_id END];
 
-  WHEN 'pause' THEN
-    IF run.status = 'paused' THEN
-      applied := false;
-    ELSIF run.status NOT IN ('pending', 'running') THEN
-      PERFORM hookflow_refuse_to(p_action, run);
-    ELSE
-      PERFORM hookflow_append(p_run_uid, NULL, ARRAY['run.paused'], ARRAY[NULL::text], ARRAY[p_details], p_actor);
-      -- Held, the announced turn keeps its due time; a message for it finds nothing to do.
-      UPDATE django_hookflow_outbox AS o SET kind = 'held', send_at = 'infinity'
-        WHERE o.run_uid = p_run_uid AND o.kind = 'turn';
-    END IF;
-
-  WHEN 'resume' THEN
-    IF run.status IN ('pending', 'running') THEN
-      applied := false;
-    ELSIF run.status NOT IN ('paused', 'diverged') THEN
-      PERFORM hookflow_refuse_to(p_action, run);
-    ELSE
-      SELECT * INTO announced FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid AND o.kind = 'held';
-      remaining := greatest(0, extract(epoch FROM announced.due_at - hookflow_now()));
-      DELETE FROM django_hookflow_outbox AS o WHERE o.id = announced.id;
-      PERFORM hookflow_append(p_run_uid, NULL, ARRAY['run.resumed'], ARRAY[NULL::text],
-        ARRAY[(p_details::jsonb || jsonb_build_object('seconds', remaining))::json], p_actor, false,
-        make_interval(secs => coalesce(remaining, 0)), p_grace);
+    IF p_action = 'replay' AND p_step_id <> '' THEN
+      v_types := v_types || 'step.superseded'::text;  -- its attempts count from one again
+      v_steps := v_steps || p_step_id;
+    ELSIF p_action = 'rewind' THEN
+      v_steps := v_steps || hookflow_steps_from(p_run_uid, p_step_id);
+      IF cardinality(v_steps) = 1 THEN
+        RAISE EXCEPTION 'hookflow: run % has no step % to rewind to',
+          (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid), quote_literal(p_step_id)
+          USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_operation_makes_sense';
+      END IF;
+      v_types := v_types || array_fill('step.superseded'::text, ARRAY[cardinality(v_steps) - 1]);
+      -- An open failure is thereby replayed: looked for here, under the lock, since the run may have failed a moment ago.
+      SELECT max(d.seq) INTO v_failure FROM django_hookflow_deadletterentry AS d WHERE d.run_uid = p_run_uid AND NOT d.is_replayed;
+      IF v_failure IS NOT NULL THEN
+        p_facts := p_facts::jsonb || jsonb_build_object('failed_seq', v_failure);
+      END IF;
+    ELSIF p_action = 'resolve' AND NOT EXISTS (
+      SELECT FROM django_hookflow_wait AS w WHERE w.run_uid = p_run_uid AND w.step_id = p_step_id AND w.kind = 'doubt') THEN
+      PERFORM hookflow_refuse_to(p_action, p_run_uid, format('it is not in doubt about step %L', p_step_id));
     END IF;
 
-  WHEN 'replay', 'restart' THEN
-    IF EXISTS (SELECT FROM django_hookflow_deadletterentry AS d WHERE d.run_uid = p_run_uid
-                 AND d.seq = (p_details->>'failed_seq')::integer AND d.is_replayed) THEN
-      -- Asked for again, by another click or another admin: the log keeps it, the run goes its way.
-      PERFORM hookflow_append(p_run_uid, NULL, ARRAY['run.replay_repeated'], ARRAY[NULL::text], ARRAY[p_details], p_actor);
-      applied := false;
-    ELSIF run.status <> 'failed' THEN
-      PERFORM hookflow_refuse_to(p_action, run);
-    ELSIF p_action = 'restart' THEN
-      PERFORM hookflow_append(p_run_uid, NULL, ARRAY['run.restarted'], ARRAY[NULL::text], ARRAY[p_details], p_actor);
-    ELSIF coalesce(p_step_id, '') = '' THEN
-      PERFORM hookflow_append(p_run_uid, head.last_seq, ARRAY['run.replayed'], ARRAY[NULL::text], ARRAY[p_details], p_actor,
-        true, interval '0', p_grace);
-    ELSE
-      -- The step's attempts count from one again.
-      PERFORM hookflow_append(p_run_uid, head.last_seq, ARRAY['run.replayed', 'step.superseded'],
-        ARRAY[NULL, p_step_id], ARRAY[p_details, NULL::json], p_actor, true, interval '0', p_grace);
-    END IF;
+    -- Going back in its history fences off a worker in mid-turn: what it does from here on is refused, an atomic step rolls
+    -- back. Everything else leaves it to record the step it is in.
+    SELECT a.seq INTO v_seq FROM hookflow_append(p_run_uid,
+      CASE WHEN p_action IN ('replay', 'rewind') THEN (SELECT last_seq FROM django_hookflow_head WHERE run_uid = p_run_uid) END,
+      v_types, v_steps, ARRAY[p_facts] || array_fill('{}'::json, ARRAY[cardinality(v_types) - 1]),
+      ARRAY[(p_payload::jsonb - 'outcome')::json] || array_fill(NULL::json, ARRAY[cardinality(v_types) - 1]), p_actor) AS a;
 
-  WHEN 'rewind' THEN
-    IF run.status = 'cancelled' THEN
-      PERFORM hookflow_refuse_to(p_action, run);
+    IF p_action IN ('replay', 'rewind') THEN
+      DELETE FROM django_hookflow_lease AS l WHERE l.run_uid = p_run_uid;
+    ELSIF p_action = 'resolve' THEN
+      PERFORM hookflow_settle(p_run_uid, p_step_id, 'doubt', p_payload->'outcome', p_actor, p_grace, p_reach);
+    ELSIF p_action = 'wake' THEN
+      FOR v_wait IN SELECT * FROM django_hookflow_wait AS w
+        WHERE w.run_uid = p_run_uid AND w.kind IN ('sleep', 'backoff') AND w.step_id <> '' ORDER BY w.since_seq
+      LOOP
+        PERFORM hookflow_settle(p_run_uid, v_wait.step_id, v_wait.kind, NULL, p_actor, p_grace, p_reach);
+      END LOOP;
     END IF;
-    v_steps := hookflow_steps_from(p_run_uid, p_step_id);
-    IF v_steps IS NULL THEN
-      RAISE EXCEPTION 'hookflow: run % has no step % to rewind to', run.run_id, quote_literal(p_step_id)
-        USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_operation_makes_sense';
+    IF p_action NOT IN ('cancel', 'restart', 'resolve') THEN
+      PERFORM hookflow_announce(p_run_uid, (SELECT last_seq FROM django_hookflow_head WHERE run_uid = p_run_uid), false, p_grace, p_reach);
     END IF;
-    -- An open failure is thereby replayed: looked for here, under the lock, since the run may have failed a moment ago.
-    SELECT max(d.seq) INTO v_failed_seq FROM django_hookflow_deadletterentry AS d
-      WHERE d.run_uid = p_run_uid AND NOT d.is_replayed;
-    IF v_failed_seq IS NOT NULL THEN
-      p_details := (p_details::jsonb || jsonb_build_object('failed_seq', v_failed_seq))::json;
-    END IF;
-    -- A worker in mid-turn is fenced off by this append: what it does from here on is refused, an atomic step rolls back.
-    PERFORM hookflow_append(p_run_uid, head.last_seq, ARRAY['run.rewound'] || array_fill('step.superseded'::text, ARRAY[cardinality(v_steps)]),
-      ARRAY[p_step_id] || v_steps, ARRAY[p_details] || array_fill(NULL::json, ARRAY[cardinality(v_steps)]), p_actor,
-      true, interval '0', p_grace);
-    DELETE FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid AND o.kind = 'held';
+  END IF;
 
-  WHEN 'resolve' THEN
-    IF run.status <> 'in_doubt' OR NOT hookflow_is_in_doubt(p_run_uid, p_step_id) THEN
-      PERFORM hookflow_refuse_to(p_action, run);
-    END IF;
-    PERFORM hookflow_append(p_run_uid, head.last_seq, ARRAY['step.resolved', 'step.completed'], ARRAY[p_step_id, p_step_id],
-      ARRAY[(p_details::jsonb - 'outcome')::json, p_details->'outcome'], p_actor, true, interval '0', p_grace);
-  END CASE;
-
-  SELECT o.seq, o.attempts, greatest(0, extract(epoch FROM o.due_at - hookflow_now())) INTO seq, attempt, delay
+  SELECT o.seq, o.attempts, greatest(0, coalesce(extract(epoch FROM o.due_at - hookflow_now()), 0)) INTO seq, attempt, delay
     FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid AND o.kind = 'turn';
   RETURN NEXT;
-END $$;
-
-CREATE FUNCTION hookflow_refuse_to(p_action text, p_run django_hookflow_workflowrun) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-  RAISE EXCEPTION 'hookflow: cannot % run %, it is %', p_action, p_run.run_id, replace(p_run.status, '_', ' ')
-    USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_operation_makes_sense';
 END $$;
 
 -- The steps recorded at or after a step, in the order they were first recorded; null when there is no such step.
@@ -133,37 +178,77 @@ CREATE FUNCTION hookflow_steps_from(p_run_uid uuid, p_step_id text) RETURNS text
     WHERE run_uid = p_run_uid AND type = 'step.superseded' GROUP BY step_id
   ), recorded AS (
     SELECT e.step_id, min(e.seq) AS seq FROM django_hookflow_event AS e LEFT JOIN superseded AS s USING (step_id)
-    WHERE e.run_uid = p_run_uid AND (e.type LIKE 'step.%' OR e.type = 'sleep.started') AND e.seq > coalesce(s.seq, 0)
+    WHERE e.run_uid = p_run_uid AND e.type LIKE 'step.%' AND e.seq > coalesce(s.seq, 0)
     GROUP BY e.step_id
   )
   SELECT array_agg(step_id ORDER BY seq) FROM recorded
   WHERE seq >= (SELECT seq FROM recorded WHERE step_id = p_step_id)
 $$;
 
-CREATE FUNCTION hookflow_is_in_doubt(p_run_uid uuid, p_step_id text) RETURNS boolean LANGUAGE sql STABLE AS $$
-  SELECT (SELECT type = 'step.doubted' AND step_id = p_step_id FROM django_hookflow_event
-          WHERE run_uid = p_run_uid AND hookflow_status_after(type) IS NOT NULL ORDER BY seq DESC LIMIT 1)
-$$;
-
--- Fails a run whose time is up, for the timeout row of the outbox. Answers 'failed', 'early', or 'stale' when the run has
--- ended or has no timeout.
-CREATE FUNCTION hookflow_expire(p_workflow_id text, p_run_id text) RETURNS text LANGUAGE plpgsql AS $$
+-- Redacts payloads of a run that has ended, and answers how many.
+--   p_seq   of this event alone; null: of every event of the run
+--   p_path  only the value at this path of the payload goes, such as {data,customer,email}, where there is one; null: all of it
+-- Each redaction is an event (event.redacted), which says who asked for it, why, and who the database thought it was; what
+-- is kept of a payload is one, too (event.retained). Facts stay: they hold nothing of a user's. The projections follow.
+-- Asked for again, it finds nothing more to do.
+CREATE FUNCTION hookflow_redact(p_run_uid uuid, p_seq integer, p_path text[], p_reason text, p_actor text)
+RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
-  head     django_hookflow_head%ROWTYPE;
-  deadline django_hookflow_outbox%ROWTYPE;
+  placeholder CONSTANT jsonb := '"[redacted]"';
+  event    record;
+  types    text[] := '{}';  -- of the events that say so, which are appended a hundred at a time
+  facts    json[] := '{}';
+  payloads json[] := '{}';
+  number   integer := 0;
 BEGIN
-  SELECT * INTO head FROM django_hookflow_head WHERE run_id = p_run_id AND workflow_id = p_workflow_id FOR NO KEY UPDATE;
-  SELECT * INTO deadline FROM django_hookflow_outbox WHERE run_uid = head.run_uid AND kind = 'timeout';
-  IF NOT FOUND THEN
-    RETURN 'stale';
-  ELSIF deadline.due_at > hookflow_now() THEN
-    RETURN 'early';
+  IF p_path = '{}' THEN
+    RAISE EXCEPTION 'hookflow: a path with no key in it leads nowhere' USING ERRCODE = 'invalid_parameter_value';
+  ELSIF btrim(coalesce(p_reason, ''), E' \t\r\n') = '' THEN
+    RAISE EXCEPTION 'hookflow: a redaction says why: give a reason' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  PERFORM hookflow_append(head.run_uid, NULL, ARRAY['run.failed'], ARRAY[NULL::text], ARRAY[json_build_object(
-    'error', json_build_object('type', 'RunTimedOut', 'message', 'the run did not end within its timeout', 'traceback', ''),
-    'attempts', 1)], NULL);
-  DELETE FROM django_hookflow_outbox WHERE run_uid = head.run_uid;
-  RETURN 'failed';
+  PERFORM FROM django_hookflow_head WHERE run_uid = p_run_uid FOR NO KEY UPDATE;
+  PERFORM hookflow_check(p_run_uid, 'redact');
+  FOR event IN
+    SELECT seq, payload::jsonb AS payload FROM hookflow_event_readable
+    WHERE run_uid = p_run_uid AND seq = coalesce(p_seq, seq) AND type NOT IN ('event.redacted', 'event.retained')
+      AND payload IS NOT NULL AND (p_path IS NULL OR payload::jsonb #> p_path <> placeholder)
+    ORDER BY seq
+  LOOP
+    UPDATE django_hookflow_event
+    SET payload = NULL, salt = NULL, payload_digest = sha256(salt || convert_to(payload::text, 'UTF8'))
+    WHERE run_uid = p_run_uid AND seq = event.seq AND payload IS NOT NULL;
+    IF NOT FOUND THEN  -- It was redacted before, and what may still be read of it is what was retained then.
+      UPDATE django_hookflow_event
+      SET payload = NULL, salt = NULL, payload_digest = sha256(salt || convert_to(payload::text, 'UTF8'))
+      WHERE run_uid = p_run_uid AND seq > event.seq AND payload IS NOT NULL
+        AND type = 'event.retained' AND (django_hookflow_event.facts->>'seq')::integer = event.seq;
+    END IF;
+    types := types || 'event.redacted'::text;
+    facts := facts || json_build_object('seq', event.seq, 'path', p_path, 'login', session_user);
+    payloads := payloads || json_build_object('reason', p_reason);
+    IF p_path IS NOT NULL THEN
+      types := types || 'event.retained'::text;
+      facts := facts || json_build_object('seq', event.seq);
+      payloads := payloads || json_build_object('payload', jsonb_set(event.payload, p_path, placeholder));
+    END IF;
+    number := number + 1;
+    IF cardinality(types) >= 100 THEN
+      PERFORM hookflow_append(p_run_uid, NULL, types, array_fill(NULL::text, ARRAY[cardinality(types)]), facts, payloads, p_actor);
+      types := '{}';
+      facts := '{}';
+      payloads := '{}';
+    END IF;
+  END LOOP;
+  IF types <> '{}' THEN
+    PERFORM hookflow_append(p_run_uid, NULL, types, array_fill(NULL::text, ARRAY[cardinality(types)]), facts, payloads, p_actor);
+  END IF;
+  -- A cancelled run may have a worker that is still at its last step: what that returns is not recorded any more.
+  UPDATE django_hookflow_head SET fence_seq = last_seq WHERE run_uid = p_run_uid;
+  DELETE FROM django_hookflow_workflowrun WHERE id = p_run_uid;
+  INSERT INTO django_hookflow_workflowrun SELECT * FROM hookflow_fold_runs(p_run_uid, p_run_uid);
+  DELETE FROM django_hookflow_deadletterentry WHERE run_uid = p_run_uid;
+  INSERT INTO django_hookflow_deadletterentry SELECT * FROM hookflow_fold_dead_letters(p_run_uid, p_run_uid);
+  RETURN number;
 END $$;
 
 --

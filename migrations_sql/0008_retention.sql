@@ -36,29 +36,29 @@ BEGIN
     FOR NO KEY UPDATE OF head SKIP LOCKED
   ) AS held;
   SELECT coalesce(array_agg(ended.run_uid), '{}') INTO runs FROM (
-    SELECT DISTINCT ON (event.run_uid) event.run_uid, hookflow_status_after(event.type) AS status, event.recorded_at
+    SELECT DISTINCT ON (event.run_uid) event.run_uid, hookflow_ends_run(event.type) AS has_ended, event.recorded_at
     FROM django_hookflow_event AS event
-    WHERE event.run_uid = ANY (v_held) AND hookflow_status_after(event.type) IS NOT NULL
+    WHERE event.run_uid = ANY (v_held) AND hookflow_status_after(event.type, CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END) IS NOT NULL
     ORDER BY event.run_uid, event.seq DESC
   ) AS ended
-  WHERE ended.status IN ('completed', 'failed', 'cancelled') AND ended.recorded_at < least(p_ended_before, v_now)
+  WHERE ended.has_ended AND ended.recorded_at < least(p_ended_before, v_now)
     -- A cancelled run may have a worker that is still at its last step.
     AND NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
-                    WHERE lease.run_uid = ended.run_uid AND lease.expires_at > v_now);
+                    WHERE lease.run_uid = ended.run_uid AND lease.renewed_at <= v_now AND lease.expires_at > v_now);
+  SELECT count(*) INTO steps FROM django_hookflow_stepexecution WHERE workflow_run_id = ANY (runs);
   UPDATE django_hookflow_head SET archived_at = v_now WHERE run_uid = ANY (runs);
   events := 0;
   IF NOT p_keeps_events THEN
     DELETE FROM django_hookflow_event WHERE run_uid = ANY (runs);
     GET DIAGNOSTICS events = ROW_COUNT;
   END IF;
-  DELETE FROM django_hookflow_stepexecution WHERE workflow_run_id = ANY (runs);
-  GET DIAGNOSTICS steps = ROW_COUNT;
   dead_letters := 0;
   IF NOT p_keeps_dead_letters THEN
     DELETE FROM django_hookflow_deadletterentry WHERE run_uid = ANY (runs);
     GET DIAGNOSTICS dead_letters = ROW_COUNT;
   END IF;
-  DELETE FROM django_hookflow_workflowrun WHERE run_uid = ANY (runs);
+  DELETE FROM django_hookflow_workflowrun WHERE id = ANY (runs);
+  DELETE FROM django_hookflow_wait WHERE run_uid = ANY (runs);
   DELETE FROM django_hookflow_outbox WHERE run_uid = ANY (runs);
   DELETE FROM django_hookflow_lease WHERE run_uid = ANY (runs);
   RETURN NEXT;
@@ -70,6 +70,7 @@ END $$;
 CREATE FUNCTION hookflow_remove_dead_letters(p_ids bigint[], p_created_before timestamptz, p_actor text) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
+  v_now   timestamptz := hookflow_now();
   v_held  uuid[];
   dead    record;
   removed bigint := 0;
@@ -78,7 +79,7 @@ BEGIN
     SELECT head.run_uid FROM django_hookflow_head AS head
     WHERE head.run_uid IN (SELECT run_uid FROM django_hookflow_deadletterentry WHERE id = ANY (p_ids))
       AND NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
-                      WHERE lease.run_uid = head.run_uid AND lease.expires_at > hookflow_now())
+                      WHERE lease.run_uid = head.run_uid AND lease.renewed_at <= v_now AND lease.expires_at > v_now)
     FOR NO KEY UPDATE OF head SKIP LOCKED
   ) AS held;
   FOR dead IN
@@ -89,7 +90,7 @@ BEGIN
   LOOP
     IF dead.archived_at IS NULL THEN
       PERFORM hookflow_append(dead.run_uid, NULL, ARRAY['dead_letter.removed'], ARRAY[NULL::text],
-        ARRAY[json_build_object('failed_seq', dead.seq)], p_actor);
+        ARRAY[json_build_object('failed_seq', dead.seq)], ARRAY[NULL::json], p_actor);
     ELSE
       DELETE FROM django_hookflow_deadletterentry WHERE id = dead.id;
     END IF;
@@ -124,7 +125,7 @@ CREATE FUNCTION hookflow_partitions() RETURNS TABLE (
     hookflow_time_of(bounds.from_uid), hookflow_time_of(bounds.to_uid),
     greatest(part.reltuples, 0)::bigint, pg_total_relation_size(part.oid)
   FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid,
-    LATERAL (SELECT substring(bound, 'FROM \(''(.{36})''\)')::uuid AS from_uid, substring(bound, 'TO \(''(.{36})''\)')::uuid AS to_uid
+    LATERAL (SELECT substring(bound, 'FROM [(]''(.{36})''[)]')::uuid AS from_uid, substring(bound, 'TO [(]''(.{36})''[)]')::uuid AS to_uid
              FROM pg_get_expr(part.relpartbound, part.oid) AS bound WHERE bound <> 'DEFAULT') AS bounds
   WHERE inhparent = 'django_hookflow_event'::regclass
   ORDER BY bounds.from_uid NULLS FIRST

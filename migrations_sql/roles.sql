@@ -18,26 +18,30 @@
 -- operators where they were installed, whatever the caller's search_path (SET search_path, pg_temp last). Nobody but
 -- the owner can make anything in that schema. What is not named below, the owner alone may use: an object of a later
 -- release, too, until this file says who else may.
+--
+-- It refuses, naming them, what others have put on the tables of the log (triggers, rules, policies, functions in
+-- defaults, constraints and indexes), for that would run as the owner from now on.
 
 DO $roles$
 DECLARE
   -- What the application calls to write. Run as the owner.
   writing CONSTANT text[] := ARRAY[
     'hookflow_start', 'hookflow_claim', 'hookflow_append', 'hookflow_renew', 'hookflow_release', 'hookflow_operate',
-    'hookflow_wake', 'hookflow_expire'];
+    'hookflow_expire'];
   -- What the redactor calls. Run as the owner.
   redacting CONSTANT text[] := ARRAY['hookflow_redact'];
   -- What anyone with a role may call: they read what the caller may read, or nothing. Run as the caller, because a
   -- function that runs as another role cannot be inlined, and a fold has to be.
   reading CONSTANT text[] := ARRAY[
-    'hookflow_now', 'hookflow_event_hash', 'hookflow_status_after', 'hookflow_redacted',
-    'hookflow_fold_runs', 'hookflow_fold_steps', 'hookflow_fold_dead_letters',
-    'hookflow_fold_runs_as_of', 'hookflow_fold_steps_as_of', 'hookflow_fold_dead_letters_as_of',
+    'hookflow_now', 'hookflow_event_hash', 'hookflow_mask', 'hookflow_may', 'hookflow_first_step',
+    'hookflow_status_after', 'hookflow_ends_run', 'hookflow_is_act', 'hookflow_settles_of_run',
+    'hookflow_fold_runs', 'hookflow_fold_waits', 'hookflow_fold_dead_letters',
+    'hookflow_fold_runs_as_of', 'hookflow_fold_waits_as_of', 'hookflow_fold_steps_as_of', 'hookflow_fold_dead_letters_as_of',
     'hookflow_fold_runs_until', 'hookflow_uid_at', 'hookflow_time_of', 'hookflow_month', 'hookflow_partitions'];
   -- What the application writes without a function: when a message is sent next, and how far a subscriber has read.
   -- Neither says anything about a run.
   written CONSTANT text[] := ARRAY[
-    ['django_hookflow_outbox', 'UPDATE (send_at, attempts)'],
+    ['django_hookflow_outbox', 'UPDATE (send_at, announced_at, attempts)'],
     ['django_hookflow_subscriber', 'INSERT, UPDATE, DELETE']];
 
   prefix   CONSTANT text := coalesce(nullif(current_setting('hookflow.role_prefix', true), ''), 'hookflow');
@@ -52,6 +56,7 @@ DECLARE
   owner_id oid;
   name     text;
   object   record;
+  planted  text;
 BEGIN
   SELECT nspname, relnamespace INTO schema, place
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = log;
@@ -156,6 +161,54 @@ BEGIN
       EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', object.name, everyone);
     END IF;
   END LOOP;
+
+  -- Whoever owned the tables until now may have left something on them that runs as their owner from here on. Dependencies
+  -- name every function but PostgreSQL's own; an extension's are left alone if a superuser owns them. The doctor asks the same (django_hookflow/sql/catalog_planted.sql).
+  WITH relation AS (
+    SELECT * FROM pg_class
+    WHERE oid IN (SELECT relid FROM pg_partition_tree(log))
+       OR relnamespace = place AND relkind IN ('r', 'p', 'v')
+          AND (relname LIKE 'django\_hookflow\_%' OR relname LIKE 'hookflow\_%' AND relkind = 'v')
+  ),
+  used AS (
+    SELECT 'pg_attrdef'::regclass AS classid, d.oid AS objid, adrelid AS relid, format('default of column %I', attname) AS what
+    FROM pg_attrdef AS d JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+    UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid, format('constraint %I', conname) FROM pg_constraint
+    UNION ALL SELECT 'pg_class'::regclass, indexrelid, indrelid, format('index %s', indexrelid::regclass) FROM pg_index
+    UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxrelid, format('statistics %I', stxname) FROM pg_statistic_ext
+    UNION ALL SELECT 'pg_trigger'::regclass, oid, tgrelid, format('trigger %I', tgname) FROM pg_trigger
+  ),
+  called AS (
+    SELECT used.relid, used.what, coalesce(o.oprcode::oid, amproc::oid, part.refobjid) AS routine
+    FROM used JOIN pg_depend AS part ON part.classid = used.classid AND part.objid = used.objid
+      AND part.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass)
+    LEFT JOIN pg_operator AS o ON o.oid = part.refobjid AND part.refclassid = 'pg_operator'::regclass
+    LEFT JOIN pg_opclass AS c ON c.oid = part.refobjid AND part.refclassid = 'pg_opclass'::regclass
+    LEFT JOIN pg_amproc ON amprocfamily = c.opcfamily
+  ),
+  found (what, relid) AS (
+    SELECT format('rule %I', rulename), relation.oid FROM pg_rewrite JOIN relation ON relation.oid = ev_class
+    WHERE NOT (rulename = '_RETURN' AND relkind = 'v')
+    UNION ALL SELECT format('policy %I', polname), relation.oid FROM pg_policy JOIN relation ON relation.oid = polrelid
+    UNION ALL SELECT 'row security', oid FROM relation WHERE relrowsecurity OR relforcerowsecurity
+    UNION ALL SELECT format('inheriting table %s', inhrelid::regclass), relation.oid
+    FROM pg_inherits JOIN relation ON relation.oid = inhparent AND relkind <> 'p'
+    UNION ALL SELECT format('trigger %I', tgname), relation.oid
+    FROM pg_trigger JOIN relation ON relation.oid = tgrelid JOIN pg_proc AS p ON p.oid = tgfoid
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND NOT tgisinternal
+    UNION ALL SELECT DISTINCT format('%s (calls %s)', called.what, p.oid::regprocedure), relation.oid
+    FROM called JOIN relation ON relation.oid = called.relid JOIN pg_proc AS p ON p.oid = called.routine
+    WHERE p.proowner <> owner_id AND p.pronamespace <> 'pg_catalog'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend JOIN pg_roles ON pg_roles.oid = p.proowner AND rolsuper
+                      WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+  )
+  SELECT string_agg(format('%s on %s', found.what, found.relid::regclass), ', ' ORDER BY found.relid::regclass::text, found.what)
+    INTO planted FROM found;
+  IF planted IS NOT NULL THEN
+    RAISE EXCEPTION 'hookflow: on the tables of the log there is what does not belong to %: %', owner, planted
+      USING ERRCODE = 'restrict_violation',
+            HINT = 'Find out who made it, and why, drop it, and run this file again. It would run with the rights of the owner.';
+  END IF;
 
   -- What the owner makes later is closed to begin with: functions to all, tables but for reading.
   EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE EXECUTE ON ROUTINES FROM PUBLIC', owner);

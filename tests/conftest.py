@@ -16,18 +16,20 @@ from django.conf import settings
 from django.db import connection
 
 from django_hookflow.demo.postgres import Address, EmbeddedPostgres, settings_from_url
+from tests import flush
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: The first is what users get with the package, here also where it is not installed but only checked out.
-pytest_plugins = ["django_hookflow.pytest_plugin", "tests.crashes.summary"]
+pytest_plugins = ["django_hookflow.pytest_plugin", "tests.crashes.summary", "tests.slow"]
 
 embedded = EmbeddedPostgres(fast=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    flush.install()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As a shell leaves it for what it runs in the background; children would inherit it and not hear a Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,6 +21,7 @@ PACKAGE = REPOSITORY / "django_hookflow"
 #: Modules that everyone may import and that import only each other.
 LEAVES = {
     *("backoff", "clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"),
+    *("app_version", "durations", "texts"),
     "terminals",
 }
 
@@ -39,12 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dlq": set(),
     "views": {"runtime", "delivery"},
     "urls": {"views"},
-    "protection": set(),
-    "predecessor": {"events"},
-    "checks": {"predecessor", "protection", "events", "delivery", "evidence", "retention"},
+    "installed": set(),
+    "checks": {"events", "evidence", "installed"},
     "apps": {"checks", "events"},
     "admin": {"events", "projections", "runtime", "evidence", "timeline"},
-    "doctor": {"checks", "events", "delivery", "feed", "predecessor", "retention"},
+    "doctor": {"checks", "events", "delivery", "feed", "installed", "retention"},
     "management": {
         "timeline",
         "checks",

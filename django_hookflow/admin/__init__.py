@@ -4,7 +4,7 @@ Read-only for everyone: the log is the truth and what is shown here is folded fr
 change or delete, not for a superuser and not by a request made by hand (:mod:`.base`). A user needs Django's ordinary
 view permission on workflow runs or dead letter entries.
 
-What can be done to a run is done through the log: each act is an event that says who and why (:mod:`.operating`, and
+What can be done to a run is done through the log: each act is an event with who and why (:mod:`.operating`, and
 :mod:`.operating_many` for many runs at once). It takes the permission ``operate_workflowrun``; payloads and the texts of
 errors are shown to those who have ``view_payload_workflowrun``.
 

@@ -18,7 +18,7 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
-#: Who may see what workflows were given, recorded and returned, and what their errors say.
+#: Who may see what workflows were given, recorded and returned, and what their errors were.
 SEE_PAYLOADS = "django_hookflow.view_payload_workflowrun"
 
 
@@ -27,7 +27,7 @@ def may_see_payloads(request: HttpRequest) -> bool:
 
 
 class ReadOnlyActionForm(ActionForm):
-    """The admin's own. In Unfold the button beside it appears when its script, Alpine, hears what has been chosen."""
+    """The admin's own. In Unfold the button beside it appears when its script, Alpine, knows what has been chosen."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,11 +35,11 @@ class ReadOnlyActionForm(ActionForm):
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Pages that show and never write. Subclasses say with :meth:`describe` what the page of one object shows."""
+    """Pages that show and never write. What the page of one object shows comes from a subclass's :meth:`describe`."""
 
     action_form = ReadOnlyActionForm
     list_per_page = 50
-    show_full_result_count = False  # counting a large table a second time says nothing that a page needs
+    show_full_result_count = False  # counting a large table a second time yields nothing that a page needs
     search_fields = ("run_id",)  # makes the search box appear; get_search_results does the search
     search_help_text = "A run id, or how it begins."
 

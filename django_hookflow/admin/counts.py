@@ -1,6 +1,6 @@
 """Runs counted and read so that it takes no longer with a million of them.
 
-A page needs to know how many there are up to :data:`CAP`; more is told as "1,000+". Each count stops there, and goes
+A page needs to know how many there are up to :data:`CAP`; more is shown as "1,000+". Each count stops there, and goes
 along an index in the order of the list.
 """
 

@@ -13,7 +13,9 @@ from django_hookflow.admin.operating import may_operate
 from django_hookflow.admin.operating_many import many_at_once
 from django_hookflow.admin.operations import OPERATIONS
 from django_hookflow.admin.run_page import WITHHELD
-from django_hookflow.models import DeadLetterEntry, WorkflowEvent
+from django_hookflow.events.database import cursor
+from django_hookflow.models import DeadLetterEntry
+from django_hookflow.sql import load
 
 if TYPE_CHECKING:
     import datetime
@@ -60,10 +62,10 @@ class ReplayOfMany:
     name = "replay_selected"
     verb = "Replay"
     rows = "dead letters"
-    what_happens = OPERATIONS["replay"].tell_of_many
+    what_happens = OPERATIONS["replay"].what_happens_to_many
 
     def do(self, row: DeadLetterEntry, reason: str, actor: str, asked: datetime.datetime) -> bool:
-        """The log hears of every request; what was replayed before is not replayed again."""
+        """The log keeps every request; what was replayed before is not replayed again."""
         was_replayed = row.is_replayed
         row.replay(reason=reason, actor=actor)
         return not was_replayed
@@ -87,13 +89,15 @@ class DeadLetterEntryAdmin(ReadOnlyAdmin):
         sees = may_see_payloads(request)
         return [name if sees or name != "error" else "withheld_error" for name in self.list_display]
 
-    @admin.display(description="error", ordering="error_message")
+    @admin.display(description="error", ordering="error_type")
     def error(self, entry: DeadLetterEntry) -> str:
-        return Truncator(entry.error_message).chars(100)
+        """Its class, which is a fact, and its message, as far as that has not been redacted."""
+        name = entry.error_type.rpartition(".")[2]
+        return Truncator(": ".join(filter(None, (name, entry.error_message)))).chars(100)
 
-    @admin.display(description="error")
+    @admin.display(description="error", ordering="error_type")
     def withheld_error(self, entry: DeadLetterEntry) -> str:
-        return "withheld"
+        return f"{entry.error_type.rpartition('.')[2]}: withheld"
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return may_operate(request)
@@ -115,13 +119,7 @@ class DeadLetterEntryAdmin(ReadOnlyAdmin):
 
 def completed_step_ids(entry: DeadLetterEntry) -> list[str]:
     """The steps that had completed when the run failed, in that order, without their results."""
-    happened = (
-        WorkflowEvent.objects.filter(
-            workflow_run_id=entry.run_uid, seq__lt=entry.seq, type__in=["step.completed", "step.superseded"]
-        )
-        .order_by("seq")
-        .values_list("step_id", "type")
-    )
-    last_words = dict(happened[:MAX_STEPS])
-    completed = [step_id or "" for step_id, last_word in last_words.items() if last_word == "step.completed"]
-    return [*completed, "…"] if len(last_words) == MAX_STEPS else completed
+    with cursor() as c:
+        c.execute(load("page_completed_steps"), {"run_uid": entry.run_uid, "seq": entry.seq, "limit": MAX_STEPS + 1})
+        completed = [step_id for (step_id,) in c.fetchall()]
+    return [*completed[:MAX_STEPS], "…"] if len(completed) > MAX_STEPS else completed

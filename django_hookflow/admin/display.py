@@ -1,4 +1,4 @@
-"""Values as pages show them: JSON indented, long texts cut, durations in words, long lists in pages.
+"""Values as pages show them: JSON indented, long texts cut.
 
 What is cut is cut in the database, so that a result of a megabyte is not fetched to show its beginning.
 """
@@ -7,17 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.core.paginator import Paginator
 from django.db.models import TextField
 from django.db.models.functions import Cast, Left, Length
-
-if TYPE_CHECKING:
-    import datetime
-
-    from django.db.models import QuerySet
-    from django.http import HttpRequest
 
 #: Characters of one value that a page shows, and up to which it is shown without being unfolded.
 MAX_SHOWN = 4_000
@@ -44,7 +37,7 @@ class Shown:
 
     @property
     def summary(self) -> str:
-        """One line that says what unfolding will show."""
+        """One line of what unfolding will show."""
         line = " ".join(self.text[: 2 * MAX_INLINE].split())
         return f"{line[:MAX_INLINE]} …"
 
@@ -82,50 +75,3 @@ def cut_traceback(text: str) -> str:
     if len(text) <= MAX_TRACEBACK:
         return text
     return f"… {len(text) - MAX_TRACEBACK:,} characters cut …\n{text[-MAX_TRACEBACK:]}"
-
-
-def format_duration(duration: datetime.timedelta | None) -> str:
-    """A time span in its two largest units: ``0.35 s``, ``12.5 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    if duration is None:
-        return "–"
-    seconds = max(0.0, duration.total_seconds())
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
-
-
-@dataclass(frozen=True)
-class Section:
-    """One page of a long list; ``previous`` and ``next`` are links that leave the page's other lists where they are."""
-
-    name: str
-    rows: list[dict[str, Any]]
-    total: int
-    previous: str = ""
-    next: str = ""
-
-
-def cut_section(
-    request: HttpRequest, name: str, rows: QuerySet[Any, dict[str, Any]], per_page: int, json_field: str
-) -> Section:
-    """The part of ``rows`` that the request asks for with ``?name=2``; the nearest one if it asks for nonsense."""
-    page = Paginator(rows, per_page).get_page(request.GET.get(name))
-
-    def link(number: int) -> str:
-        query = request.GET.copy()
-        query[name] = str(number)
-        return f"?{query.urlencode()}#{name}"
-
-    return Section(
-        name,
-        [{**row, "shown": show_row(row, json_field)} for row in page],
-        page.paginator.count,
-        previous=link(page.previous_page_number()) if page.has_previous() else "",
-        next=link(page.next_page_number()) if page.has_next() else "",
-    )

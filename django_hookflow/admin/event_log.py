@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,9 @@ from uuid import UUID
 
 from psycopg import sql
 
-from django_hookflow.admin.display import Shown, show_text
+from django_hookflow.admin.display import Shown, indent_json, show_text
 from django_hookflow.events.database import cursor
+from django_hookflow.events.types import DOUBT
 from django_hookflow.sql import load
 
 EVENTS_PER_PAGE = 50
@@ -27,7 +29,7 @@ FAMILIES = {
     "step.": "steps",
     "step.completed": "steps that completed",
     "step.failed": "attempts that failed",
-    "sleep.": "sleeps",
+    "step.suspended": "waits that began",
     "event.": "redactions",
 }
 
@@ -39,11 +41,23 @@ class ShownEvent:
     step_id: str | None
     actor: str | None
     recorded_at: datetime.datetime
+    facts: str
     payload_text: str | None
     payload_size: int | None
     is_redacted: bool
     hash: str
     is_superseded: bool
+
+    @property
+    def kind(self) -> str | None:
+        """Of step, or of what is waited for."""
+        kind: str | None = json.loads(self.facts).get("kind")
+        return kind
+
+    @cached_property
+    def shown_facts(self) -> Shown | None:
+        """What the engine recorded; it never holds a value of a workflow's, and everybody may see it."""
+        return None if self.facts == "{}" else Shown(indent_json(self.facts), len(self.facts))
 
     @cached_property
     def payload(self) -> Shown | None:
@@ -52,7 +66,7 @@ class ShownEvent:
     @property
     def tone(self) -> str:
         """Of the mark beside it: the events that someone looks for stand out."""
-        if self.type.endswith((".failed", ".diverged", ".doubted", ".abandoned")):
+        if self.type.endswith((".failed", ".diverged", ".abandoned")) or self.kind == DOUBT:
             return "bad"
         return "good" if self.type.endswith(".completed") else ""
 
@@ -79,8 +93,8 @@ class Choice:
 
     def query(self, **changes: Any) -> str:
         """The same filters in another window, as the rest of an address."""
-        told = {"type": self.type, "step": self.step_id, **changes}
-        return urlencode({name: value for name, value in told.items() if value not in ("", None)})
+        asked = {"type": self.type, "step": self.step_id, **changes}
+        return urlencode({name: value for name, value in asked.items() if value not in ("", None)})
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,7 @@ def bounds(choice: Choice, until: int) -> tuple[int, int]:
 def cut_window(
     events: list[ShownEvent], choice: Choice, until: int, *, forward: bool, after: int, before: int
 ) -> Window:
-    """The window without the event too many, which only says whether there are more."""
+    """The window without the event too many, which only shows whether there are more."""
     has_more = len(events) > EVENTS_PER_PAGE
     if has_more:
         events = events[:-1] if forward else events[1:]

@@ -43,7 +43,7 @@ def verify_chain(run_id: str) -> Finding:
         parts = list(verify(run_id))
     except UnknownRun as error:
         return Finding("There is no chain to verify", False, [str(error)])
-    breaks = [str(found) for part in parts for found in part.breaks]
+    breaks = [str(found) for part in parts for found in part.problems]
     events = sum(part.events for part in parts)
     if breaks:
         return Finding("The hash chain does not verify", False, breaks[:MAX_NAMED])

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models.functions import Coalesce
+from django.db import connections
+from django.db.models import Min, OuterRef, Subquery
 
 from django_hookflow.admin.counts import CAP, count_capped, first_of_each_status, format_count
 from django_hookflow.admin.filters import TimeFilter, database_time
@@ -24,7 +25,9 @@ from django_hookflow.admin.search import Found, ask, find
 from django_hookflow.admin.sparkline import draw_last_steps
 from django_hookflow.admin.summary import DEFAULT_SPAN, Summary, summarise
 from django_hookflow.conf import conf
-from django_hookflow.models import WorkflowRun, WorkflowRunStatus
+from django_hookflow.events.types import BACKOFF, DEADLINE, SLEEP
+from django_hookflow.models import Wait, WorkflowRun, WorkflowRunStatus
+from django_hookflow.sql import load
 
 if TYPE_CHECKING:
     import datetime
@@ -38,11 +41,12 @@ STATUS, STATE = "status__exact", "state"
 #: Announced turns among which stuck ones are looked for.
 LOOKED_AT = 20_000
 
-#: Tabs in the order in which somebody on call wants them; the two that are no status are ways of running.
+#: Tabs in the order in which somebody on call wants them; the three that are no status are ways of running.
 TABS = {
     "": "All",
     "running": "Running",
     "sleeping": "Sleeping",
+    "waiting": "Waiting",
     "stuck": "Stuck",
     "failed": "Failed",
     "in_doubt": "In doubt",
@@ -52,7 +56,9 @@ TABS = {
     "completed": "Completed",
     "cancelled": "Cancelled",
 }
-STATES = ("sleeping", "stuck")
+#: Kinds of wait that make a running run one that sleeps, or waits for its next attempt.
+WAITS = {"sleeping": SLEEP, "waiting": BACKOFF}
+STATES = (*WAITS, "stuck")
 NEEDS_SOMEBODY = ("stuck", "failed", "in_doubt", "diverged")
 
 
@@ -73,6 +79,14 @@ class Tab:
     @property
     def is_alarming(self) -> bool:
         return bool(self.count) and self.name in NEEDS_SOMEBODY
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the row of a run shows that is no column of the run's: both come by one statement for all of a page."""
+
+    last_steps: str
+    wakes_at: datetime.datetime | None
 
 
 class RunChangeList(ChangeList):
@@ -108,7 +122,7 @@ class RunChangeList(ChangeList):
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[WorkflowRun]) -> list[str | Combinable]:
         """By time, backwards or forwards: no other order has an index under every filter."""
         asked = super().get_ordering(request, queryset)
-        return ["created_at", "run_uid"] if asked[0] == "created_at" else ["-created_at", "-run_uid"]
+        return ["created_at", "pk"] if asked[0] == "created_at" else ["-created_at", "-pk"]
 
     @property
     def current_tab(self) -> str:
@@ -118,12 +132,32 @@ class RunChangeList(ChangeList):
         runs = self.of_any_state
         if name == "stuck":
             return runs.filter(pk__in=self.stuck)
-        if name == "sleeping":
-            # As an expression, of which the planner knows no statistics: from those of wake_at, which is null for nearly
-            # all runs, it concludes that hardly any run sleeps, and reads and sorts all that do.
-            wakes = Coalesce("wake_at", "created_at")
-            return runs.alias(wakes=wakes).filter(status="running", wakes__gt=self.now)
+        if name in WAITS:
+            return self.of_waits(WAITS[name])
         return runs.filter(status=name) if name else runs
+
+    def of_waits(self, kind: str) -> QuerySet[WorkflowRun]:
+        """Running runs that wait so: found by their waits where those are few; where they are many, most runs have one."""
+        runs = self.of_any_state.filter(status="running")
+        if (few := self.few_waiting[kind]) is not None:
+            return runs.filter(pk__in=few)
+        # A value that is looked up for each run as the list comes by it. EXISTS may become a join with all waits there are.
+        waits = Wait.objects.filter(run=OuterRef("pk"), kind=kind, due_at__gt=self.now)
+        return runs.alias(waits_until=Subquery(waits.order_by().values("due_at")[:1])).filter(waits_until__isnull=False)
+
+    @cached_property
+    def few_waiting(self) -> dict[str, list[UUID] | None]:
+        """The runs with each kind of wait, None for a kind with more than a page leads to."""
+        with connections[self.of_any_state.db].cursor() as cursor:
+            cursor.execute(load("list_waiting"), {"kinds": list(WAITS.values()), "now": self.now, "most": CAP})
+            return dict(cursor.fetchall())
+
+    @property
+    def begins_with_ids(self) -> bool:
+        """Whether the list is of runs whose ids have been looked up."""
+        kind = WAITS.get(self.current_tab)
+        few = kind is not None and self.few_waiting[kind] is not None
+        return self.found is not None or self.current_tab == "stuck" or few
 
     @cached_property
     def stuck(self) -> list[UUID]:
@@ -181,7 +215,7 @@ class RunChangeList(ChangeList):
             return []
         ordering = [str(name) for name in self.queryset.query.order_by]
         rows: QuerySet[WorkflowRun, Any] = self.queryset
-        if self.found is not None or self.current_tab == "stuck":
+        if self.begins_with_ids:
             newest_first = ordering[0] != "created_at"
             known = rows.order_by().values_list("created_at", "pk")
             chosen = [uid for _, uid in sorted(known, reverse=newest_first)[places.start : places.stop]]
@@ -190,9 +224,12 @@ class RunChangeList(ChangeList):
             runs = list(first_of_each_status(rows, ordering, places.stop)[places.start : places.stop])
         else:
             runs = list(rows[places.start : places.stop])
-        pictures = draw_last_steps([run.pk for run in runs], self.queryset.db)
+        keys = [run.pk for run in runs]
+        pictures = draw_last_steps(keys, self.queryset.db)
+        timed = Wait.objects.using(self.queryset.db).filter(run__in=keys, due_at__isnull=False).exclude(kind=DEADLINE)
+        wakes_at = dict(timed.order_by().values_list("run").annotate(Min("due_at")))
         for run in runs:
-            run.last_steps = pictures.get(run.pk, "")  # for the column of that name
+            run.shown = Shown(pictures.get(run.pk, ""), wakes_at.get(run.pk))
         return runs
 
     # What the page shows around them.

@@ -1,4 +1,4 @@
-"""Acting on runs from the admin: a page that says what will happen and asks for a reason, and then it happens.
+"""Acting on runs from the admin: a page that shows what will happen and asks for a reason, and then it happens.
 
 A GET changes nothing. A POST does it once, however often it is sent: the form carries how much of the log its reader
 has seen, and what somebody has done since then is not done again. Each act is an event with the user as actor, a
@@ -23,7 +23,8 @@ from django.utils.html import format_html
 from django_hookflow.admin.base import ReadOnlyAdmin
 from django_hookflow.admin.operating_forms import ReasonForm
 from django_hookflow.admin.operating_many import RunAct, many_at_once
-from django_hookflow.admin.operations import OPERATIONS, Operation, Situation
+from django_hookflow.admin.operations import OPERATIONS, Operation
+from django_hookflow.admin.situation import Situation
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import Head, WorkflowEvent, WorkflowRun
@@ -102,8 +103,8 @@ class RunOperations(ReadOnlyAdmin):
         with one_at_a_time(run):
             situation = Situation(self.get_queryset(request).get(pk=run.pk))
             form = operation.form(situation, request.POST)
-            if spoken := find_since(run, operation, request.POST):
-                self._hear_again(request, operation, situation, form, spoken)
+            if done := find_since(run, operation, request.POST):
+                self._repeat(request, operation, situation, form, done)
             elif why_not := operation.why_not(situation):
                 self.message_user(request, f"Nothing was done. {why_not}", messages.WARNING)
             elif not form.is_valid():
@@ -116,6 +117,7 @@ class RunOperations(ReadOnlyAdmin):
         self, request: HttpRequest, operation: Operation, situation: Situation, form: ReasonForm
     ) -> HttpResponse:
         form.prepare()
+        why_not = operation.why_not(situation)
         context = {
             **self.admin_site.each_context(request),
             "title": f"{operation.label}: run {situation.run.run_id}",
@@ -123,8 +125,8 @@ class RunOperations(ReadOnlyAdmin):
             "run": situation.run,
             "run_url": run_url(situation.run),
             "operation": operation,
-            "why_not": operation.why_not(situation),
-            "what_happens": "" if operation.why_not(situation) else operation.tell(situation),
+            "why_not": why_not,
+            "what_happens": "" if why_not else operation.describe(situation),
             "form": form,
         }
         return TemplateResponse(request, "admin/django_hookflow/operate.html", context)
@@ -143,19 +145,15 @@ class RunOperations(ReadOnlyAdmin):
         link = format_html(' <a href="{}">{}</a>', run_url(other), other.run_id) if other else ""
         self.message_user(request, format_html("{}{}", operation.done, link), messages.SUCCESS)
 
-    def _hear_again(
-        self,
-        request: HttpRequest,
-        operation: Operation,
-        situation: Situation,
-        form: ReasonForm,
-        spoken: WorkflowEvent,
+    def _repeat(
+        self, request: HttpRequest, operation: Operation, situation: Situation, form: ReasonForm, done: WorkflowEvent
     ) -> None:
         """The same was done after the person had looked: by their first click, or by somebody else."""
-        form.is_valid()
-        operation.hear_again(situation, spoken, form.given_reason, request.user.get_username())
-        who = "you" if spoken.actor == request.user.get_username() else spoken.actor or "somebody"
-        text = f"Nothing was done again: {who} did this after you had opened the page (event #{spoken.seq})."
+        actor = request.user.get_username()
+        if form.is_valid():
+            operation.repeat(situation, done, form.given_reason, actor)
+        who = "you" if done.actor == actor else done.actor or "somebody"
+        text = f"Nothing was done again: {who} did this after you had opened the page (event #{done.seq})."
         self.message_user(request, text, messages.WARNING)
 
 

@@ -9,21 +9,31 @@ from django import forms
 
 from django_hookflow.conf import conf
 from django_hookflow.events import codec
-from django_hookflow.exceptions import NotSerializable
+from django_hookflow.exceptions import InvalidText, NotSerializable
+from django_hookflow.texts import MAX_REASON, checked_reason
 
 if TYPE_CHECKING:
-    from django_hookflow.admin.operations import Situation
+    from django_hookflow.admin.situation import Situation
 
 #: Steps that are offered in a list. Of a run that has more, the last ones are suggested and any can be typed.
 MAX_OFFERED = 200
 
 
-class ReasonForm(forms.Form):
-    """Why; and up to which event the person has seen the log, so that a second click can be told from a second wish."""
+class ReasonField(forms.CharField):
+    """What the log takes for a reason."""
 
-    reason = forms.CharField(
-        max_length=1000,
-        widget=forms.Textarea(attrs={"rows": 2}),
+    def run_validators(self, value: str) -> None:
+        try:
+            checked_reason(value)
+        except InvalidText as error:
+            raise forms.ValidationError(f"{error}.") from error
+
+
+class ReasonForm(forms.Form):
+    """Why; and up to which event the person has seen the log, so that a second click can be distinguished from a second wish."""
+
+    reason = ReasonField(
+        widget=forms.Textarea(attrs={"rows": 2, "maxlength": MAX_REASON}),
         help_text="Recorded in the log with your name. It stays there, so leave out what must be deleted one day.",
     )
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, max_value=2**31 - 1)
@@ -33,15 +43,15 @@ class ReasonForm(forms.Form):
         self.situation = situation
 
     def prepare(self) -> None:
-        """Puts the cursor where the person begins to write, and ties to each field what the page says of it."""
+        """Puts the cursor where the person begins to write, and ties to each field its help and its errors."""
         next(iter(self.visible_fields())).field.widget.attrs["autofocus"] = True
         for field in self.visible_fields():  # Django ties the help from 5.0 on, and the errors from 5.2
-            told = [f"{field.auto_id}_helptext"] if field.help_text else []
+            described_by = [f"{field.auto_id}_helptext"] if field.help_text else []
             if field.errors:
-                told.append(f"{field.auto_id}_error")
+                described_by.append(f"{field.auto_id}_error")
                 field.field.widget.attrs["aria-invalid"] = "true"
-            if told:
-                field.field.widget.attrs["aria-describedby"] = " ".join(told)
+            if described_by:
+                field.field.widget.attrs["aria-describedby"] = " ".join(described_by)
 
     @property
     def given_reason(self) -> str:

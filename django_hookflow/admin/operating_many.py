@@ -1,6 +1,6 @@
 """Acting on many runs at once: those that are selected, or all that the list's filters match, however many.
 
-An action of the list. Asked for first, it answers with a page that says what will happen and asks for a reason and for
+An action of the list. Asked for first, it answers with a page that shows what will happen and asks for a reason and for
 which runs; confirmed, it does so many as a request should do and answers with how many it has been, which were refused
 and why, and a button for the rest (which a little JavaScript presses). The runs are gone through from the newest to the
 oldest that there was at the moment of asking, in batches, each run in a transaction of its own: nothing is held in
@@ -24,7 +24,8 @@ from django.db.models import Q
 from django.template.response import TemplateResponse
 
 from django_hookflow.admin.operating_forms import ReasonForm
-from django_hookflow.admin.operations import Operation, Situation
+from django_hookflow.admin.operations import Operation
+from django_hookflow.admin.situation import Situation
 from django_hookflow.clock import clock
 from django_hookflow.events.database import cursor
 from django_hookflow.exceptions import HookFlowException
@@ -88,7 +89,7 @@ class RunAct:
 
     @property
     def what_happens(self) -> str:
-        return self.operation.tell_of_many
+        return self.operation.what_happens_to_many
 
     def do(self, row: WorkflowRun, reason: str, actor: str, asked: datetime.datetime) -> bool:
         situation = Situation(row)
@@ -96,7 +97,7 @@ class RunAct:
             return False
         if why_not := self.operation.why_not(situation):
             raise NotNow(why_not)
-        if situation.failure is not None and situation.failure.created_at > asked:
+        if self.operation.name == "replay" and situation.failure and situation.failure.created_at > asked:
             raise NotNow("It has failed again since you asked.")
         return self.operation.carry_out(situation, reason, {}, actor)
 
@@ -201,7 +202,7 @@ class Many:
 
     @cached_property
     def _list(self) -> Any:
-        """The list as its filters have it; what it leaves out it says in a ``note``."""
+        """The list as its filters have it, with a ``note`` of what it leaves out."""
         return self.admin.get_changelist_instance(self.request)
 
     @cached_property

@@ -9,11 +9,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter
-from django_hookflow.admin.display import format_duration
 from django_hookflow.admin.filters import TimeFilter
 from django_hookflow.admin.listing import STATUS, RunChangeList
 from django_hookflow.admin.search import find
 from django_hookflow.admin.status import status_badge
+from django_hookflow.durations import format_duration
 from django_hookflow.models import WorkflowRun
 
 if TYPE_CHECKING:
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
+    from django_hookflow.admin.listing import Shown
+
+    class ListedRun(WorkflowRun):
+        """A run as a row of the list."""
+
+        shown: Shown
+
+
 #: What a link may filter by, beside the filters. Anything else could ask what payloads hold, or read the whole table.
-LOOKUPS = {STATUS, "workflow_id", "workflow_id__exact", "run_id", "run_id__exact", "run_uid", "run_uid__exact"}
+LOOKUPS = {STATUS, "workflow_id", "workflow_id__exact", "run_id", "run_id__exact", "id", "id__exact"}
 
 
 class RunList(ReadOnlyAdmin):
@@ -69,18 +77,15 @@ class RunList(ReadOnlyAdmin):
         return run.workflow_id
 
     @admin.display(description="status")
-    def status_badge(self, run: WorkflowRun) -> str:
-        if run.wake_at is None or run.completed_at is not None:
+    def status_badge(self, run: ListedRun) -> str:
+        if run.shown.wakes_at is None:
             return status_badge(run)
-        return format_html(
-            '{} <span class="hookflow-wakes">waits until {}</span>',
-            status_badge(run),
-            shown_time(run.wake_at, today="%H:%M:%S"),
-        )
+        wakes = shown_time(run.shown.wakes_at, today="%H:%M:%S")
+        return format_html('{} <span class="hookflow-wakes">waits until {}</span>', status_badge(run), wakes)
 
     @admin.display(description="last steps")
-    def last_steps(self, run: WorkflowRun) -> str:
-        return getattr(run, "last_steps", "")
+    def last_steps(self, run: ListedRun) -> str:
+        return run.shown.last_steps
 
     @admin.display(description="created", ordering="created_at")
     def created(self, run: WorkflowRun) -> str:
@@ -88,7 +93,7 @@ class RunList(ReadOnlyAdmin):
 
     @admin.display(description="duration")
     def duration(self, run: WorkflowRun) -> str:
-        return format_duration(run.completed_at - run.created_at if run.completed_at else None)
+        return format_duration((run.completed_at - run.created_at).total_seconds()) if run.completed_at else "–"
 
 
 def shown_time(moment: datetime.datetime, today: str = "") -> str:

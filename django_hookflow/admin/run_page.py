@@ -1,6 +1,6 @@
 """The page of one run: what it is doing, what failed, where the time went, and its events.
 
-The address says what is shown: ``as_of`` an event, on a ``scale=linear``, the steps from number ``steps`` on, the events
+The address has what is shown: ``as_of`` an event, on a ``scale=linear``, the steps from number ``steps`` on, the events
 around ``seq``, or after or before one, filtered by ``type`` and ``step``. So every view of a run is a link, and all of it
 works without JavaScript. With it, the page asks for the same address with ``fragment=1`` and replaces what has changed.
 """
@@ -19,11 +19,13 @@ from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
 from django_hookflow.admin.download import download
 from django_hookflow.admin.event_log import FAMILIES, Choice, number, read_window
 from django_hookflow.admin.integrity import examine
+from django_hookflow.admin.operating import operations_for
 from django_hookflow.admin.run_state import State, read_state, relatives_of
 from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
-from django_hookflow.admin.scale import span_in_words
 from django_hookflow.admin.status import status_badge
 from django_hookflow.admin.waterfall import Waterfall, draw
+from django_hookflow.durations import format_duration
+from django_hookflow.events.types import RUN_TRIGGERED
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 
 if TYPE_CHECKING:
@@ -32,18 +34,7 @@ if TYPE_CHECKING:
 
 #: What of an address makes up a view. The rest, such as the filters of the list one came from, is kept by the admin.
 SHOWN_BY = ("as_of", "scale", "steps")
-#: What people have done to a run, of which the latest are shown.
-ACTS = {
-    "run.cancelled",
-    "run.paused",
-    "run.resumed",
-    "run.replayed",
-    "run.restarted",
-    "run.rewound",
-    "run.woken",
-    "step.resolved",
-    "event.redacted",
-}
+#: Of what people have done to a run, the latest are shown.
 ACTS_SHOWN = 5
 WITHHELD = "Withheld: it takes the permission “Can see the payloads of workflow runs”."
 
@@ -95,14 +86,15 @@ class RunPage(ReadOnlyAdmin):
 
 
 def describe_head(request: HttpRequest, run: WorkflowRun, state: State) -> dict[str, Any]:
-    trigger = state.story.mark("run.triggered")
+    trigger = state.story.mark(RUN_TRIGGERED)
     return {
         "run": state.run,
+        "wakes_at": state.run.wake_at,
         "state": state,
         "status_badge": status_badge(state.run),
-        "duration": span_in_words(state.story.seconds(state.present.now)),
+        "duration": format_duration(state.story.seconds(state.present.now)),
         "triggered_by": trigger.actor if trigger else "",
-        "said": [mark for mark in state.story.marks if mark.type in ACTS][-ACTS_SHOWN:],
+        "acts": [mark for mark in state.story.marks if mark.type != RUN_TRIGGERED][-ACTS_SHOWN:],
         "relatives": relatives_of(run.run_id, state.story),
         "operations": operations_of(request, run) if state.as_of is None else None,
         "here": query_of(request),
@@ -113,8 +105,6 @@ def describe_head(request: HttpRequest, run: WorkflowRun, state: State) -> dict[
 
 def operations_of(request: HttpRequest, run: WorkflowRun) -> dict[str, list[Any]]:
     """What can be done to the run, and what cannot, with the reason."""
-    from django_hookflow.admin.operating import operations_for
-
     offered = operations_for(request, run)
     legal = [operation for operation in offered if not operation["reason_not"]]
     return {
@@ -155,7 +145,7 @@ def describe_waterfall(request: HttpRequest, state: State, run: WorkflowRun, *, 
 
 
 def seqs_of_results(waterfall: Waterfall) -> list[int]:
-    """The events that say what the steps which are shown returned; a sleep returns nothing."""
+    """The events in which stands what the steps that are shown returned; a sleep returns nothing."""
     rows = [line.row for line in waterfall.lines if line.row is not None]
     return [row.seq for row in rows if row.state == "completed" and row.kind != "sleep"]
 
@@ -171,9 +161,9 @@ def describe_log(request: HttpRequest, state: State, run: WorkflowRun, *, sees: 
 
 def query_of(request: HttpRequest, **changes: Any) -> str:
     """The address of the same view with changes; None leaves a part out. The filters of the log stay where they are."""
-    told = {name: request.GET[name][:20] for name in SHOWN_BY if request.GET.get(name)}
-    told.update({name: str(value) for name, value in changes.items() if value is not None})
-    return urlencode({name: value for name, value in told.items() if changes.get(name, value) is not None})
+    shown = {name: request.GET[name][:20] for name in SHOWN_BY if request.GET.get(name)}
+    shown |= {name: str(value) for name, value in changes.items() if value is not None}
+    return urlencode({name: value for name, value in shown.items() if changes.get(name, value) is not None})
 
 
 def steps_back(request: HttpRequest, state: State) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A run as its page tells of it: as it is now, or as it was known at one of its events."""
+"""A run as its page shows it: as it is now, or as it was known at one of its events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models import Q
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf, run_as_of
-from django_hookflow.timeline import Present, Story, events_of, present_of, say, tell
+from django_hookflow.timeline import Present, Story, events_of, present_of, sentence_for, story_of
 
 #: How a run that does a failed one again from the beginning is named.
 RESTARTED = re.compile(r"replay-\d+-of-(?P<run_uid>[0-9a-f-]{36})", re.ASCII)
@@ -39,7 +39,7 @@ class State:
 
     @property
     def sentence(self) -> str:
-        return say(self.run, self.story, self.present)
+        return sentence_for(self.run, self.story, self.present)
 
 
 def read_state(run: WorkflowRun, as_of: int | None) -> State:
@@ -51,9 +51,9 @@ def read_state(run: WorkflowRun, as_of: int | None) -> State:
         as_of = None
     if as_of is None:
         present = present_of(run.pk)
-        story = tell(events_of(run.pk), present)
+        story = story_of(events_of(run.pk), present)
         return State(run, story, present, story.last_seq or last_seq, None, is_archived)
-    story = tell(events_of(run.pk, as_of))
+    story = story_of(events_of(run.pk, as_of))
     present = Present(now=story.last_at) if story.last_at else present_of(run.pk)
     try:
         return State(run_as_of(run.pk, run.run_id, as_of), story, present, last_seq, as_of, is_archived)
@@ -63,7 +63,7 @@ def read_state(run: WorkflowRun, as_of: int | None) -> State:
 
 @dataclass(frozen=True)
 class Relative:
-    """Another run that does, or did, what this one does: ``words`` say which."""
+    """Another run that does, or did, what this one does; ``words`` are how the two are related."""
 
     words: str
     run_id: str
@@ -80,8 +80,6 @@ def relatives_of(run_id: str, story: Story) -> list[Relative]:
     found = dict(WorkflowRun.objects.filter(wanted).values_list("run_id", "pk"))
     relatives = [Relative("Replayed by", name, found.get(name)) for name in names]
     if origin:
-        told = next(
-            ((name, pk) for name, pk in found.items() if str(pk) == origin["run_uid"]), (origin["run_uid"], None)
-        )
-        relatives.insert(0, Relative("Replays", *told))
+        ours = [(name, pk) for name, pk in found.items() if str(pk) == origin["run_uid"]]
+        relatives.insert(0, Relative("Replays", *(ours[0] if ours else (origin["run_uid"], None))))
     return relatives

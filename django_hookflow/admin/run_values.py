@@ -12,6 +12,7 @@ from uuid import UUID
 from django_hookflow.admin.display import Shown, show_text
 from django_hookflow.admin.event_log import MAX_SHOWN
 from django_hookflow.events.database import cursor
+from django_hookflow.events.types import RUN_DIVERGED, RUN_FAILED
 from django_hookflow.sql import load
 from django_hookflow.timeline.errors import innermost_own_frame
 from django_hookflow.timeline.story import Failure, Story
@@ -29,15 +30,20 @@ class Value:
 class ShownFailure:
     """The error of a run, as its page begins with it. ``is_final`` is false while the run is going to try again.
 
-    ``attempts`` is 0 for a divergence: nothing was tried.
+    ``attempts`` is 0 for a divergence: nothing was tried. ``is_redacted``: what is missing has been removed.
     """
 
     seq: int
     step_id: str | None
-    error: dict[str, str] | None
+    error: dict[str, str]
     attempts: int
     is_final: bool
-    frame: str | None
+    is_redacted: bool
+
+    @property
+    def frame(self) -> str | None:
+        """Where in the project's code it came from."""
+        return innermost_own_frame(self.error["traceback"])
 
 
 def values_of(run_uid: UUID, until: int, *, is_completed: bool) -> tuple[Value, Value]:
@@ -66,25 +72,21 @@ def results_of(run_uid: UUID, seqs: Iterable[int]) -> dict[int, Value]:
 
 def failure_of(story: Story) -> ShownFailure | None:
     """The error at which the run stands, or that of the attempt it is going to make again."""
-    told = story.failure
-    if told is not None:
-        is_final = told.type in ("run.failed", "run.diverged")
-        attempts = 0 if told.type == "run.diverged" else max(1, told.attempts)
-        error = own_error(story, told)
-        return ShownFailure(told.seq, told.step_id, error, attempts, is_final, frame_of(error))
+    failure = story.failure
+    if failure is not None:
+        is_final = failure.type in (RUN_FAILED, RUN_DIVERGED)
+        attempts = 0 if failure.type == RUN_DIVERGED else max(1, failure.attempts)
+        error, is_redacted = own_error(story, failure), failure.is_redacted
+        return ShownFailure(failure.seq, failure.step_id, error, attempts, is_final, is_redacted)
     row = story.current
     if row is None or row.error is None or row.state not in ("backoff", "running", "pending"):
         return None
     failed = [segment for segment in row.segments if segment.outcome == "failed"]
     seq = failed[-1].seq if failed else row.seq
-    return ShownFailure(seq, row.step_id, row.error, max(1, len(failed)), False, frame_of(row.error))
+    return ShownFailure(seq, row.step_id, row.error, max(1, len(failed)), is_final=False, is_redacted=False)
 
 
-def own_error(story: Story, told: Failure) -> dict[str, str] | None:
-    """The error of the step that a run failed in, where it has one: the run's has its class, and says more around it."""
-    row = story.row(told.step_id) if told.type == "run.failed" and told.error else None
-    return row.error if row is not None and row.error and row.state == "failed" else told.error
-
-
-def frame_of(error: dict[str, str] | None) -> str | None:
-    return innermost_own_frame(error["traceback"]) if error and error.get("traceback") else None
+def own_error(story: Story, failure: Failure) -> dict[str, str]:
+    """The error of the step that a run failed in, where it has one: the run's has its class, and more around it."""
+    row = story.row(failure.step_id) if failure.type == RUN_FAILED and not failure.is_redacted else None
+    return row.error if row is not None and row.error and row.state == "failed" else failure.error

@@ -2,7 +2,7 @@
 
 What is typed is taken for a run's id or label, or for how one begins. ``step:charge`` finds runs in which that step has
 done something, ``message:msg_…`` the run that a message was for. Each way is bounded: it looks along one index, at no
-more than so many rows, and says so when it left something out.
+more than so many rows, and the note names what was left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LOOKED_AT = 100_000
 
 @dataclass(frozen=True)
 class Found:
-    """The runs that a search has found, at most :data:`CAP`; ``note`` says what it has not looked at."""
+    """The runs that a search has found, at most :data:`CAP`; ``note`` is what it has not looked at."""
 
     run_uids: list[UUID]
     note: str = ""

@@ -6,8 +6,8 @@ A bar is a step that completed, a triangle an attempt that failed, a dash a slee
 
 from __future__ import annotations
 
-import datetime
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,21 +22,23 @@ from django_hookflow.sql import load
 EVENTS, BARS = 60, 16
 HEIGHT, WIDTH, STEP = 20, 4, 6
 
-SHAPES = {
-    "step.completed": ("completed", "completed"),
-    "step.failed": ("failed", "failed"),
-    "sleep.started": ("slept", "slept"),
-    "step.doubted": ("doubted", "in doubt"),
+#: The outcomes that have a shape, with their words. That a sleep or a backoff is over has none.
+SHAPES = {"completed": "completed", "failed": "failed", "slept": "slept", "doubted": "in doubt"}
+OUTCOMES = {
+    ("step.suspended", "sleep"): "slept",
+    ("step.suspended", "doubt"): "doubted",
+    ("step.completed", "sleep"): "",
 }
 
-Event = tuple[UUID, int, str, "str | None", datetime.datetime]
+#: Run, type, kind of the step or wait, and seconds that it took.
+Event = tuple[UUID, str, "str | None", float]
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One outcome of a step: ``kind`` is the type of its event."""
+    """One outcome of a step: one of :data:`SHAPES`."""
 
-    kind: str
+    outcome: str
     seconds: float
 
 
@@ -51,20 +53,12 @@ def draw_last_steps(run_uids: Sequence[UUID], using: str) -> dict[UUID, str]:
 
 
 def bars_of(events: Iterable[Event]) -> list[Bar]:
-    """What the events say of steps, in their order. A step's time is since the event before, as steps follow each other."""
-    bars: list[Bar] = []
-    asleep: set[str | None] = set()
-    before: datetime.datetime | None = None
-    for _, _, kind, step_id, at in events:
-        seconds = (at - before).total_seconds() if before else 0.0
-        before = at
-        if kind == "sleep.started":
-            asleep.add(step_id)
-        elif kind == "step.completed" and step_id in asleep:
-            asleep.discard(step_id)
-            continue  # the sleep has its dash
-        if kind in SHAPES:
-            bars.append(Bar(kind, seconds))
+    """What has come of steps, in the order of the events."""
+    bars = []
+    for _, type_, kind, seconds in events:
+        outcome = OUTCOMES.get((type_, kind or ""), type_.removeprefix("step."))
+        if outcome in SHAPES:
+            bars.append(Bar(outcome, seconds))
     return bars[-BARS:]
 
 
@@ -73,25 +67,23 @@ def draw(bars: Sequence[Bar]) -> str:
         return ""
     paths: dict[str, str] = {}
     for place, bar in enumerate(bars):
-        paths[bar.kind] = paths.get(bar.kind, "") + outline(bar, place * STEP)
+        paths[bar.outcome] = paths.get(bar.outcome, "") + outline(bar, place * STEP)
     width = BARS * STEP - (STEP - WIDTH)
     return format_html(
         '<svg class="hookflow-spark" role="img" width="{}" height="{}" viewBox="0 0 {} {}"><title>{}</title>{}</svg>',
         *(width, HEIGHT, width, HEIGHT, describe(bars)),
-        format_html_join(
-            "", '<path class="hookflow-spark-{}" d="{}"/>', ((SHAPES[kind][0], path) for kind, path in paths.items())
-        ),
+        format_html_join("", '<path class="hookflow-spark-{}" d="{}"/>', paths.items()),
     )
 
 
 def outline(bar: Bar, x: int) -> str:
     """The shape of one bar, ``x`` from the left, standing on the ground line."""
-    if bar.kind == "sleep.started":
+    if bar.outcome == "slept":
         return f"M{x} {HEIGHT}v-2h{WIDTH}v2z"
-    if bar.kind == "step.doubted":
+    if bar.outcome == "doubted":
         return f"M{x} {HEIGHT - 5}l{WIDTH // 2} -5l{WIDTH // 2} 5l-{WIDTH // 2} 5z"
     height = height_of(bar.seconds)
-    if bar.kind == "step.failed":
+    if bar.outcome == "failed":
         return f"M{x} {HEIGHT}l{WIDTH // 2} -{max(height, 8)}l{WIDTH // 2} {max(height, 8)}z"
     return f"M{x} {HEIGHT}v-{height}h{WIDTH}v{height}z"
 
@@ -103,9 +95,5 @@ def height_of(seconds: float) -> int:
 
 
 def describe(bars: Sequence[Bar]) -> str:
-    counts = {
-        word: sum(bar.kind == kind for bar in bars)
-        for kind, (_, word) in SHAPES.items()
-        if any(bar.kind == kind for bar in bars)
-    }
-    return "Last steps: " + ", ".join(f"{number} {word}" for word, number in counts.items())
+    counts = Counter(bar.outcome for bar in bars)
+    return "Last steps: " + ", ".join(f"{counts[name]} {words}" for name, words in SHAPES.items() if counts[name])

@@ -1,6 +1,6 @@
 """What the runs of a time come to, for each workflow: how many, how many failed, how long they took.
 
-The newest :data:`SAMPLE` runs of the time are looked at. Where there are more the page says that it tells of a sample,
+The newest :data:`SAMPLE` runs of the time are looked at. Where there are more the page calls them a sample,
 and rates are by the time that the sample covers.
 """
 
@@ -14,7 +14,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connections
 
 from django_hookflow.admin.counts import compile_query, first_of_each_status
-from django_hookflow.admin.display import format_duration
+from django_hookflow.durations import format_duration
 from django_hookflow.sql import load
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from django_hookflow.models import WorkflowRun
 
 SAMPLE = 5_000
-#: The time that is summed up when none has been chosen, and workflows that are told of.
+#: The time that is summed up when none has been chosen, and workflows that are shown.
 DEFAULT_SPAN = datetime.timedelta(days=1)
 SHOWN = 5
 COLUMNS = ("workflow_id", "status", "created_at", "completed_at")
@@ -113,4 +113,4 @@ def line_of(row: Sequence[Any], hours: float) -> Line:
 
 
 def shown_seconds(seconds: float | None) -> str:
-    return format_duration(None if seconds is None else datetime.timedelta(seconds=float(seconds)))
+    return "–" if seconds is None else format_duration(float(seconds))

@@ -7,13 +7,14 @@ The first line is the run itself with its turns; then a line for each step. What
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.utils.timezone import localtime
 
-from django_hookflow.admin.scale import Piece, Scale, Tick, span_in_words
-from django_hookflow.timeline.story import BUSY, Row, Segment, Story, Turn
+from django_hookflow.durations import format_duration
+from django_hookflow.timeline.scale import Piece, Scale, Tick, busy_times
+from django_hookflow.timeline.story import Row, Segment, Story, Turn
 
 MIN_WIDTH = 0.5
 #: Lines that a page draws, and marks of one of them; a step is not often tried, slept or lost more often than that.
@@ -27,6 +28,7 @@ KINDS = {
     "lost": "a worker lost in it",
     "sleeping": "sleeping",
     "backoff": "until the next attempt",
+    "suspended": "waiting for something",
     "waiting": "waiting for a delivery",
     "held": "paused",
     "stopped": "at rest, until somebody acts",
@@ -101,7 +103,7 @@ def draw(
     rows = story.rows[first : first + LINES_PER_PAGE]
     start, end = span_of(story, rows, first, now)
     turns = [turn for turn in story.turns if turn.start <= end and (turn.end or now) >= start]
-    scale = Scale(start, end, busy_times(rows, turns, now), is_linear=is_linear)
+    scale = Scale(start, end, busy_times(turns, now), is_linear=is_linear)
     pen = _Pen(scale, now, story.start or now)
     lines = [pen.line(row, number) for number, row in enumerate(rows, start=first + 1)]
     run = pen.run_line(story, turns, start, end)
@@ -116,7 +118,7 @@ def draw(
         first=first,
         total=len(story.rows),
         kinds=kinds_in([run, *lines]),
-        zero=f"+{span_in_words((start - story.start).total_seconds())}" if first and story.start else "",
+        zero=f"+{format_duration((start - story.start).total_seconds())}" if first and story.start else "",
     )
 
 
@@ -139,17 +141,6 @@ def end_of(segment: Segment, now: datetime.datetime) -> datetime.datetime:
     return segment.end or max(now, segment.until or now)
 
 
-def busy_times(
-    rows: Iterable[Row], turns: Iterable[Turn], now: datetime.datetime
-) -> Iterator[tuple[datetime.datetime, datetime.datetime]]:
-    for turn in turns:
-        yield turn.start, turn.end or now
-    for row in rows:
-        for segment in row.segments:
-            if segment.kind in BUSY:
-                yield segment.start, segment.end or now
-
-
 def kinds_in(lines: Iterable[Line]) -> list[tuple[str, str]]:
     """The kinds that are drawn, with their names: the legend."""
     seen = {mark.kind for line in lines for mark in line.marks}
@@ -164,18 +155,17 @@ class _Pen:
 
     def line(self, row: Row, number: int) -> Line:
         marks = [self._segment(segment) for segment in row.segments[-MARKS_PER_LINE:]]
-        took, ran = row.seconds(self._now), row.worked(self._now)
-        waited = took - ran
+        waited = row.waited(self._now)
         return Line(
             name=row.step_id,
             state="superseded" if row.superseded else row.state,
             marks=marks,
-            took=span_in_words(took) if row.segments else "–",
+            took=format_duration(row.seconds(self._now)) if row.segments else "–",
             row=row,
             number=number,
-            began=f"+{span_in_words((row.start - self._origin).total_seconds())}" if row.start else "–",
-            ran=span_in_words(ran),
-            waited=span_in_words(waited) if waited > 0.0005 else "–",
+            began=f"+{format_duration((row.start - self._origin).total_seconds())}" if row.start else "–",
+            ran=format_duration(row.worked(self._now)),
+            waited=format_duration(waited) if waited > 0.0005 else "–",
         )
 
     def run_line(self, story: Story, turns: list[Turn], start: datetime.datetime, end: datetime.datetime) -> Line:
@@ -184,21 +174,21 @@ class _Pen:
         marks += [self._turn(turn) for turn in turns[-MARKS_PER_LINE:]]
         lost = [s for s in story.life if s.kind == "lost" and s.start <= end and (s.end or self._now) >= start]
         marks += [self._segment(segment) for segment in lost[-MARKS_PER_LINE:]]
-        return Line("the run", "", marks, span_in_words(story.seconds(self._now)))
+        return Line("the run", "", marks, format_duration(story.seconds(self._now)))
 
     def _segment(self, segment: Segment) -> Mark:
         kind = "failed" if segment.kind == "running" and segment.outcome == "failed" else segment.kind
         words = KINDS[kind]
         if segment.attempt and segment.kind in ("running", "lost"):
             words = f"attempt {segment.attempt}: {segment.outcome or 'running'}"
-        lasts = span_in_words((end_of(segment, self._now) - segment.start).total_seconds())
-        told = f"{words}, {lasts}, from {localtime(segment.start):%H:%M:%S.%f}"
+        lasts = format_duration((end_of(segment, self._now) - segment.start).total_seconds())
+        words = f"{words}, {lasts}, from {localtime(segment.start):%H:%M:%S.%f}"
         if segment.seq:
-            told += f" (#{segment.seq})"
-        return self._mark(kind, segment.start, end_of(segment, self._now), told, is_open=segment.end is None)
+            words += f" (#{segment.seq})"
+        return self._mark(kind, segment.start, end_of(segment, self._now), words, is_open=segment.end is None)
 
     def _turn(self, turn: Turn) -> Mark:
-        took = span_in_words(((turn.end or self._now) - turn.start).total_seconds())
+        took = format_duration(((turn.end or self._now) - turn.start).total_seconds())
         worker = f" on {turn.worker}" if turn.worker else ""
         outcome = turn.outcome or "under way"
         words = f"turn #{turn.seq}{worker}: {outcome}, {took}"

@@ -12,6 +12,9 @@ from django.utils.encoding import escape_uri_path
 from django_hookflow.conf import conf
 from django_hookflow.exceptions import HookFlowException, NotConfigured
 
+#: What a message announces: a turn, or that the run's time may be up.
+TURN, DEADLINE = "turn", "deadline"
+
 #: The largest ``integer`` of PostgreSQL, the type of a seq.
 MAX_SEQ = 2**31 - 1
 
@@ -21,13 +24,13 @@ class BadMessage(HookFlowException):
 
     def __init__(self, problem: str) -> None:
         super().__init__(
-            f'the body is not a hookflow message: {problem}; expected {{"workflow_id": str, "run_id": str, "seq": int}}'
+            f'the body is not a hookflow message: {problem}; expected {{"workflow_id": str, "run_id": str, "seq": int, "kind": str or absent}}'
         )
 
 
 @dataclass(frozen=True)
 class Message:
-    """One announcement of the turn at ``seq``, or with seq 0 of the end of the run's time.
+    """One announcement to the run: of the turn at ``seq``, or of what else ``kind`` names.
 
     ``attempt`` counts announcements from 1, ``delay`` is in seconds.
     """
@@ -38,10 +41,13 @@ class Message:
     run_uid: UUID
     attempt: int
     delay: float = 0.0
+    kind: str = TURN
 
     def body(self) -> bytes:
         """What is sent: compact JSON whose size depends on the two ids alone, not on how far the run has come."""
-        fields = {"workflow_id": self.workflow_id, "run_id": self.run_id, "seq": self.seq}
+        fields: dict[str, Any] = {"workflow_id": self.workflow_id, "run_id": self.run_id, "seq": self.seq}
+        if self.kind != TURN:
+            fields["kind"] = self.kind
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
     def url(self) -> str:
@@ -51,10 +57,11 @@ class Message:
     @property
     def deduplication_id(self) -> str:
         """Names this publication, not the state of the run: QStash swallows a repeated id for ten minutes."""
-        return f"{self.run_uid}-{self.seq}-{self.attempt}"
+        return f"{self.run_uid}-{self.seq}-{self.attempt}" + ("" if self.kind == TURN else f"-{self.kind}")
 
     def __str__(self) -> str:
-        return f"{self.workflow_id}/{self.run_id} at seq {self.seq}, attempt {self.attempt}"
+        what = "" if self.kind == TURN else f"{self.kind} of "
+        return f"{what}{self.workflow_id}/{self.run_id} at seq {self.seq}, attempt {self.attempt}"
 
 
 def webhook_url(workflow_id: str) -> str:
@@ -68,8 +75,18 @@ def webhook_url(workflow_id: str) -> str:
     return domain + escape_uri_path(f"{conf.webhook_path}workflow/{workflow_id}/")
 
 
-def parse_body(raw: bytes) -> tuple[str, str, int]:
-    """The workflow id, run id and seq of a delivery's body. Raises BadMessage for anything that is not a message."""
+@dataclass(frozen=True)
+class Received:
+    """What the body of a delivery says."""
+
+    kind: str
+    workflow_id: str
+    run_id: str
+    seq: int
+
+
+def parse_body(raw: bytes) -> Received:
+    """What a delivery's body says. Raises BadMessage for anything that is not a message."""
     try:
         content = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -77,7 +94,8 @@ def parse_body(raw: bytes) -> tuple[str, str, int]:
         raise BadMessage(f"malformed JSON ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise BadMessage(f"a JSON {type(content).__name__}, not an object")
-    return _text(content, "workflow_id"), _text(content, "run_id"), _seq(content)
+    kind = _text(content, "kind") if "kind" in content else TURN
+    return Received(kind, _text(content, "workflow_id"), _text(content, "run_id"), _seq(content))
 
 
 def _text(content: dict[str, Any], key: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import logging
 from functools import partial
+from typing import cast
 from uuid import UUID
 
 from django.db import Error, transaction
@@ -18,6 +19,7 @@ from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, get_transport
 from django_hookflow.events.database import cursor, repeated_on_conflict
+from django_hookflow.events.log import LEFT_TO_RELAY, Sending
 from django_hookflow.sql import load
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -26,15 +28,10 @@ logger = logging.getLogger("django_hookflow.delivery")
 FIRST_RETRY_SECONDS = 5.0
 
 
-def grace(delay: float = 0.0) -> float | None:
-    """How long after its due time a relay sends a turn announced with ``delay``: None, at once, unless it is published.
-
-    For the ``p_grace`` of the functions that announce. Raises NotConfigured for an unknown DJANGO_HOOKFLOW_TRANSPORT.
-    """
+def sending() -> Sending:
+    """What this process does about the messages of turns it announces. Raises NotConfigured for an unknown transport."""
     transport = get_transport()
-    if not transport.publishes_on_commit or delay > transport.max_delay:
-        return None
-    return conf.overdue_seconds
+    return Sending(conf.overdue_seconds, transport.max_delay) if transport.publishes_on_commit else LEFT_TO_RELAY
 
 
 def publish_after_commit(message: Message, *, using: str) -> None:
@@ -43,7 +40,8 @@ def publish_after_commit(message: Message, *, using: str) -> None:
     Never raises: the outbox row stands, and what is not published here a relay sends.
     """
     try:
-        if grace(message.delay) is not None:
+        way = sending()
+        if way.grace is not None and message.delay <= way.reach:
             transaction.on_commit(partial(_publish, message), using=using, robust=True)
     except Exception:  # no transport, or a transaction that the caller manages by hand and no hook can follow
         logger.exception("%s is left to a relay", message)
@@ -85,7 +83,7 @@ def _publish(message: Message) -> None:
 def take_due(limit: int, *, until: datetime.datetime | None = None) -> list[Message]:
     """Up to ``limit`` messages that are due (and were at ``until``), longest due first, for this caller alone to send.
 
-    One statement and one commit; a message that then is not heard of again comes due after the overdue time.
+    One statement and one commit; a message that then does not begin comes due after the overdue time.
     """
     with cursor() as c:
         c.execute(load("outbox_take_due"), {"limit": limit, "until": until, "overdue": conf.overdue_seconds})
@@ -106,17 +104,20 @@ def reschedule(message: Message, in_seconds: float) -> bool:
         return bool(c.rowcount)
 
 
-def seconds_until_next() -> float | None:
-    """Seconds until something comes due, negative if it is; None when nothing is announced. One index-only query."""
+def next_due() -> tuple[datetime.datetime | None, datetime.datetime]:
+    """When something comes due (None when nothing is announced), and what time it is. One index-only query."""
     with cursor() as c:
-        c.execute(load("outbox_seconds_until_next"))
-        seconds: float | None = c.fetchone()[0]
-    return seconds
+        c.execute(load("outbox_next_due"))
+        return cast("tuple[datetime.datetime | None, datetime.datetime]", c.fetchone())
 
 
-def database_time() -> datetime.datetime:
-    """What time it is in the outbox."""
+@repeated_on_conflict
+def catch_up(*, is_back: bool = False) -> int:
+    """Has what was put off by a clock that has gone back since sent now, if it is due; how much that was.
+
+    That is what was announced later than now, to begin at once; ``is_back`` says that the clock has been seen to go back,
+    and then it is everything that is due.
+    """
     with cursor() as c:
-        c.execute("SELECT hookflow_now()")
-        now: datetime.datetime = c.fetchone()[0]
-    return now
+        c.execute(load("outbox_catch_up"), {"is_back": is_back})
+        return int(c.rowcount)

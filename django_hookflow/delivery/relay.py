@@ -8,6 +8,7 @@ failed back into the outbox, later each time. A message that arrived needs nothi
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, Transport, get_transport
-from django_hookflow.delivery.transports.base import RunTurn
+from django_hookflow.delivery.transports.base import Receive
 from django_hookflow.events.database import alias
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -30,16 +31,18 @@ logger = logging.getLogger("django_hookflow.delivery")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 #: The same between two attempts to reach a database that is away.
 SHORTEST_OUTAGE, LONGEST_OUTAGE = 0.5, 15.0
+#: Seconds: a clock that goes back by less makes nothing late that anybody would notice.
+CLOCK_STEP = 1.0
 
 
 class Relay:
     """Sends by ``transport`` (an object, a name, or None for the configured one), ``concurrency`` messages at a time."""
 
     def __init__(
-        self, transport: Transport | str | None = None, run_turn: RunTurn | None = None, concurrency: int = 8
+        self, transport: Transport | str | None = None, receive: Receive | None = None, concurrency: int = 8
     ) -> None:
         if transport is None or isinstance(transport, str):
-            transport = get_transport(transport, run_turn=run_turn)
+            transport = get_transport(transport, receive=receive)
         self.transport = transport
         self.concurrency = concurrency
         self.sent = 0
@@ -48,6 +51,7 @@ class Relay:
         self._more = False  # the last look filled all hands, so there may be more
         self._pause = SHORTEST_PAUSE
         self._outage = 0.0
+        self._now: datetime.datetime | None = None
         self._stopping = False
         self._jobs: SimpleQueue[Message | None] = SimpleQueue()
         # SimpleQueue.put is safe in a signal handler, which an Event's set() is not; None stands for "look up".
@@ -57,7 +61,7 @@ class Relay:
         """Sends everything that is due at this moment, waits for it, and returns how many messages were sent."""
         before = self.sent
         with self._crew():
-            start = outbox.database_time()
+            _, start = self._next_due()
             while not self._stopping:
                 if not self._free:
                     self._wait(None)
@@ -97,7 +101,7 @@ class Relay:
     def _look(self) -> float:
         if not self._free:
             return LONGEST_PAUSE  # a worker that gets free ends it
-        due_in = 0.0 if self._more else outbox.seconds_until_next()
+        due_in = 0.0 if self._more else self._due_in()
         if due_in is not None and due_in <= 0:
             free = self._free
             taken = self._hand_out(outbox.take_due(free))
@@ -107,6 +111,20 @@ class Relay:
                 return 0.0
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         return min(pause, due_in) if due_in is not None and due_in > 0 else pause
+
+    def _due_in(self) -> float | None:
+        """Seconds until something is to be sent; None when nothing is announced."""
+        due_at, now = self._next_due()
+        return None if due_at is None else (due_at - now).total_seconds()
+
+    def _next_due(self) -> tuple[datetime.datetime | None, datetime.datetime]:
+        """When something is to be sent, and what time it is. After the clock went back, what is due is due at once."""
+        due_at, now = outbox.next_due()
+        is_back = self._now is not None and (self._now - now).total_seconds() > CLOCK_STEP
+        if (self._now is None or is_back) and outbox.catch_up(is_back=is_back):
+            due_at, now = outbox.next_due()
+        self._now = now
+        return due_at, now
 
     def _hand_out(self, messages: list[Message]) -> int:
         for message in messages:

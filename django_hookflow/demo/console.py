@@ -23,7 +23,7 @@ COLOURS = {
     "step.failed": RED,
     "turn.abandoned": YELLOW,
     "turn.started": DIM,
-    "sleep.started": CYAN,
+    "step.suspended": CYAN,
 }
 
 
@@ -44,7 +44,7 @@ class Console:
         self._print(textwrap.fill(text, WIDTH))
 
     def drama(self, text: str) -> None:
-        """What happens to the processes, between the events that tell what happens to the run."""
+        """What happens to the processes, between the events that say what happens to the run."""
         for line in textwrap.wrap(text, WIDTH - 4):
             self._print(self._paint(f"  ! {line}", YELLOW))
 
@@ -62,7 +62,7 @@ class Console:
             f"  {seconds:>6.2f}s  {shortened(event.run_id or '', 9):<9} {event.seq:>3}  {event.type:<15} "
             f"{shortened(event.step_id or '', 17):<17} "
         )
-        line = shortened(line + describe(event.type, event.payload or {}), WIDTH)
+        line = shortened(line + describe(event.type, event.facts, event.payload or {}), WIDTH)
         self._print(self._paint(line.rstrip(), COLOURS.get(event.type)))
 
     def _paint(self, text: str, colour: str | None) -> str:
@@ -72,7 +72,7 @@ class Console:
         print(text, flush=True)
 
 
-def describe(type: str, payload: dict[str, Any]) -> str:
+def describe(type: str, facts: dict[str, Any], payload: dict[str, Any]) -> str:
     """What is most worth knowing of an event, in a few words."""
     if type == "run.triggered":
         return compact(payload.get("data"))
@@ -80,12 +80,11 @@ def describe(type: str, payload: dict[str, Any]) -> str:
         result = payload.get("result")
         return "" if result is None else compact(result)
     if type in {"step.failed", "run.failed", "run.diverged"}:
-        error = payload.get("error") or {}
-        return f"{error.get('type', '')}: {error.get('message', '')}"
-    if type == "sleep.started":
-        return f"{payload.get('seconds')} s"
+        return f"{facts.get('error', '')}: {payload.get('message', '')}"
+    if type == "step.suspended":
+        return f"{facts.get('kind')} of {facts.get('seconds')} s"
     if type == "turn.abandoned":
-        return f"turn of #{payload.get('turn_seq')} died"
+        return f"turn of #{facts.get('turn_seq')} died"
     return ""
 
 

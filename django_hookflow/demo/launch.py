@@ -2,7 +2,7 @@
 
     python -I -S launch.py '{"parent": 1, "signal": 2, "user": null, "lifeline": null}' program argument…
 
-Linux tells a process of its parent's death (PR_SET_PDEATHSIG). Elsewhere, or when asked from a thread whose end would
+Linux signals a process its parent's death (PR_SET_PDEATHSIG). Elsewhere, or when asked from a thread whose end would
 be taken for the parent's, a lifeline does: a pipe that only the parent holds open. A small watcher process reads it
 and, at its end, signals the program.
 

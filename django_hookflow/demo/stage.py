@@ -37,7 +37,7 @@ class DemoFailed(HookFlowException):
 
 
 class Stage:
-    """Entered, PostgreSQL runs with the demo's tables in it; the other two start when they are told to."""
+    """Entered, PostgreSQL runs with the demo's tables in it; the other two are started by the story."""
 
     def __init__(self, port: int | None = None) -> None:
         self.port = port or free_port()

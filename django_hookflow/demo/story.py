@@ -76,7 +76,7 @@ class Story:
         self._tail.print_new()
         self._console.drama(
             f"kill -9 {killed.pid}: the web process is gone. The payment provider has booked the charge, "
-            f"the workflow has not heard of it."
+            f"the workflow does not know."
         )
         restarted = self._stage.start_web()
         self._console.drama(f"started again as {restarted.pid}. Nobody tells it what it was doing.")

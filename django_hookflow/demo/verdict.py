@@ -46,7 +46,7 @@ def judge(order: Order) -> list[tuple[bool, str]]:
 
 
 def slept_long_enough(events: list[WorkflowEvent]) -> bool:
-    began = [event for event in events if event.type == "sleep.started"]
+    began = [event for event in events if event.type == "step.suspended"]
     ended = [event for event in events if event.type == "step.completed" and event.step_id == "wait-for-payment"]
     if not (began and ended):
         return False

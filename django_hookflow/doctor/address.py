@@ -67,14 +67,14 @@ def knock(url: str) -> Finding:
     except Unreachable as unreachable:
         seen = f"{without_credentials(url)} cannot be reached: {unreachable}."
         return error(f"address.{unreachable.kind}", seen, WAYS_OUT[unreachable.kind])
-    told = _error_of(body)
-    if response.status_code == 401 and told.startswith("signature refused: no key"):
+    answer = _error_of(body)
+    if response.status_code == 401 and answer.startswith("signature refused: no key"):
         return error(
             "address.no_keys",
             f"The webhook at {without_credentials(url)} has no key to check signatures with.",
             "Set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY for the web processes as well.",
         )
-    if response.status_code == 401 and told.startswith("signature refused: "):
+    if response.status_code == 401 and answer.startswith("signature refused: "):
         return ok("address.answers", f"The webhook answers at {without_credentials(url)}, as seen from this machine.")
     return _say_foreign(url, response)
 
@@ -135,15 +135,15 @@ def _say_foreign(url: str, response: requests.Response) -> Finding:
 def _error_of(body: bytes) -> str:
     """The text under ``error`` in a JSON object; "" for anything else."""
     try:
-        told: Any = json.loads(body)
+        answer: Any = json.loads(body)
     except (ValueError, RecursionError):
         return ""
-    found = told.get("error") if isinstance(told, dict) else None
+    found = answer.get("error") if isinstance(answer, dict) else None
     return found if isinstance(found, str) else ""
 
 
 def _look_at_name(host: str) -> Iterator[Finding]:
-    """Whether the public QStash could come here at all. W005 tells of this machine's own names."""
+    """Whether the public QStash could come here at all. W005 is about this machine's own names."""
     if conf.transport != "qstash" or base_url() != QSTASH_PUBLIC_URL:
         return
     try:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from django_hookflow.conf import conf
 from django_hookflow.delivery.signature import LIFETIME_SECONDS
 from django_hookflow.doctor.findings import Finding, error, info, ok, warning
+from django_hookflow.durations import format_duration
 from django_hookflow.events.database import cursor
 
 if TYPE_CHECKING:
     from django_hookflow.doctor.visit import Visit
 
-#: The times compared are told in whole seconds, or have travelled.
+#: The times compared are whole seconds, or have travelled.
 TOLERANCE_SECONDS = 2.0
 SYNCHRONIZE = "Have the clocks of both machines set by NTP (timedatectl, chronyc tracking)."
 
@@ -42,8 +43,8 @@ def _ask_database() -> tuple[float, float]:
             "SELECT extract(epoch FROM clock_timestamp())::float8,"
             " extract(epoch FROM hookflow_now() - clock_timestamp())::float8"
         )
-        told, moved = c.fetchone()
-    return told - (asked_at + time.time()) / 2, moved
+        database_time, moved = c.fetchone()
+    return database_time - (asked_at + time.time()) / 2, moved
 
 
 def _judge_database(ahead: float) -> Finding:
@@ -61,7 +62,7 @@ def _look_at_qstash(visit: Visit) -> Iterator[Finding]:
     if visit.offline:
         yield info("clocks.qstash_not_asked", "QStash's clock was not looked at.", "Run without --offline.")
     elif visit.qstash.ahead is None:
-        yield info("clocks.qstash_silent", "QStash told no time.", "See the area keys.")
+        yield info("clocks.qstash_silent", "QStash sent no time.", "See the area keys.")
     else:
         yield _judge_qstash(visit.qstash.ahead)
 
@@ -80,7 +81,7 @@ def _leeway() -> float:
 
 
 def _span(seconds: float) -> str:
-    return f"{abs(seconds):,.0f} s"
+    return format_duration(round(abs(seconds)))
 
 
 def _ahead_or_behind(ahead: float) -> str:

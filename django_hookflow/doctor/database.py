@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from django.db import Error, connections
-from django.db.migrations.recorder import MigrationRecorder
 
-from django_hookflow import checks
-from django_hookflow.doctor import installed
+from django_hookflow.checks.predecessor import check_predecessor
+from django_hookflow.checks.protection import check_protection
+from django_hookflow.checks.retention import check_partitions
 from django_hookflow.doctor.findings import Finding, error, from_check, from_checks, info, ok
 from django_hookflow.events.database import alias, cursor
-from django_hookflow.predecessor import check_predecessor
-from django_hookflow.retention.checks import check_partitions
+from django_hookflow.installed import Applied, applied_migrations
 
 if TYPE_CHECKING:
     from django_hookflow.doctor.visit import Visit
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5
 UNREACHABLE = "database.unreachable"
 MIGRATE = "Run manage.py migrate django_hookflow, or the files in migrations_sql."
-NAMED = 10
+#: What the area ``guards`` says of the objects in the database; ``schema`` says the rest.
+OF_GUARDS = {"django_hookflow.E021", "django_hookflow.E027"}
 
 
 def look_at_database(visit: Visit) -> Iterator[Finding]:
@@ -51,43 +51,36 @@ def look_at_database(visit: Visit) -> Iterator[Finding]:
 
 def look_at_schema(visit: Visit) -> Iterator[Finding]:
     with cursor() as c:
-        c.execute("SELECT has_table_privilege(to_regclass('django_migrations'), 'SELECT')")
-        may_read = c.fetchone()[0]
-    if may_read is False:  # with roles, a reader of the log has no business there
+        applied = applied_migrations(c)
+    if applied is None:  # with roles, a reader of the log has no business there
         yield info(
             "schema.migrations_not_readable",
             "This login may not read django_migrations: which migrations are applied was not looked at.",
             "Run hookflow_doctor --only schema with the credentials that migrate.",
         )
-        yield from _compare_functions(there=_functions_there(), letters=False)
+    elif not applied.is_exact:
+        yield from _describe_migrations(applied)
         return
-    earlier = [message for message in check_predecessor(databases=[alias()]) if not message.is_silenced()]
-    if earlier:
-        yield from map(from_check, earlier)
-        return
-    missing, newer = _compare_migrations()
-    if missing:
-        yield error("schema.not_migrated", f"Migrations that are not applied: {', '.join(missing)}.", MIGRATE)
-    if newer:
-        yield info(
-            "schema.newer",
-            f"The database has migrations of a newer release: {', '.join(newer)}.",
-            "Nothing to do while a deploy is under way: older code runs on a newer schema. Otherwise upgrade the package.",
-        )
-    if not missing and not newer:
-        yield from _compare_functions(there=_functions_there(), letters=True)
+    so = "functions, views and tables are as this release makes them."
+    fine = (
+        ok("schema.migrated", f"Every migration is applied; {so}")
+        if applied
+        else ok("schema.installed", so.capitalize())
+    )
+    messages = [message for message in visit.objects if message.id not in OF_GUARDS]
+    yield from from_checks(messages, otherwise=fine)
 
 
 def look_at_guards(visit: Visit) -> Iterator[Finding]:
     _need_log()
-    fine = ok("guards.on", "Guards refuse changes on every table of the log.")
-    yield from from_checks(checks.check_database(databases=[alias()]), otherwise=fine)
+    fine = ok("guards.on", "Guards refuse changes on every table of the log, and nothing else acts there.")
+    yield from from_checks([m for m in visit.objects if m.id in OF_GUARDS], otherwise=fine)
 
 
 def look_at_roles(visit: Visit) -> Iterator[Finding]:
     _need_log()
     fine = ok("roles.silenced", "Nothing to say.")
-    yield from from_checks(checks.check_protection(databases=[alias()]), otherwise=fine)
+    yield from from_checks(check_protection(databases=[alias()]), otherwise=fine)
 
 
 def look_at_partitions(visit: Visit) -> Iterator[Finding]:
@@ -115,49 +108,16 @@ def _need_log() -> None:
         c.execute("SELECT 'django_hookflow_event'::regclass")
 
 
-def _compare_migrations() -> tuple[list[str], list[str]]:
-    """Those of this release that are not applied, and those that are applied and not of this release."""
-    recorded = MigrationRecorder(connections[alias()]).applied_migrations()
-    applied = {name for app, name in recorded if app == "django_hookflow"}
-    known = set(installed.migrations())
-    return sorted(known - applied), sorted(applied - known)
-
-
-def _functions_there() -> dict[str, list[str]]:
-    """What the functions consist of, by name; several texts where a name is overloaded."""
-    with cursor() as c:
-        c.execute(
-            "SELECT proname, array_agg(prosrc) FROM pg_proc"
-            " WHERE proname = ANY(%s) AND pg_function_is_visible(oid) GROUP BY proname",
-            [list(installed.functions())],
+def _describe_migrations(applied: Applied) -> Iterator[Finding]:
+    earlier = [message for message in check_predecessor(databases=[alias()]) if not message.is_silenced()]
+    if earlier:
+        yield from map(from_check, earlier)
+        return
+    if applied.missing:
+        yield error("schema.not_migrated", f"Migrations that are not applied: {', '.join(applied.missing)}.", MIGRATE)
+    if applied.newer:
+        yield info(
+            "schema.newer",
+            f"The database has migrations of a newer release, so what is installed was not compared: {', '.join(applied.newer)}.",
+            "Nothing to do while a deploy is under way: older code runs on a newer schema. Otherwise upgrade the package.",
         )
-        return dict(c.fetchall())
-
-
-def _compare_functions(there: dict[str, list[str]], *, letters: bool) -> Iterator[Finding]:
-    """Whether all functions are there, and with ``letters`` whether they are what the migrations made."""
-    missing = sorted(installed.functions() - there.keys())
-    changed = sorted(
-        name for name, body in installed.bodies().items() if letters and body not in there.get(name, [body])
-    )
-    if missing:
-        yield error(
-            "schema.function_missing",
-            f"Functions that the migrations made are gone: {_some(missing)}.",
-            "A dump may have been restored in part, or search_path names another schema. Restore them from "
-            "migrations_sql or from a backup.",
-        )
-    if changed:
-        yield error(
-            "schema.function_changed",
-            f"Functions are not what the migrations made: {_some(changed)}.",
-            "Find out who replaced them, and why, then restore them from migrations_sql or from a backup.",
-        )
-    if not missing and not changed:
-        seen = "Every migration is applied, and the functions are what they made."
-        yield ok("schema.migrated", seen) if letters else ok("schema.functions", "The functions are there.")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -128,14 +128,14 @@ def _reading() -> Iterator[None]:
 
 def _say_unreadable(area: str, failure: Error) -> Finding:
     state = getattr(failure.__cause__, "sqlstate", None) or ""
-    told = first_line(failure)
+    problem = first_line(failure)
     if state == "42501":  # insufficient_privilege
         way_out = "Run the doctor with the credentials of a login that may: a member of hookflow_app or hookflow_owner."
-        return warning(f"{area}.not_permitted", f"This login may not look: {told}", way_out)
+        return warning(f"{area}.not_permitted", f"This login may not look: {problem}", way_out)
     if state == "57014":  # query_canceled
         way_out = f"See in pg_stat_activity what keeps the server, then: hookflow_doctor --only {area}."
-        return warning(f"{area}.too_slow", f"Given up after {QUERY_SECONDS} s: {told}", way_out)
+        return warning(f"{area}.too_slow", f"Given up after {QUERY_SECONDS} s: {problem}", way_out)
     if state.startswith("42"):  # what is asked for is not there
-        return error(f"{area}.not_migrated", f"This could not be looked at: {told}", MIGRATE)
+        return error(f"{area}.not_migrated", f"This could not be looked at: {problem}", MIGRATE)
     way_out = "See the log of the database server, then run the doctor again."
-    return error(f"{area}.failed", f"This could not be looked at: {told}", way_out)
+    return error(f"{area}.failed", f"This could not be looked at: {problem}", way_out)

@@ -46,8 +46,8 @@ def worst_of(levels: Iterable[Level]) -> Level:
 
 def from_checks(messages: Iterable[CheckMessage], *, otherwise: Finding) -> Iterator[Finding]:
     """What system checks say, without what the project has silenced; ``otherwise`` if they say nothing."""
-    told = [from_check(message) for message in messages if not message.is_silenced()]
-    yield from told or [otherwise]
+    found = [from_check(message) for message in messages if not message.is_silenced()]
+    yield from found or [otherwise]
 
 
 def from_check(message: CheckMessage) -> Finding:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from django_hookflow.checks.retention import check_archive
 from django_hookflow.conf import conf
 from django_hookflow.doctor.findings import Finding, error, from_checks, info, ok, warning
+from django_hookflow.durations import format_duration
 from django_hookflow.events.database import cursor
 from django_hookflow.retention.archive import ArchiveFailed, writable_directory
-from django_hookflow.retention.checks import check_archive
 
 if TYPE_CHECKING:
     from django_hookflow.doctor.visit import Visit
@@ -38,16 +39,16 @@ def look_at_archive(visit: Visit) -> Iterator[Finding]:
 def look_at_checkpoints(visit: Visit) -> Iterator[Finding]:
     with cursor() as c:
         c.execute(
-            "SELECT extract(epoch FROM hookflow_now() - made_at)::float8 / 3600 FROM django_hookflow_checkpoint"
+            "SELECT extract(epoch FROM hookflow_now() - made_at)::float8 FROM django_hookflow_checkpoint"
             " ORDER BY id DESC LIMIT 1"
         )
         found = c.fetchone()
     if found is None:
         yield _say_none()
-    elif found[0] > OLD_HOURS:
-        yield warning("checkpoints.old", f"The last checkpoint was made {found[0] / 24:,.0f} days ago.", MAKE)
+    elif found[0] > OLD_HOURS * 3600:
+        yield warning("checkpoints.old", f"The last checkpoint was made {format_duration(found[0])} ago.", MAKE)
     else:
-        yield ok("checkpoints.made", f"The last checkpoint was made {found[0]:,.0f} hours ago.")
+        yield ok("checkpoints.made", f"The last checkpoint was made {format_duration(found[0])} ago.")
 
 
 def _say_none() -> Finding:

@@ -26,7 +26,7 @@ COPY = "Copy QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY from the QSt
 @dataclass(frozen=True)
 class Answer:
     """``problem`` is what kept QStash from telling its keys, None if nothing did; ``ahead`` is by how many seconds its
-    clock goes before ours, None if it told no time."""
+    clock goes before ours, None if it sent no time."""
 
     problem: Finding | None = None
     keys: tuple[str, str] | None = None
@@ -90,21 +90,21 @@ def compare(configured: tuple[str | None, str | None], real: tuple[str, str]) ->
 
 def _read_keys(body: bytes) -> tuple[str, str] | None:
     try:
-        told: Any = json.loads(body)
+        answer: Any = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, dict):
+    if not isinstance(answer, dict):
         return None
-    current, following = told.get("current"), told.get("next")
+    current, following = answer.get("current"), answer.get("next")
     return (current, following) if isinstance(current, str) and isinstance(following, str) else None
 
 
 def _seconds_ahead(date: str, now: float) -> float | None:
     try:
-        told: datetime = parsedate_to_datetime(date)
+        answer: datetime = parsedate_to_datetime(date)
     except ValueError:
         return None
-    return told.timestamp() + 0.5 - now  # it tells whole seconds
+    return answer.timestamp() + 0.5 - now  # it sends whole seconds
 
 
 def _say_unreachable(unreachable: Unreachable) -> Finding:

@@ -36,10 +36,10 @@ def look_at_relay(visit: Visit) -> Iterator[Finding]:
         c.execute(load("doctor_announced"), {"most": MOST})
         announced = [Announced(*row) for row in c.fetchall()]
     late = [row for row in announced if row.to_be_sent > _patience()]
-    yield _say_late(late) if late else ok("relay.in_time", "Nothing in the outbox waits to be sent for long.")
+    yield _describe_late(late) if late else ok("relay.in_time", "Nothing in the outbox waits to be sent for long.")
     vain = [row for row in announced if row not in late and _is_vain(row)]
     if vain:
-        yield _say_vain(vain)
+        yield _describe_vain(vain)
 
 
 def _patience() -> float:
@@ -52,14 +52,14 @@ def _is_vain(row: Announced) -> bool:
     return row.attempts >= MANY_ATTEMPTS or (row.attempts > 1 and row.due > 2 * conf.overdue_seconds)
 
 
-def _say_late(late: list[Announced]) -> Finding:
+def _describe_late(late: list[Announced]) -> Finding:
     seen = f"Nobody sends: {_count(late)} should have been sent, the first {late[0].to_be_sent:,.0f} s ago (run {late[0].run_id})."
     if late[0].to_be_sent > conf.overdue_seconds:
         return error("relay.late", seen, START)
     return warning("relay.late", seen, START)
 
 
-def _say_vain(vain: list[Announced]) -> Finding:
+def _describe_vain(vain: list[Announced]) -> Finding:
     row = max(vain, key=lambda row: row.due)
     return warning(
         "relay.in_vain",

@@ -61,8 +61,8 @@ def lines_of(area: Examined, paint: Paint) -> Iterator[str]:
 def summary(examined: Iterable[Examined]) -> str:
     counts = Counter(finding.level for area in examined for finding in area.findings)
     skipped = sum(bool(area.skipped) for area in examined)
-    told = f"{_number(counts['error'], 'error')}, {_number(counts['warning'], 'warning')}"
-    return f"{told}, {_number(skipped, 'area')} skipped" if skipped else told
+    counted = f"{_number(counts['error'], 'error')}, {_number(counts['warning'], 'warning')}"
+    return f"{counted}, {_number(skipped, 'area')} skipped" if skipped else counted
 
 
 def _lines_of(finding: Finding, paint: Paint) -> Iterator[str]:

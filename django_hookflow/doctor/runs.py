@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from django_hookflow.doctor.findings import Finding, error, info, ok, warning
+from django_hookflow.durations import format_duration
 from django_hookflow.events.database import cursor
 from django_hookflow.sql import load
 
@@ -18,13 +19,13 @@ NAMED = 3
 #: A worker renews its lease long before it ends; a relay has the run taken over soon after.
 LOST_SECONDS = 60.0
 
-Say = Callable[[str, str, str], Finding]
-#: What is said of the runs in a status that waits for a person.
-WAITING: dict[str, tuple[Say, str, str]] = {
+Level = Callable[[str, str, str], Finding]
+#: How the runs in a status that waits for a person are reported.
+WAITING: dict[str, tuple[Level, str, str]] = {
     "in_doubt": (
         warning,
         "in doubt: a step may or may not have had its effect",
-        "Look outside what became of it, then say so with run.resolve(step_id, result=…), or have the step run again with "
+        "Look outside what became of it, then record it with run.resolve(step_id, result=…), or have the step run again with "
         "run.rewind(to_step=…).",
     ),
     "diverged": (
@@ -43,8 +44,8 @@ def look_at_runs(visit: Visit) -> Iterator[Finding]:
 
 def _find_waiting() -> Iterator[Finding]:
     for status, number, run_ids in _ask("doctor_waiting", statuses=list(WAITING), most=MOST, named=NAMED):
-        say, how, way_out = WAITING[status]
-        yield say(f"runs.{status}", f"{_runs(number)} {how} ({', '.join(run_ids)}).", way_out)
+        level, how, way_out = WAITING[status]
+        yield level(f"runs.{status}", f"{_runs(number)} {how} ({', '.join(run_ids)}).", way_out)
 
 
 def _find_failed() -> Iterator[Finding]:
@@ -78,7 +79,7 @@ def _find_lost() -> Iterator[Finding]:
         yield warning(
             "runs.lost",
             f"{_runs(len(lost))} lost the worker in mid-turn and nobody has taken over, such as {run_id}, for "
-            f"{seconds:,.0f} s.",
+            f"{format_duration(round(seconds))}.",
             "Keep manage.py hookflow_relay running: it has such runs taken over when the lease has ended.",
         )
 

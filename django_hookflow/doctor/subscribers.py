@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from django_hookflow.doctor.findings import Finding, info, ok, warning
+from django_hookflow.durations import format_duration
 from django_hookflow.events.database import cursor
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.subscribers import registered_subscriptions
@@ -57,8 +58,8 @@ def _look_at(name: str, stored: dict[str, Stored], registered: set[str]) -> Iter
         yield warning(
             "subscribers.failing",
             f"{name} has failed {row.failures} times in a row, at one and the same event; it waits there.",
-            "manage.py hookflow_subscribers --list tells the error. When the function is mended it goes on by itself.",
+            "manage.py hookflow_subscribers --list shows the error. When the function is mended it goes on by itself.",
         )
     elif row.unread and row.stands_for > PATIENCE_SECONDS:
-        stands = f"{name} has not read on for {row.stands_for:,.0f} s, and is {row.unread:,} positions behind."
+        stands = f"{name} has not read on for {format_duration(round(row.stands_for))}, and is {row.unread:,} positions behind."
         yield warning("subscribers.behind", stands, SERVE)

@@ -1,4 +1,4 @@
-"""Requests that look at other servers: short, without redirects, and told of without what might be a secret."""
+"""Requests that look at other servers: short, without redirects, and reported without what might be a secret."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import DatabaseError, ProgrammingError, connections, router
+from django.apps import apps
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, router
 from django.db.transaction import TransactionManagementError
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from django_hookflow.exceptions import PermissionDenied
-from django_hookflow.models import WorkflowEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +25,7 @@ TRIES = 10
 
 def alias() -> str:
     """The alias of the log's database."""
-    return router.db_for_write(WorkflowEvent)
+    return router.db_for_write(apps.get_model("django_hookflow", "WorkflowEvent"))
 
 
 def cursor() -> AbstractContextManager[Any]:
@@ -94,14 +94,29 @@ def is_conflict(error: BaseException | None) -> bool:
     return isinstance(getattr(error, "__cause__", None), (errors.SerializationFailure, errors.DeadlockDetected))
 
 
-def transaction_depth() -> int:
-    """How many transactions this thread has open, one in the other: with ``atomic()``, and one begun in another way."""
-    connection = connections[alias()]
+def is_connection_lost(error: DatabaseError | InterfaceError) -> bool:
+    """Whether there was nobody to answer, or the server ended the session; otherwise it has refused what was asked.
+
+    A session that was ended for staying idle in its transaction (25P03) was refused: the same work would end so again.
+    """
+    state: str | None = getattr(error.__cause__, "sqlstate", None)
+    if state is None:
+        return isinstance(error, (OperationalError, InterfaceError))
+    return state.startswith(("08", "57P0"))
+
+
+def log_connection() -> Any:
+    """This thread's connection to the log's database, as Django has it: the same object for as long as the thread lives."""
+    return connections[alias()]
+
+
+def transaction_depth(connection: Any) -> int:
+    """How many transactions are open there, one in the other: with ``atomic()``, and one begun in another way."""
     if connection.in_atomic_block:
         return len(connection.atomic_blocks)
     if connection.connection is None:
         return 0
-    is_idle = connection.connection.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
+    is_idle = connection.connection.pgconn.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
     return 0 if is_idle and connection.autocommit else 1
 
 
@@ -128,7 +143,7 @@ def mend_connection() -> bool:
     connection = connections[alias()]
     if connection.in_atomic_block:
         return False
-    if transaction_depth():
+    if transaction_depth(connection):
         connection.close()
     connection.close_if_unusable_or_obsolete()
     return connection.connection is None

@@ -1,12 +1,11 @@
-"""The only caller of the functions that write: start a run, claim a turn, append, renew, release.
+"""The only caller of the functions that write: start a run, claim a turn, append, renew, release, operate.
 
 Each call is one round trip. Called outside a transaction it is one commit; inside one it belongs to the caller's.
-Payloads are handed over as JSON text, which the database stores to the letter and hashes.
+Facts and payloads are handed over as JSON text, which the database stores to the letter and hashes.
 """
 
 from __future__ import annotations
 
-import datetime
 import functools
 import json
 from collections.abc import Sequence
@@ -23,19 +22,35 @@ from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationR
 
 @dataclass(frozen=True)
 class NewEvent:
-    """An event to append; ``payload`` is JSON text."""
+    """An event to append; ``facts`` and ``payload`` are JSON text, see :mod:`.types`."""
 
     type: str
-    payload: str
     step_id: str | None = None
+    facts: str = "{}"
+    payload: str | None = None
 
 
 @dataclass(frozen=True)
-class NextTurn:
-    """The turn to announce: due after ``delay`` seconds, sent by a relay ``grace`` seconds later (None: when due)."""
+class Sending:
+    """What whoever announces a turn does about its message.
 
-    delay: float = 0.0
+    With ``grace`` it sends the message itself if that is due within ``reach`` seconds, and a relay only steps in ``grace``
+    seconds after it was due; without, a relay sends it when it is due.
+    """
+
     grace: float | None = None
+    reach: float = 0.0
+
+
+LEFT_TO_RELAY = Sending()
+
+
+@dataclass(frozen=True)
+class Appended:
+    """The new length of a run's log and, where a turn ended, the seconds until the next is due (None: none is)."""
+
+    seq: int
+    next_in: float | None
 
 
 @dataclass(frozen=True)
@@ -48,24 +63,26 @@ class Started:
     seq: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RecordedEvent:
     seq: int
     type: str
     step_id: str | None
+    facts: str
     payload: str | None
-    recorded_at: datetime.datetime
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a delivery may do: ``answer`` is one of those of ``hookflow_claim``; the rest is set as far as it has sense."""
+    """What a delivery may do: ``answer`` is one of those of ``hookflow_claim``; the rest is set as far as it has sense.
+
+    ``later`` is in how many seconds another delivery may get another answer.
+    """
 
     answer: str
     run_uid: UUID | None = None
     turn_seq: int = 0
-    due_at: datetime.datetime | None = None
-    now: datetime.datetime | None = None
+    later: float | None = None
     history: list[RecordedEvent] = field(default_factory=list)
 
 
@@ -74,21 +91,19 @@ ONE_SEQ_ONE_EVENT = "django_hookflow_event_pk"
 OF_A_LIVING_RUN = "django_hookflow_event_of_a_living_run"
 OPERATION_MAKES_SENSE = "django_hookflow_operation_makes_sense"
 
+_SENDING = "make_interval(secs => %s), make_interval(secs => %s)"
+
 
 @functools.cache
-def _append_statement(events: int, announces: bool) -> str:
+def _append_statement(events: int, ends_turn: bool) -> str:
     """The call for so many events. Arrays are built from plain parameters, which psycopg quotes faster than lists."""
     text, json_ = (f"ARRAY[{', '.join(['%s'] * events)}]::{kind}[]" for kind in ("text", "json"))
-    announced = ", %s, make_interval(secs => %s), make_interval(secs => %s)" if announces else ""
-    return f"SELECT hookflow_append(%s, %s, {text}, {text}, {json_}, %s{announced})"
+    ending = f", true, %s, {_SENDING}" if ends_turn else ""
+    return f"SELECT seq, next_in FROM hookflow_append(%s, %s, {text}, {text}, {json_}, {json_}, %s{ending})"
 
 
-_START = (
-    "SELECT run_uid, created, same, seq"
-    " FROM hookflow_start(%s, %s, %s, %s, %s, interval '0', make_interval(secs => %s), make_interval(secs => %s))"
-)
-_OPERATE = "SELECT * FROM hookflow_operate(%s, %s, %s, %s, %s, make_interval(secs => %s))"
-_WAKE = "SELECT * FROM hookflow_wake(%s, %s, %s, make_interval(secs => %s))"
+_START = f"SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s, %s, %s, {_SENDING})"
+_OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
@@ -100,25 +115,26 @@ def append(
     *,
     actor: str | None = None,
     ends_turn: bool = False,
-    next_turn: NextTurn | None = None,
-) -> int:
-    """Appends ``events`` and answers the new length of the run's log.
+    goes_on: bool = False,
+    sending: Sending = LEFT_TO_RELAY,
+) -> Appended:
+    """Appends ``events``. The options are those of ``hookflow_append``; the last two count where the turn ends.
 
-    Raises ConcurrentAppend, nothing written, when the log is not where ``expected_seq`` says (see ``hookflow_append``),
-    and UnknownRun when there is no such run or it has been archived.
+    Raises ConcurrentAppend, nothing written, when the log is not where ``expected_seq`` says, and UnknownRun when there is
+    no such run or it has been archived.
     """
-    announces = ends_turn or next_turn is not None
     arguments: list[Any] = [str(run_uid), expected_seq]
     arguments += [event.type for event in events]
     arguments += [event.step_id for event in events]
+    arguments += [event.facts for event in events]
     arguments += [event.payload for event in events]
     arguments.append(actor)
-    if announces:
-        arguments += [ends_turn, next_turn and next_turn.delay, next_turn and next_turn.grace]
+    if ends_turn:
+        arguments += [goes_on, sending.grace, sending.reach]
     try:
         c = standing_cursor()
-        c.execute(_append_statement(len(events), announces), arguments)
-        return int(c.fetchone()[0])
+        c.execute(_append_statement(len(events), ends_turn), arguments)
+        return Appended(*c.fetchone())
     except IntegrityError as error:
         raise _explained(error, run_uid, expected_seq) from error
 
@@ -139,27 +155,16 @@ def _constraint(error: IntegrityError) -> str | None:
 
 @repeated_on_conflict
 def start(
-    run_uid: UUID,
-    run_id: str,
-    workflow_id: str,
-    data: str,
-    *,
-    actor: str | None,
-    grace: float | None,
-    timeout: float | None = None,
-    label: str = "",
+    run_uid: UUID, run_id: str, workflow_id: str, facts: str, payload: str, *, actor: str | None, sending: Sending
 ) -> Started:
-    """Starts the run ``run_id`` with ``data`` (JSON text), once for each ``run_id``, and announces its first turn.
+    """Starts the run ``run_id``, once for each ``run_id``, and announces its first turn.
 
-    After ``timeout`` seconds, if given, the run fails wherever it stands.
-
-    Raises ArchivedRun when the id was a run's whose events have been archived.
+    ``facts`` and ``payload`` are those of its first event; the database adds the run's names and its deadline. Raises
+    ArchivedRun when the id was a run's whose events have been archived.
     """
-    labelled = f',"label":{json.dumps(label)}' if label else ""
-    payload = f'{{"run_id":{json.dumps(run_id)},"workflow_id":{json.dumps(workflow_id)},"data":{data}{labelled}}}'
     try:
         with cursor() as c:
-            c.execute(_START, [run_uid, run_id, workflow_id, payload, actor, grace, timeout])
+            c.execute(_START, [run_uid, run_id, workflow_id, facts, payload, actor, sending.grace, sending.reach])
             return Started(*c.fetchone())
     except IntegrityError as error:
         if _constraint(error) == OF_A_LIVING_RUN:
@@ -168,16 +173,17 @@ def start(
 
 
 @repeated_on_conflict
-def claim(
-    workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds: float, delivery: dict[str, Any]
-) -> Claim:
-    """Asks for the turn announced at ``seq``; with the answer ``run`` it has begun and the history is the run's."""
+def claim(workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds: float, facts: dict[str, Any]) -> Claim:
+    """Asks for the turn announced at ``seq``; with the answer ``run`` it has begun and the history is the run's.
+
+    ``facts`` are those of its first event.
+    """
     with cursor() as c:
-        c.execute(_CLAIM, [workflow_id, run_id, seq, owner, lease_seconds, json.dumps(delivery)])
+        c.execute(_CLAIM, [workflow_id, run_id, seq, owner, lease_seconds, json.dumps(facts)])
         rows = c.fetchall()
-    answer, run_uid, turn_seq, due_at, now = rows[0][:5]
-    history = [RecordedEvent(*row[5:]) for row in rows] if answer == "run" else []
-    return Claim(answer, run_uid, turn_seq or 0, due_at, now, history)
+    answer, run_uid, turn_seq, later = rows[0][:4]
+    history = [RecordedEvent(*row[4:]) for row in rows] if answer == "run" else []
+    return Claim(answer, run_uid, turn_seq or 0, later, history)
 
 
 @repeated_on_conflict
@@ -207,28 +213,41 @@ class Operated:
 
 
 def operate(
-    run_uid: UUID, action: str, *, step_id: str | None = None, details: str, actor: str | None, grace: float | None
+    run_uid: UUID,
+    action: str,
+    *,
+    step_id: str | None = None,
+    facts: str = "{}",
+    payload: str,
+    actor: str | None,
+    sending: Sending,
 ) -> Operated:
-    """Does what an operator asks, as ``hookflow_operate`` says; ``details`` is the JSON text of the event's payload.
+    """Does what an operator asks, as ``hookflow_operate`` says; ``facts`` and ``payload`` are those of its event.
 
     Raises OperationRefused when it makes no sense as the run stands, and UnknownRun.
     """
     try:
         with cursor() as c:
-            c.execute(_OPERATE, [run_uid, action, step_id, details, actor, grace])
+            c.execute(_OPERATE, [run_uid, action, step_id, facts, payload, actor, sending.grace, sending.reach])
             return Operated(*c.fetchone())
     except IntegrityError as error:
         raise _explained(error, run_uid, None) from error
 
 
-def wake(run_uid: UUID, *, details: str, actor: str | None, grace: float | None) -> Operated:
-    """Has a run that waits for a time go on now, as ``hookflow_wake`` says. Raises as :func:`operate` does."""
-    try:
-        with cursor() as c:
-            c.execute(_WAKE, [run_uid, details, actor, grace])
-            return Operated(*c.fetchone())
-    except IntegrityError as error:
-        raise _explained(error, run_uid, None) from error
+@dataclass(frozen=True)
+class Permitted:
+    """Whether an operation is ``possible``, already ``done`` or ``refused`` as a run stands, and if not possible why."""
+
+    action: str
+    verdict: str
+    reason: str | None
+
+
+def may(run_uid: UUID) -> dict[str, Permitted]:
+    """What may be done to a run as it stands, by action; the answer of the function that does it."""
+    with cursor() as c:
+        c.execute("SELECT action, verdict, reason FROM hookflow_may(%s)", [run_uid])
+        return {row[0]: Permitted(*row) for row in c.fetchall()}
 
 
 @repeated_on_conflict

@@ -1,57 +1,252 @@
-"""The types of events and what their payloads hold. Names are past tense; payloads are JSON objects.
+"""The catalogue of events: every type that the log can hold, and what follows from it.
 
-======================  ====================================================================================
-``run.triggered``       ``{"run_id": str, "workflow_id": str, "data": value, "label": str or absent}``; always seq 1
-``turn.started``        ``{"worker": str, "transport": str, …}``: a delivery has begun to work on the run
-``turn.abandoned``      ``{"turn_seq": int}``: the turn that started there ended without a word, its lease ran out
-``turn.failed``         ``{"attempt": int, "error": error, "retry_in": seconds}``: the workflow raised between steps
-``step.intended``       ``{"kind": str, "attempt": int}``: the step is about to do what is not to be repeated blindly
-``step.completed``      ``{"kind": str, "attempt": int, "result": value}``
-``step.failed``         ``{"kind": str, "attempt": int, "error": error, "retry_in": seconds or null}``; null: for good.
-                        With ``"announced": false`` the next attempt is not announced: an operator had spoken meanwhile
-``step.doubted``        ``{"kind": str, "attempt": int}``: intended, and nobody knows what came of it
-``step.resolved``       ``{"reason": str}``: an operator has said what came of it; its completion follows
-``step.superseded``     no payload: what is recorded of the step counts no longer
-``sleep.started``       ``{"seconds": number}``; the step completes that long after ``recorded_at``
-``run.completed``       ``{"result": value}``
-``run.failed``          ``{"error": error, "attempts": int}``; ``step_id`` names the step it failed in, if it was one
-``run.diverged``        ``{"error": error, "recorded": …, "asked": …}``: the code no longer fits the run's history
-``run.cancelled``       ``{"reason": str}``, as have the others an operator causes
-``run.paused``          as above
-``run.resumed``         ``{"reason": str, "seconds": number or null}``: how long it still sleeps
-``run.woken``           ``{"reason": str, "seconds": number}``: a sleep, or the wait for the next attempt, ends here and not so
-                        many seconds later
-``run.replayed``        ``{"reason": str, "failed_seq": int}``: the failure at that seq is tried again
-``run.replay_repeated`` the same, asked for once more; without effect
-``run.restarted``       ``{"reason": str, "failed_seq": int, "run_id": str}``: a new run does it from the beginning
-``run.rewound``         ``{"reason": str, "failed_seq": int or absent}``; ``step_id`` names the step that runs again first
-``run.rebuilt``         ``{"reason": str, "repaired": int}``: its projections were folded again, so many rows had not been right
-``dead_letter.removed`` ``{"failed_seq": int}``: the dead letter of that failure was old and has been removed
-``event.redacted``      ``{"seq": int, "path": [str] or null, "reason": str}``: the payload of that event, or what stood at the
-                        path in it, has been removed for good
-``event.retained``      ``{"seq": int, "payload": object}``: what was kept of it
-======================  ====================================================================================
+:data:`CATALOGUE` is the one place that says so. The SQL functions that need to know (``hookflow_status_after`` and its
+siblings in the migration of the folds) are generated from it, and whoever reads events (timeline, history, filters,
+verify, documentation) is tested against it. To add a type: an entry here, whoever appends it, and a sentence in
+``django_hookflow/timeline``.
 
-A *value* is encoded by :mod:`.codec`; an *error* is ``{"type": str, "message": str, "traceback": str}``.
+An event says things in two places. Its ``facts`` are what the engine says: a JSON object with the keys listed here, small,
+never a user's data, never sealed and never redacted. Its ``payload`` is what the user said: a JSON object, sealed where a
+seal is configured, redactable; null where there is nothing to say. A *value* in it is encoded by :mod:`.codec`.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EventType:
+    """One type of event.
+
+    ``status`` is the status it puts its run in; ``ends_run`` says that the run is over then. ``waits_begun`` is the kind of
+    wait it begins: of its step, or of the run if it names no step; "kind" stands for the kind among its facts, and
+    ``length`` names the fact that says after how many seconds that wait is due. ``settles_step`` says that it ends every
+    wait of its step, ``settles_run`` which kinds of wait of the run itself. ``is_act`` marks what people do to runs.
+    """
+
+    name: str
+    meaning: str
+    facts: tuple[str, ...] = ()
+    payload: tuple[str, ...] = ()
+    status: str | None = None
+    ends_run: bool = False
+    waits_begun: str | None = None
+    length: str | None = None
+    settles_step: bool = False
+    settles_run: tuple[str, ...] = ()
+    is_act: bool = False
+
+    @property
+    def is_of_step(self) -> bool:
+        """Whether it is about the step that its ``step_id`` names."""
+        return self.name.startswith("step.")
+
+    @property
+    def is_of_turn(self) -> bool:
+        """Whether it only says that a worker came or went: a run that has nothing but these gets nowhere."""
+        return self.name.startswith("turn.")
+
 
 RUN_TRIGGERED = "run.triggered"
 RUN_COMPLETED = "run.completed"
 RUN_FAILED = "run.failed"
 RUN_DIVERGED = "run.diverged"
-RUN_REPLAYED = "run.replayed"
-RUN_RESTARTED = "run.restarted"
+RUN_CANCELLED = "run.cancelled"
+RUN_PAUSED = "run.paused"
+RUN_RESUMED = "run.resumed"
 RUN_WOKEN = "run.woken"
+RUN_REPLAYED = "run.replayed"
+RUN_REPLAY_REPEATED = "run.replay_repeated"
+RUN_RESTARTED = "run.restarted"
+RUN_REWOUND = "run.rewound"
 RUN_REBUILT = "run.rebuilt"
 TURN_STARTED = "turn.started"
 TURN_ABANDONED = "turn.abandoned"
 TURN_FAILED = "turn.failed"
 STEP_INTENDED = "step.intended"
+STEP_SUSPENDED = "step.suspended"
+STEP_RETRIED = "step.retried"
 STEP_COMPLETED = "step.completed"
 STEP_FAILED = "step.failed"
-STEP_DOUBTED = "step.doubted"
 STEP_RESOLVED = "step.resolved"
 STEP_SUPERSEDED = "step.superseded"
-SLEEP_STARTED = "sleep.started"
+DEAD_LETTER_REMOVED = "dead_letter.removed"
+EVENT_REDACTED = "event.redacted"
+EVENT_RETAINED = "event.retained"
+
+#: Kinds of wait. The first three are of a step (a backoff also of the run, between steps), the others of the run itself.
+SLEEP, BACKOFF, DOUBT = "sleep", "backoff", "doubt"
+HOLD, DIVERGENCE, DEADLINE = "hold", "divergence", "deadline"
+#: The status a run has because a step of it waits so; other waits of steps leave it running.
+STATUS_WHILE = {DOUBT: "in_doubt"}
+
+_TYPES = (
+    EventType(
+        RUN_TRIGGERED,
+        "the run was started; always its first event. `until` is when its time is up, by the database's clock",
+        facts=("run_id", "workflow", "timeout", "until", "origin", "subject", "trace"),
+        payload=("data", "label"),
+        status="pending",
+        waits_begun=DEADLINE,
+        length="timeout",
+    ),
+    EventType(
+        TURN_STARTED,
+        "a delivery has begun to work on the run",
+        facts=("worker", "transport", "version", "message_id", "retried", "attempt"),
+        status="running",
+        settles_run=(BACKOFF,),
+    ),
+    EventType(
+        TURN_ABANDONED,
+        "the turn that started at `turn_seq` did not end before its lease ran out",
+        facts=("turn_seq",),
+    ),
+    EventType(
+        TURN_FAILED,
+        "the workflow raised between steps; it is tried again after `retry_in` seconds, at `until`",
+        facts=("attempt", "of", "retry_in", "until", "error", "fingerprint"),
+        payload=("message", "traceback"),
+        waits_begun=BACKOFF,
+        length="retry_in",
+    ),
+    EventType(
+        STEP_INTENDED,
+        "the step is about to do what is not to be repeated blindly",
+        facts=("kind", "attempt", "of"),
+    ),
+    EventType(
+        STEP_SUSPENDED,
+        "the step waits: `kind` says for what, `until` till when if it ends by itself, `key` for whom",
+        facts=("kind", "seconds", "until", "step_kind", "attempt", "key", "scope"),
+        waits_begun="kind",
+        length="seconds",
+    ),
+    EventType(
+        STEP_RETRIED,
+        "the pause after a failed attempt is over; attempt number `attempt` comes next",
+        facts=("attempt",),
+        settles_step=True,
+    ),
+    EventType(
+        STEP_COMPLETED,
+        "the step came to a result; `took` is how many seconds its last attempt worked",
+        facts=("kind", "attempt", "took", "resolved", "scope"),
+        payload=("result",),
+        settles_step=True,
+    ),
+    EventType(
+        STEP_FAILED,
+        "an attempt failed after working for `took` seconds; with `retry_in`, in seconds, another one follows",
+        facts=("kind", "attempt", "of", "took", "retry_in", "error", "fingerprint", "scope"),
+        payload=("message", "traceback"),
+        settles_step=True,
+    ),
+    EventType(
+        STEP_RESOLVED,
+        "somebody has said what a doubtful step came to; its completion follows",
+        payload=("reason",),
+        status="running",
+        is_act=True,
+    ),
+    EventType(STEP_SUPERSEDED, "what is recorded of the step counts no longer", settles_step=True),
+    EventType(RUN_COMPLETED, "the workflow returned", payload=("result",), status="completed", ends_run=True),
+    EventType(
+        RUN_FAILED,
+        "the run failed for good, in the step it names if it was one",
+        facts=("attempts", "error", "fingerprint"),
+        payload=("message", "traceback"),
+        status="failed",
+        ends_run=True,
+    ),
+    EventType(
+        RUN_DIVERGED,
+        "the code no longer fits the run's history: step `recorded` is recorded, the code asked for `asked`",
+        facts=("recorded", "asked", "error"),
+        payload=("message",),
+        status="diverged",
+        waits_begun=DIVERGENCE,
+    ),
+    EventType(
+        RUN_CANCELLED, "somebody ended the run", payload=("reason",), status="cancelled", ends_run=True, is_act=True
+    ),
+    EventType(
+        RUN_PAUSED, "somebody has the run held", payload=("reason",), status="paused", waits_begun=HOLD, is_act=True
+    ),
+    EventType(
+        RUN_RESUMED,
+        "somebody has the run go on",
+        payload=("reason",),
+        status="running",
+        settles_run=(HOLD, DIVERGENCE),
+        is_act=True,
+    ),
+    EventType(
+        RUN_WOKEN,
+        "somebody has ended the run's sleeps and pauses before their time",
+        payload=("reason",),
+        status="running",
+        settles_run=(BACKOFF,),
+        is_act=True,
+    ),
+    EventType(
+        RUN_REPLAYED,
+        "somebody has the run go on after the failure at `failed_seq`",
+        facts=("failed_seq",),
+        payload=("reason",),
+        status="running",
+        settles_run=(HOLD, DIVERGENCE, BACKOFF),
+        is_act=True,
+    ),
+    EventType(
+        RUN_REPLAY_REPEATED,
+        "somebody asked for that once more; it had no effect",
+        facts=("failed_seq",),
+        payload=("reason",),
+        is_act=True,
+    ),
+    EventType(
+        RUN_RESTARTED,
+        "somebody has a new run, `run_id`, do it from the beginning after the failure at `failed_seq`",
+        facts=("failed_seq", "run_id"),
+        payload=("reason",),
+        is_act=True,
+    ),
+    EventType(
+        RUN_REWOUND,
+        "somebody has the step it names, and all recorded after it, run again; `failed_seq` is the failure put right by that",
+        facts=("failed_seq",),
+        payload=("reason",),
+        status="running",
+        settles_run=(HOLD, DIVERGENCE, BACKOFF),
+        is_act=True,
+    ),
+    EventType(
+        RUN_REBUILT,
+        "somebody had the run's projections folded again; `repaired` rows had not been right",
+        facts=("repaired",),
+        payload=("reason",),
+        is_act=True,
+    ),
+    EventType(
+        DEAD_LETTER_REMOVED,
+        "the dead letter of the failure at `failed_seq` was old and has been removed",
+        facts=("failed_seq",),
+        is_act=True,
+    ),
+    EventType(
+        EVENT_REDACTED,
+        "the payload of event `seq`, or what stood at `path` in it, has been removed for good; `login` is who the database "
+        "thought it was",
+        facts=("seq", "path", "login"),
+        payload=("reason",),
+        is_act=True,
+    ),
+    EventType(EVENT_RETAINED, "what was kept of the payload of event `seq`", facts=("seq",), payload=("payload",)),
+)
+
+CATALOGUE: dict[str, EventType] = {each.name: each for each in _TYPES}
+
+#: Types that say what people did to a run.
+ACTS: frozenset[str] = frozenset(each.name for each in _TYPES if each.is_act)

@@ -4,16 +4,18 @@
 
 A FILE is an archive (``NAME.jsonl.gz`` with ``NAME.manifest.json`` beside it) or JSON Lines exported with psql (see
 ``sql/event_lines.sql``), compressed or not. Prints a line for each problem and a count for each file; exits 1 if there
-is any problem. With a checkpoint it proves that the runs in the files are those the checkpoint speaks of. The
-checkpoint's signature is not verified here: any tool for JSON Web Tokens does that, ``manage.py hookflow_verify`` too.
+is any problem. With a checkpoint it proves that the runs in the files are those the checkpoint knows. The checkpoint's
+signature is not verified here: any tool for JSON Web Tokens does that, ``manage.py hookflow_verify`` too.
 
 A line is one event, in order of ``run_uid`` and ``seq``, an object with these members:
 
-    run_uid         text, a UUID                     version         whole number
-    seq             whole number, from 1             salt            hexadecimal, or null
-    type            text                             payload_digest  hexadecimal, or null
-    step_id, actor  text, or null                    hash            hexadecimal
-    payload         text, or null                    recorded_at     text, 2026-01-31T23:59:59.123456Z
+    run_uid         text, a UUID                     recorded_at     text, 2026-01-31T23:59:59.123456Z
+    seq             whole number, from 1             version         whole number
+    type, facts     text                             salt            hexadecimal, or null
+    step_id, actor  text, or null                    payload_digest  hexadecimal, or null
+    payload         text, or null                    hash            hexadecimal
+
+``facts`` and ``payload`` are the texts that were recorded, to the letter; each of them is JSON.
 
 The hash of an event is SHA-256 over these bytes; whole numbers are signed and big-endian:
 
@@ -26,8 +28,12 @@ The hash of an event is SHA-256 over these bytes; whole numbers are signed and b
     4+  type: the number of its bytes, and its bytes in UTF-8
     4+  step_id likewise; for null the number is -1 and no bytes follow
     4+  actor likewise
+    4+  facts likewise, never null
     32  SHA-256 over the bytes of salt and of payload in UTF-8; of a redacted event, whose payload and salt are null, its
-        payload_digest, which is that very hash; nothing where there was never a payload
+        payload_digest, which is that very hash; nothing where there never was a payload
+
+A payload that was redacted has an ``event.redacted`` after it, whose facts have its ``seq``. What was kept of it is an
+``event.retained`` right after that, whose facts have the same ``seq``; it is redacted in turn when the next one comes.
 
 A checkpoint is one line ``{"format": …, "token": …}``, and for each run a line ``[run_uid, run_id, last_seq, hash]``, in
 order of run_uid. The token's claim ``root`` is the root of a Merkle tree over those lines, as in RFC 6962:
@@ -58,6 +64,7 @@ from typing import IO, Any
 Event = Mapping[str, Any]
 
 ARCHIVE_FORMAT = "django-hookflow-archive-1"
+LINE_FORMAT = "django-hookflow-event-1"
 CHECKPOINT_FORMAT = "django-hookflow-checkpoint-1"
 EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - as are the times it is compared with, which are all UTC
 MICROSECOND = datetime.timedelta(microseconds=1)
@@ -81,8 +88,9 @@ def event_hash(event: Event, previous: bytes) -> bytes:
         + _integer((datetime.datetime.fromisoformat(event["recorded_at"][:-1]) - EPOCH) // MICROSECOND, 8)
         + _integer(event["version"], 2)
         + _text(event["type"])
-        + _text(event["step_id"])
-        + _text(event["actor"])
+        + _text_or_null(event["step_id"])
+        + _text_or_null(event["actor"])
+        + _text(event["facts"])
         + payload_digest(event)
     ).digest()
 
@@ -109,29 +117,67 @@ def _integer(value: int, size: int) -> bytes:
     return value.to_bytes(size, "big", signed=True)
 
 
-def _text(value: str | None) -> bytes:
-    if value is None:
-        return _integer(-1, 4)
+def _text(value: str) -> bytes:
     data = value.encode()
     return _integer(len(data), 4) + data
 
 
+def _text_or_null(value: str | None) -> bytes:
+    return _integer(-1, 4) if value is None else _text(value)
+
+
 # The chain of a run.
+
+#: What may be wrong with an event, or with several that follow each other.
+MISSING = "missing"
+OUT_OF_ORDER = "not in the order of seq"
+HASH_DOES_NOT_HOLD = "the hash does not hold: it is not that of what stands there, after the event before"
+DIGEST_BESIDE_PAYLOAD = "has a payload or a salt beside the digest that only a redacted event has"
+REDACTION_NOT_ON_RECORD = "the payload was redacted, and no event says by whom and why"
+NOT_REDACTED = "names an event as redacted that is not"
+RETAINED_WITHOUT_REDACTION = "retains something of an event, and no redaction of it is on record right before"
+RETAINED_TOO_LONG = "retains what was redacted later"
+NOT_OF_CHECKPOINT = "not the event that the checkpoint knows"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What does not hold: of the events from ``first`` to ``last`` of a run, of a run (None), or of all ("")."""
+
+    what: str
+    run: str = ""
+    first: int | None = None
+    last: int | None = None
+
+    def __str__(self) -> str:
+        if not self.run:
+            return self.what
+        events = "" if self.first is None else f" #{self.first}"
+        if self.last != self.first:
+            events += f" to #{self.last}"
+        return f"run {self.run}{events}: {self.what}"
 
 
 @dataclass
 class CheckedRun:
-    """What came of checking one run: where its chain ends, and what is wrong with it, a sentence each."""
+    """What came of checking one run: where its chain ends, its names (run_id and workflow, None if its
+    first event does not hold), and what is wrong with it."""
 
     run_uid: str
+    name: str
     events: int = 0
     last_seq: int = 0
     head_hash: bytes = b""
-    problems: list[str] = field(default_factory=list)
+    names: tuple[Any, Any] | None = None
+    problems: list[Problem] = field(default_factory=list)
 
-    def blame(self, seq: int | None, problem: str) -> None:
-        place = "" if seq is None else f" #{seq}"
-        self.problems.append(f"run {self.run_uid}{place}: {problem}")
+    def add(self, what: str, first: int | None = None, last: int | None = None) -> None:
+        """Adds a problem; the same one of the event before becomes one with it."""
+        before = self.problems[-1] if self.problems else None
+        if before is not None and first is not None and (before.what, before.last) == (what, first - 1):
+            self.problems[-1] = Problem(what, self.name, before.first, last or first)
+        else:
+            self.problems.append(Problem(what, self.name, first, last or first))
 
 
 @dataclass(frozen=True)
@@ -144,54 +190,94 @@ class Known:
     hash: bytes
 
 
-def check_run(run_uid: str, events: Iterable[Event], known: Known | None = None) -> CheckedRun:
-    """Recomputes the chain of one run from its first event on, and holds it against what a checkpoint knows of it."""
-    run = CheckedRun(run_uid, head_hash=first_previous(run_uid))
-    redacted, on_record = dict[int, str](), dict[int | None, int]()
+def check_run(run_uid: str, events: Iterable[Event], known: Known | None = None, name: str | None = None) -> CheckedRun:
+    """Recomputes the chain of one run from its first event on, and holds it against what a checkpoint knows of it.
+
+    Problems call the run by its ``name``, or by its uid.
+    """
+    run = CheckedRun(run_uid, name or run_uid, head_hash=first_previous(run_uid))
+    redactions = _Redactions()
     for event in events:
         _check_event(run, event)
-        if event["payload_digest"] is not None:
-            redacted[event["seq"]] = event["type"]
-        on_record[redacted_seq(event)] = event["seq"]
+        redactions.add(event)
         if known is not None and known.last_seq == event["seq"] and known.hash != run.head_hash:
-            run.blame(event["seq"], "is not the event that the checkpoint knows: the chain was written anew")
-    for seq in unrecorded_redactions(redacted, on_record):
-        run.blame(seq, "its payload was redacted, and no event says by whom and why")
+            run.add(NOT_OF_CHECKPOINT, event["seq"])
+    for seq, what in redactions.find_problems():
+        run.add(what, seq)
     if known is not None and known.last_seq > run.last_seq:
-        run.blame(None, f"ends at #{run.last_seq}, the checkpoint knows it up to #{known.last_seq}")
+        run.add(f"ends at #{run.last_seq}, the checkpoint knows it up to #{known.last_seq}")
+    if known is not None and run.names is not None and run.names[0] != known.run_id:
+        run.add(f"was started as {run.names[0]!r}, the checkpoint knows it as {known.run_id!r}")
     return run
-
-
-def redacted_seq(event: Event) -> int | None:
-    """The seq of the event that ``event`` says was redacted; None if it says no such thing."""
-    if event["type"] != "event.redacted" or event["payload"] is None:
-        return None
-    told = json.loads(event["payload"])
-    seq = told.get("seq") if isinstance(told, dict) else None
-    return seq if isinstance(seq, int) else None
-
-
-def unrecorded_redactions(redacted: Mapping[int, str], on_record: Mapping[int | None, int]) -> list[int]:
-    """Those of the ``redacted`` events (seq: type) of which no event says so (what it redacted: its own seq).
-
-    What a redaction retained (``event.retained``) goes with the next redaction, which does not name it.
-    """
-    last = max((at for seq, at in on_record.items() if seq is not None), default=0)
-    return sorted(
-        seq for seq, type_ in redacted.items() if (last < seq if type_ == "event.retained" else seq not in on_record)
-    )
 
 
 def _check_event(run: CheckedRun, event: Event) -> None:
     seq, claimed = event["seq"], bytes.fromhex(event["hash"])
-    if seq != run.last_seq + 1:
-        run.blame(seq, f"follows #{run.last_seq}: events are missing, or not in order")
+    if seq <= run.last_seq:
+        run.add(OUT_OF_ORDER, seq)
+    elif seq > run.last_seq + 1:
+        run.add(MISSING, run.last_seq + 1, seq - 1)
     elif event["payload_digest"] is not None and (event["payload"] is not None or event["salt"] is not None):
-        run.blame(seq, "has a payload or a salt beside the digest that only a redacted event has")
-    elif event_hash(event, run.head_hash) != claimed:
-        run.blame(seq, "its hash is not that of what it holds after the event before")
+        run.add(DIGEST_BESIDE_PAYLOAD, seq)
+    elif not _holds(event, run.head_hash):
+        run.add(HASH_DOES_NOT_HOLD, seq)
+    elif seq == 1:
+        facts = facts_of(event)
+        run.names = facts.get("run_id"), facts.get("workflow")
     run.events += 1
     run.last_seq, run.head_hash = seq, claimed
+
+
+def _holds(event: Event, previous: bytes) -> bool:
+    try:
+        return event_hash(event, previous) == bytes.fromhex(event["hash"])
+    except (ValueError, TypeError, AttributeError, OverflowError):  # such as a time of infinity
+        return False
+
+
+def facts_of(event: Event) -> dict[str, Any]:
+    """The facts of an event; none if they are no JSON object, which the application never writes."""
+    try:
+        facts = json.loads(event["facts"])
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+class _Redactions:
+    """The redacted events of a run, held against what is on record about them."""
+
+    def __init__(self) -> None:
+        self._redacted = set[str]()
+        self._on_record: dict[str, list[int]] = {}  # of which event: at which seqs
+        self._retained: list[tuple[int, str, bool]] = []  # seq, of which event, whether it was redacted in turn
+
+    def add(self, event: Event) -> None:
+        is_redacted = event["payload_digest"] is not None
+        if event["type"] == "event.redacted":
+            self._on_record.setdefault(_target(event), []).append(event["seq"])
+        if event["type"] == "event.retained":
+            self._retained.append((event["seq"], _target(event), is_redacted))
+        elif is_redacted:
+            self._redacted.add(str(event["seq"]))
+
+    def find_problems(self) -> Iterator[tuple[int, str]]:
+        for seq in sorted(map(int, self._redacted - self._on_record.keys())):
+            yield seq, REDACTION_NOT_ON_RECORD
+        for target, seqs in self._on_record.items():
+            if target not in self._redacted:
+                yield from ((seq, NOT_REDACTED) for seq in seqs)
+        for seq, target, is_redacted in self._retained:
+            on_record = self._on_record.get(target, [])
+            if seq - 1 not in on_record:
+                yield seq, RETAINED_WITHOUT_REDACTION
+            elif is_redacted != (seq < max(on_record)):
+                yield seq, REDACTION_NOT_ON_RECORD if is_redacted else RETAINED_TOO_LONG
+
+
+def _target(event: Event) -> str:
+    """The seq of the event that a redaction, or what it retained, is about."""
+    return str(facts_of(event).get("seq"))
 
 
 # Files of events.
@@ -231,9 +317,12 @@ def check_archive(path: Path, checkpoint: Path | None = None) -> CheckedFile:
     return checked
 
 
-def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> dict[str, tuple[int, str]]:
-    """Where each run of the file ends, by run_uid: seq and hash."""
-    ends: dict[str, tuple[int, str]] = {}
+End = tuple[int, str, Any, Any]
+
+
+def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> dict[str, End]:
+    """Where each run of the file ends, and its names, by run_uid: seq, hash, run_id and workflow."""
+    ends: dict[str, End] = {}
     candidate, last_uid = next(known, None), ""
     for run_uid, events in itertools.groupby(read_events(checked.path), key=lambda event: str(event["run_uid"])):
         if run_uid <= last_uid:
@@ -245,8 +334,8 @@ def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> dict[str, tupl
         checked.runs += 1
         checked.events += run.events
         checked.proved += proof is not None
-        checked.problems += run.problems
-        ends[run_uid] = run.last_seq, run.head_hash.hex()
+        checked.problems += map(str, run.problems)
+        ends[run_uid] = run.last_seq, run.head_hash.hex(), *(run.names or (None, None))
         last_uid = run_uid
     return ends
 
@@ -271,7 +360,6 @@ def assert_is_event(event: Any) -> None:
     if not event["recorded_at"].endswith("Z"):
         raise ValueError("recorded_at does not end with Z")
     event_hash(event, b"")
-    redacted_seq(event)
 
 
 @contextmanager
@@ -302,18 +390,20 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         manifest = json.loads(beside.read_text(encoding="utf-8"))
         if manifest["format"] != ARCHIVE_FORMAT:
             raise Unreadable(f"{beside.name} has the format {manifest['format']!r}, known is {ARCHIVE_FORMAT!r}")
+        if manifest["lines"] != LINE_FORMAT:
+            raise Unreadable(f"its lines have the format {manifest['lines']!r}, known is {LINE_FORMAT!r}")
         if manifest["file"] != path.name or manifest["sha256"] != file_digest(path):
             raise Unreadable(f"is not, or no longer, the file of which {beside.name} has the digest")
         _integer(manifest["events"], 8)
         for run in manifest["runs"]:
-            _assert_is_told(run)
+            _assert_is_end(run)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise Unreadable(f"{beside.name} is not a manifest: {error!r}") from error
     return dict(manifest)
 
 
-def _assert_is_told(run: Any) -> None:
-    """Raises one of what :func:`read_manifest` expects for what does not say where a run ends."""
+def _assert_is_end(run: Any) -> None:
+    """Raises one of what :func:`read_manifest` expects for what is not the end of a run."""
     texts = [run[name] for name in ("run_uid", "run_id", "workflow_id", "head_hash")]
     if not all(isinstance(text, str) for text in texts) or not UUID.fullmatch(run["run_uid"]):
         raise ValueError(f"{run!r:.100} is not a run")
@@ -329,19 +419,22 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_manifest(checked: CheckedFile, manifest: dict[str, Any], ends: dict[str, tuple[int, str]]) -> None:
-    told = {run["run_uid"]: (run["last_seq"], run["head_hash"]) for run in manifest["runs"]}
-    for run_uid in sorted(told.keys() | ends.keys()):
-        if told.get(run_uid) != ends.get(run_uid):
+def _check_manifest(checked: CheckedFile, manifest: dict[str, Any], ends: dict[str, End]) -> None:
+    listed: dict[str, End] = {
+        run["run_uid"]: (run["last_seq"], run["head_hash"], run["run_id"], run["workflow_id"])
+        for run in manifest["runs"]
+    }
+    for run_uid in sorted(listed.keys() | ends.keys()):
+        if listed.get(run_uid) != ends.get(run_uid):
             checked.problems.append(
-                f"run {run_uid}: the manifest has it end at {_end(told.get(run_uid))}, the file at {_end(ends.get(run_uid))}"
+                f"run {run_uid}: the manifest has {_describe(listed.get(run_uid))}, the file {_describe(ends.get(run_uid))}"
             )
     if manifest["events"] != checked.events:
-        checked.problems.append(f"{checked.path}: {checked.events} events, the manifest says {manifest['events']}")
+        checked.problems.append(f"{checked.path}: {checked.events} events, the manifest has {manifest['events']}")
 
 
-def _end(end: tuple[int, str] | None) -> str:
-    return "nowhere" if end is None else f"#{end[0]} {end[1][:8]}…"
+def _describe(end: End | None) -> str:
+    return "no such run" if end is None else f"{end[2]!r} of {end[3]!r} up to #{end[0]} {end[1][:8]}…"
 
 
 # Checkpoints.

@@ -41,7 +41,7 @@ class Checkpoint:
 
 
 def make_checkpoint(path: Path, progress: Callable[[int], None] = lambda runs: None) -> Checkpoint:
-    """Writes a checkpoint of the log as it stands to ``path``; ``progress`` is told how many runs more are done.
+    """Writes a checkpoint of the log as it stands to ``path``; ``progress`` is called with how many more runs are done.
 
     Waits for a checkpoint that is being made, and for nothing else. Raises NotConfigured and UnusableKey, OutputExists,
     PermissionDenied and OSError; then there is no checkpoint.
@@ -84,7 +84,7 @@ class _Tally:
         self.tree.add(leaf_hash(known))
 
     def claims(self, previous: bytes | None, made_at: datetime.datetime, database: str) -> dict[str, Any]:
-        """``database`` and ``first_run``, the oldest run there has ever been, tell one log from another."""
+        """``database`` and ``first_run``, the oldest run there has ever been, distinguish one log from another."""
         return {
             "iss": ISSUER,
             "iat": int(made_at.timestamp()),

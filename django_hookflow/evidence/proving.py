@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from django_hookflow.events.database import cursor
-from django_hookflow.evidence.audit import Known, Unreadable, check_checkpoint, read_known, read_token
+from django_hookflow.evidence.audit import (
+    NOT_OF_CHECKPOINT,
+    Known,
+    Problem,
+    Unreadable,
+    check_checkpoint,
+    read_known,
+    read_token,
+)
 from django_hookflow.evidence.checkpoints import token_digest
-from django_hookflow.evidence.explaining import Break
 from django_hookflow.evidence.signing import ForgedToken, verified_claims
 from django_hookflow.exceptions import HookFlowException
+from django_hookflow.projections.difference import printable
 from django_hookflow.sql import load
 
 BATCH = 5_000
@@ -36,13 +44,13 @@ class Proved:
     made_at: datetime.datetime
     runs: int = 0
     archived: int = 0
-    breaks: list[Break] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def __str__(self) -> str:
-        told = f"checkpoint {self.path} of {self.made_at:%Y-%m-%d %H:%M:%S} UTC: {self.runs:,} runs compared"
+        text = f"checkpoint {self.path} of {self.made_at:%Y-%m-%d %H:%M:%S} UTC: {self.runs:,} runs compared"
         if self.archived:
-            told += f", {self.archived:,} have gone on and been archived since: prove them with hookflow_archive verify"
-        return told
+            text += f", {self.archived:,} have gone on and been archived since: prove them with hookflow_archive verify"
+        return text
 
 
 def signed_claims(path: Path) -> dict[str, Any]:
@@ -76,9 +84,9 @@ def prove(paths: Sequence[Path], selects: Selects = lambda known: True) -> Itera
     All files are looked at first: raises BrokenCheckpoint, NotConfigured and UnusableKey before anything is compared.
     """
     claims = [checked_claims(path) for path in paths]
-    for (one, _), (other, told) in itertools.pairwise(zip(paths, claims, strict=True)):
-        _assert_follows(other, told["previous"], one)
-    return (_compare(path, told, selects) for path, told in zip(paths, claims, strict=True))
+    for (one, _), (other, claimed) in itertools.pairwise(zip(paths, claims, strict=True)):
+        _assert_follows(other, claimed["previous"], one)
+    return (_compare(path, claimed, selects) for path, claimed in zip(paths, claims, strict=True))
 
 
 def _assert_follows(path: Path, previous: str | None, one_before: Path) -> None:
@@ -98,11 +106,11 @@ def _compare(path: Path, claims: dict[str, Any], selects: Selects) -> Proved:
     while batch := list(itertools.islice(lines, BATCH)):
         proved.runs += len(batch)
         for row in _find_unlike(batch):
-            problem = _explain(row)
-            if problem is None:
+            what = _compare_run(row)
+            if what is None:
                 proved.archived += row["head_last_seq"] > row["last_seq"]
             else:
-                proved.breaks.append(Break(row["run_id"], row["run_uid"], problem[0], problem[1]))
+                proved.problems.append(Problem(what, printable(row["run_id"])))
     return proved
 
 
@@ -122,22 +130,20 @@ def _find_unlike(batch: list[Known]) -> Iterator[dict[str, Any]]:
             yield dict(zip(names, row, strict=True))
 
 
-def _explain(row: dict[str, Any]) -> tuple[int | None, str] | None:
-    """Seq and problem of a run that is not as the checkpoint knows it; None for an archived one that may be."""
-    seq = row["last_seq"]
+def _compare_run(row: dict[str, Any]) -> str | None:
+    """What is not as the checkpoint knows it; None for an archived run that may be."""
+    known = f"the checkpoint knows it up to #{row['last_seq']}"
     if row["head_last_seq"] is None:
-        events = "its events are still there" if row["log_last_seq"] else "with all its events"
-        return None, f"is gone: the checkpoint knows it up to #{seq}, its head was removed, {events}"
+        events = f"its events end at #{row['log_last_seq']}" if row["log_last_seq"] else "no events"
+        return f"has no head and {events}, {known}"
     if row["head_run_id"] != row["run_id"]:
-        return None, f"its run_id was changed: the checkpoint knows it by this one, its head has {row['head_run_id']!r}"
+        return f"its head has the run_id {row['head_run_id']!r}, the checkpoint knows it by this one"
+    if row["head_last_seq"] < row["last_seq"]:
+        return f"its head ends at #{row['head_last_seq']}, {known}"
     if row["event_hash"] is not None:
-        return seq, "is not the event that the checkpoint knows: the chain was written anew"
-    if row["head_last_seq"] < seq:
-        return row[
-            "head_last_seq"
-        ] + 1, f"its tail was cut: it ends at #{row['head_last_seq']}, the checkpoint knows #{seq}"
+        return f"#{row['last_seq']} is {NOT_OF_CHECKPOINT}"
     if not row["archived"]:
-        return seq, "is missing, and the checkpoint knows it"
-    if row["head_last_seq"] == seq and row["head_hash"] != row["hash"]:
-        return seq, "is archived, and its tombstone does not end as the checkpoint knows it: it was written anew"
+        return f"#{row['last_seq']} is missing, {known}"
+    if row["head_last_seq"] == row["last_seq"] and row["head_hash"] != row["hash"]:
+        return f"is archived, and its head has another hash for #{row['last_seq']} than the checkpoint knows"
     return None

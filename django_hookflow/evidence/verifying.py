@@ -1,4 +1,4 @@
-"""The whole log, a part of it or one run, recomputed: what holds is counted, what does not is explained."""
+"""The whole log, a part of it or one run, recomputed: what holds is counted, what does not is named."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 from uuid import UUID
 
 from psycopg import sql
 
 from django_hookflow.events.database import cursor
-from django_hookflow.evidence.audit import event_hash
-from django_hookflow.evidence.explaining import Break, Case, Gap, explain
+from django_hookflow.evidence.audit import Problem, event_hash
+from django_hookflow.evidence.heads import StoredRun, find_problems
 from django_hookflow.projections.ranges import FIRST_UID, LAST_UID, Range, ranges_between, runs_named
 from django_hookflow.sql import load
 
@@ -31,7 +30,7 @@ class Verified:
     runs: int
     events: int
     archived: int
-    breaks: list[Break] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 def verify(
@@ -42,13 +41,13 @@ def verify(
     Takes no locks and is right beside running appends. Raises UnknownRun.
     """
     ranges = _ranges_of(run_id, since, until)
-    breaks = [] if _computes_as_documented() else [Break("", "", None, _OTHER_FUNCTION)]
+    problems = [] if _computes_as_documented() else [Problem(_OTHER_FUNCTION)]
     for runs in ranges:
         verified, broken = _recompute(runs)
         for run_uid in broken:
-            breaks += _explain(run_uid)
-        yield Verified(verified.runs, verified.events, verified.archived, breaks)
-        breaks = []
+            problems += _find_problems(run_uid)
+        yield Verified(verified.runs, verified.events, verified.archived, problems)
+        problems = []
 
 
 def uids_between(since: datetime.datetime | None, until: datetime.datetime | None) -> tuple[UUID, UUID]:
@@ -86,31 +85,24 @@ def _recompute(runs: Range) -> tuple[Verified, list[UUID]]:
     return Verified(number, events, archived), broken
 
 
-def _explain(run_uid: UUID) -> list[Break]:
-    case = _load_case(run_uid)
-    found = explain(case)
+def _find_problems(run_uid: UUID) -> list[Problem]:
+    run = _load_run(run_uid)
+    found = find_problems(run)
     if found or not _recompute(Range(run_uid, run_uid, runs=1))[1]:
         return found  # nothing: it was put right, or archived, since it was seen
-    return [Break(case.run_id, case.run_uid, None, "the database computes other hashes for it than are documented")]
+    return [Problem("the database computes other hashes for it than are documented", run.name)]
 
 
-def _load_case(run_uid: UUID) -> Case:
+def _load_run(run_uid: UUID) -> StoredRun:
     with cursor() as c:
         statement = sql.SQL(load("verify_run")).format(lines=sql.SQL(load("event_lines")))
         c.execute(statement, {"from": run_uid, "to": run_uid})
-        head, lines, times, step_ids = c.fetchone()
-    events = [json.loads(line) for line in lines]
-    return Case(str(run_uid), json.loads(head) if head else None, events, times, step_ids, cache(_find_gaps))
-
-
-def _find_gaps() -> list[Gap]:
-    with cursor() as c:
-        c.execute(load("verify_gaps"))
-        return [Gap(uid, run_id, seq, previous and bytes(previous)) for uid, run_id, seq, previous in c.fetchall()]
+        head, lines = c.fetchone()
+    return StoredRun(str(run_uid), json.loads(head) if head else None, [json.loads(line) for line in lines])
 
 
 _OTHER_FUNCTION = "the function hookflow_event_hash does not compute what is documented: it was replaced"
-_HASH = "SELECT hookflow_event_hash(%s, %s, %s, %s, %s::smallint, %s, %s, NULL, %s)"
+_HASH = "SELECT hookflow_event_hash(%s, %s, %s, %s, %s::smallint, %s, %s, NULL, %s, %s)"
 
 
 def _computes_as_documented() -> bool:
@@ -124,9 +116,10 @@ def _computes_as_documented() -> bool:
         "type": secrets.token_hex(8),
         "step_id": secrets.token_urlsafe(8) + "ß",
         "actor": None,
+        "facts": secrets.token_urlsafe(8) + "€",
         "payload_digest": digest.hex(),
     }
     with cursor() as c:
-        told = [event[name] for name in ("run_uid", "seq", "recorded_at", "version", "type", "step_id")]
-        c.execute(_HASH, [previous, *told, digest])
+        hashed = [event[name] for name in ("run_uid", "seq", "recorded_at", "version", "type", "step_id", "facts")]
+        c.execute(_HASH, [previous, *hashed, digest])
         return bytes(c.fetchone()[0]) == event_hash(event, previous)

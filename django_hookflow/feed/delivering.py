@@ -15,7 +15,7 @@ from django_hookflow.backoff import backoff_seconds
 from django_hookflow.clock import clock
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.feed.positions import Position
-from django_hookflow.feed.reader import Feed, Look, ReadFromStandby, Told, look
+from django_hookflow.feed.reader import Feed, FeedEvent, Look, ReadFromStandby, look
 from django_hookflow.feed.subscribers import Subscription
 from django_hookflow.sql import load
 
@@ -88,7 +88,7 @@ class Delivery:
             return OUTAGE
 
     def _find_waiting(self) -> list[Subscription]:
-        """Those with something to read, as far as can be told by one query for all of them."""
+        """Those with something to read, as far as one query for all of them shows."""
         with cursor() as c:
             c.execute(load("feed_known"))
             drawn, known = c.fetchone()
@@ -132,7 +132,7 @@ class Delivery:
         return Pass(handed, error is not None, more=error is None and (bool(events) or not feed.is_caught_up))
 
     def _hand_over(
-        self, subscription: Subscription, feed: Feed, events: list[Told], failures: int
+        self, subscription: Subscription, feed: Feed, events: list[FeedEvent], failures: int
     ) -> tuple[int, str | None]:
         """Calls the handler with each event; how many it took, and what it raised. ``feed`` is left behind the last."""
         deadline = clock.monotonic() + SECONDS_PER_PASS

@@ -1,10 +1,10 @@
 """Events as lines of JSON, for programs that are not this one.
 
-``jsonl``: one object an event. ``payload`` is the JSON that was recorded, to the letter; of a redacted event it is what
-was retained, or null, and ``redacted`` is true.
+``jsonl``: one object an event. ``facts`` and ``payload`` are the JSON that was recorded, to the letter; the payload of a
+redacted event is what was retained of it, or null, and ``redacted`` is true.
 
-``cloudevents``: the same in the envelope of CloudEvents 1.0, JSON format. ``source`` is the workflow, ``subject`` the run,
-``id`` names the event for ever, so that whoever gets it twice can tell.
+``cloudevents``: the same in the envelope of CloudEvents 1.0, JSON format, where facts and payload are members of ``data``.
+``source`` is the workflow, ``subject`` the run; ``id`` names the event for ever, so whoever gets it twice recognises it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 from django_hookflow.conf import conf
-from django_hookflow.feed.reader import Told
+from django_hookflow.feed.reader import FeedEvent
 
 CLOUDEVENT_TYPE_PREFIX = "django_hookflow."
 
 
-def to_json_line(event: Told) -> str:
+def to_json_line(event: FeedEvent) -> str:
     """The event as one line, without its end."""
     return _line(
         {
@@ -37,12 +37,11 @@ def to_json_line(event: Told) -> str:
             "redacted": event.is_redacted,
             "hash": bytes(event.hash).hex(),
         },
-        "payload",
-        event.payload,
+        _contents(event),
     )
 
 
-def to_cloudevent_line(event: Told) -> str:
+def to_cloudevent_line(event: FeedEvent) -> str:
     """The event in a CloudEvents envelope, as one line. Attributes that do not apply are left out, as the format asks."""
     attributes: dict[str, Any] = {
         "specversion": "1.0",
@@ -59,18 +58,27 @@ def to_cloudevent_line(event: Told) -> str:
         "actor": event.actor or None,
         "redacted": event.is_redacted or None,
     }
-    return _line({name: value for name, value in attributes.items() if value is not None}, "data", event.payload)
+    return _line(
+        {name: value for name, value in attributes.items() if value is not None}, f'"data":{{{_contents(event)}}}'
+    )
 
 
-FORMATS: dict[str, Callable[[Told], str]] = {"jsonl": to_json_line, "cloudevents": to_cloudevent_line}
+FORMATS: dict[str, Callable[[FeedEvent], str]] = {"jsonl": to_json_line, "cloudevents": to_cloudevent_line}
 
 
-def _line(told: dict[str, Any], name: str, payload: str | None) -> str:
-    """``told`` with ``payload`` under ``name``, copied and not parsed: numbers and the order of keys stay as they are."""
-    text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+def _contents(event: FeedEvent) -> str:
+    """Facts and payload as members of an object, copied and not parsed: numbers and the order of keys stay as they are."""
+    return f'"facts":{_on_one_line(event.facts)},"payload":{_on_one_line(event.payload or "null")}'
+
+
+def _line(members: dict[str, Any], last: str) -> str:
+    """An object of ``members`` and, as JSON text, a last one."""
+    return f"{json.dumps(members, ensure_ascii=False, separators=(',', ':'))[:-1]},{last}}}"
+
+
+def _on_one_line(text: str) -> str:
     # A line break in JSON text can only stand between values, where a space means the same.
-    verbatim = "null" if payload is None else payload.replace("\n", " ").replace("\r", " ")
-    return f'{text[:-1]},"{name}":{verbatim}}}'
+    return text.replace("\n", " ").replace("\r", " ")
 
 
 def _rfc3339(moment: datetime.datetime) -> str:

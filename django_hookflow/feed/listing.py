@@ -25,7 +25,7 @@ def _describe(row: Subscriber | None, drawn: int) -> str:
     if row is None:
         return "not served yet"
     reached = Position.from_json(row.checkpoint).reached
-    told = f"read to position {reached} of {drawn}"
+    text = f"read to position {reached} of {drawn}"
     if row.retry_at is not None:
-        told += f", failed {row.failures} times in a row, next attempt at {row.retry_at.isoformat()}: {row.last_error}"
-    return told
+        text += f", failed {row.failures} times in a row, next attempt at {row.retry_at.isoformat()}: {row.last_error}"
+    return text

@@ -1,4 +1,4 @@
-"""Where an export goes, and when it is to end: when it is told to, or when nobody reads what it writes any more."""
+"""Where an export goes, and when it is to end: when asked to, or when nobody reads what it writes any more."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import IO
 
 
 class Stopping:
-    """Whether the process has been told to end. :meth:`wait` waits for that, or for the reader of a pipe to go away."""
+    """Whether the process has been asked to end. :meth:`wait` waits for that, or for the reader of a pipe to go away."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._reads, self._writes = os.pipe()  # a signal handler may write to a pipe, and poll() hears of it at once
+        self._reads, self._writes = os.pipe()  # a signal handler may write to a pipe, and poll() returns at once
         os.set_blocking(self._writes, False)
 
     def request(self) -> None:
@@ -21,7 +21,7 @@ class Stopping:
         try:
             os.write(self._writes, b".")
         except OSError:
-            pass  # full or closed: it has been heard of
+            pass  # full or closed: it has been asked before
 
     def wait(self, seconds: float, output: IO[str]) -> None:
         watched = select.poll()

@@ -111,7 +111,7 @@ class Position:
     def opened(self, reading: Snapshot, end: int, mark: Mark | None, drawn: int) -> Position:
         """With the window up to ``reading``, which reaches to ``end``; closed at once when nothing can be new in it.
 
-        Without a ``mark`` the first window tells all it can see of what was ``drawn``, and some of it may come again.
+        Without a ``mark`` the first window has all it can see of what was ``drawn``, and some of it may come again.
         """
         marks = self.marks if mark is None else (*self.marks, mark)
         if self.seen is None:
@@ -134,15 +134,15 @@ class Position:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it; :meth:`from_json` reads it."""
-        told = asdict(self)
-        return {**told, "seen": self.seen and str(self.seen), "reading": self.reading and str(self.reading)}
+        values = asdict(self)
+        return {**values, "seen": self.seen and str(self.seen), "reading": self.reading and str(self.reading)}
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> Position:
-        seen, reading = (Snapshot.parse(told[name]) if told[name] else None for name in ("seen", "reading"))
-        marks = tuple(Mark(*mark) for mark in told["marks"])
-        oracle = told["oracle"] and Mark(*told["oracle"])
-        return cls(told["cluster"], seen, reading, told["cursor"], told["end"], marks, oracle)
+    def from_json(cls, values: dict[str, Any]) -> Position:
+        seen, reading = (Snapshot.parse(values[name]) if values[name] else None for name in ("seen", "reading"))
+        marks = tuple(Mark(*mark) for mark in values["marks"])
+        oracle = values["oracle"] and Mark(*values["oracle"])
+        return cls(values["cluster"], seen, reading, values["cursor"], values["end"], marks, oracle)
 
 
 def _thinned(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:

@@ -24,7 +24,7 @@ SLICES_PER_READ = 16
 
 
 class ReadFromStandby(HookFlowException):
-    """A standby cannot say which transactions are open, so a reader there would lose events."""
+    """A standby does not know which transactions are open, so a reader there would lose events."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -41,8 +41,8 @@ class RunIsArchived(HookFlowException):
 
 
 @dataclass(frozen=True)
-class Told:
-    """An event as a reader gets it; ``payload`` is JSON text to the letter, what may still be told of it if redacted."""
+class FeedEvent:
+    """An event as a reader gets it; ``facts`` and ``payload`` are JSON text to the letter, what was retained of it if redacted."""
 
     position: int
     run_uid: UUID
@@ -52,6 +52,7 @@ class Told:
     type: str
     step_id: str | None
     actor: str | None
+    facts: str
     payload: str | None
     recorded_at: datetime.datetime
     version: int
@@ -65,7 +66,7 @@ class Told:
     def as_model(self) -> WorkflowEvent:
         """The same as the model that users know, which the database refuses to save."""
         payload = None if self.payload is None else json.loads(self.payload)
-        values = {**vars(self), "workflow_run_id": self.run_uid, "payload": payload}
+        values = {**vars(self), "workflow_run_id": self.run_uid, "facts": json.loads(self.facts), "payload": payload}
         names = [field.attname for field in WorkflowEvent._meta.concrete_fields if field.attname in values]
         event: WorkflowEvent = WorkflowEvent.from_db(alias(), names, [values[name] for name in names])
         event.run_id = self.run_id or ""
@@ -116,7 +117,7 @@ class Feed:
         """After a read that found nothing: whether all is read that was visible when it began."""
         return self.position.reading is None
 
-    def read(self, limit: int = BATCH) -> list[Told]:
+    def read(self, limit: int = BATCH) -> list[FeedEvent]:
         """The next events, at most ``limit``; none when there are none yet, or when many were passed over (see above)."""
         self._before = self.position
         looked, self._looked = self._looked or look(), None
@@ -134,7 +135,7 @@ class Feed:
                 return events
         return []
 
-    def go_back_to(self, event: Told | None) -> None:
+    def go_back_to(self, event: FeedEvent | None) -> None:
         """Takes back the last :meth:`read` but for the events up to ``event``; all of it with None."""
         self.position = self._before if event is None else self._before.read_to(event.position)
 
@@ -154,7 +155,7 @@ class Feed:
         mark = Mark(looked.drawn, opened["xid"]) if takes_mark else None
         self.position = self.position.opened(reading, opened["end"], mark, looked.drawn)
 
-    def _read_slice(self, limit: int) -> list[Told]:
+    def _read_slice(self, limit: int) -> list[FeedEvent]:
         window = self._before = self.position
         upto = min(window.end, window.cursor + self._width)
         oracle = window.oracle or Mark(-1, 0)
@@ -172,7 +173,7 @@ class Feed:
         is_full = len(rows) == limit
         self._width = NARROWEST_SLICE if is_full else min(self._width * 2, WIDEST_SLICE)
         self.position = window.read_to(rows[-1]["position"] if is_full else upto)
-        return [Told(**row) for row in rows]
+        return [FeedEvent(**row) for row in rows]
 
 
 def _snapshot_in(opened: dict[str, Any]) -> Snapshot:
@@ -201,12 +202,12 @@ class RunFeed:
         self._seq = 0
         self.is_caught_up = True  # after any read that found nothing
 
-    def read(self, limit: int = BATCH) -> list[Told]:
+    def read(self, limit: int = BATCH) -> list[FeedEvent]:
         """The next events, at most ``limit``; none when there are none yet."""
         rows = _ask("feed_run", **self._filters, run_uid=self._run_uid, seq=self._seq, limit=limit)
         if rows:
             self._seq = rows[-1]["seq"]
-        return [Told(**row) for row in rows]
+        return [FeedEvent(**row) for row in rows]
 
 
 def _ask(name: str, **parameters: Any) -> list[dict[str, Any]]:

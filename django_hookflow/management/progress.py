@@ -6,6 +6,8 @@ import time
 
 from django.core.management.base import OutputWrapper
 
+from django_hookflow.durations import format_duration
+
 #: Seconds between two looks: often enough to be seen moving.
 INTERVAL = 0.2
 
@@ -36,9 +38,9 @@ class Progress:
     def describe(self, seconds: float) -> str:
         """What is shown after so many seconds of work."""
         rate = self._done / seconds if seconds > 0 else 0.0
-        told = f"{self._done:,} of {self._total:,} {self._what}, {rate:,.0f}/s"
+        shown = f"{self._done:,} of {self._total:,} {self._what}, {rate:,.0f}/s"
         left = self._total - self._done
-        return f"{told}, {_duration(left / rate)} left" if rate and left > 0 else told
+        return f"{shown}, {format_duration(round(left / rate))} left" if rate and left > 0 else shown
 
     def __enter__(self) -> Progress:
         return self
@@ -51,9 +53,3 @@ class Progress:
         # To the beginning of the line, and the rest of what stood there cleared (ECMA-48: CR, EL).
         self._stream.write(f"\r\x1b[K{text}", ending="")
         self._stream.flush()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

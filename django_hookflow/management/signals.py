@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as requests, for the commands that go on until they are told to end."""
+"""SIGTERM and SIGINT as requests, for the commands that go on until they are asked to end."""
 
 from __future__ import annotations
 

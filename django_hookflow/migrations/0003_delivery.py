@@ -10,7 +10,7 @@ DROP TABLE django_hookflow_outbox, django_hookflow_lease;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_hookflow", "0002_projections")]
+    dependencies = [("django_hookflow", "0002_folds")]
 
     operations = [
         migrations.RunSQL(
@@ -24,20 +24,25 @@ class Migration(migrations.Migration):
                         ("run_uid", models.UUIDField()),
                         ("seq", models.IntegerField()),
                         ("kind", models.CharField(default="turn", max_length=20)),
-                        ("due_at", models.DateTimeField()),
+                        ("due_at", models.DateTimeField(null=True)),
+                        ("announced_at", models.DateTimeField()),
                         ("send_at", models.DateTimeField()),
                         ("attempts", models.IntegerField(default=0)),
                         ("turn_seq", models.IntegerField(null=True)),
                     ],
                     options={
                         "db_table": "django_hookflow_outbox",
-                        "indexes": [models.Index(models.F("send_at"), name="django_hookflow_outbox_next")],
-                        "constraints": [
-                            models.UniqueConstraint(
-                                fields=("run_uid", "kind"), name="django_hookflow_outbox_one_turn_a_run"
-                            )
-                        ],
                     },
+                ),
+                migrations.AddIndex(
+                    model_name="outboxmessage",
+                    index=models.Index(models.F("send_at"), name="django_hookflow_outbox_next"),
+                ),
+                migrations.AddConstraint(
+                    model_name="outboxmessage",
+                    constraint=models.UniqueConstraint(
+                        fields=("run_uid", "kind"), name="django_hookflow_outbox_one_turn_a_run"
+                    ),
                 ),
                 migrations.CreateModel(
                     name="Lease",
@@ -45,6 +50,7 @@ class Migration(migrations.Migration):
                         ("run_uid", models.UUIDField(editable=False, primary_key=True, serialize=False)),
                         ("token", models.BigIntegerField()),
                         ("owner", models.TextField()),
+                        ("renewed_at", models.DateTimeField()),
                         ("expires_at", models.DateTimeField()),
                     ],
                     options={

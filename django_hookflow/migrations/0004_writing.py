@@ -5,7 +5,8 @@ from pathlib import Path
 from django.db import migrations
 
 REVERSE = """
-DROP FUNCTION hookflow_append, hookflow_refuse, hookflow_start, hookflow_claim, hookflow_renew, hookflow_release;
+DROP FUNCTION hookflow_append, hookflow_with_until, hookflow_refuse, hookflow_announce, hookflow_start, hookflow_settlement,
+  hookflow_settle, hookflow_time_out, hookflow_expire, hookflow_claim, hookflow_renew, hookflow_release;
 """
 
 
@@ -16,6 +17,5 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             sql=Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"),
             reverse_sql=REVERSE,
-            state_operations=[],
         ),
     ]

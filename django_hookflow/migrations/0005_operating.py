@@ -1,11 +1,12 @@
-"""What people do to runs: cancel, pause, resume, replay, rewind, resolve; and the end of a run's time."""
+"""What people do to runs: cancel, pause, resume, wake, replay, rewind, resolve, redact."""
 
 from pathlib import Path
 
 from django.db import migrations
 
 REVERSE = """
-DROP FUNCTION hookflow_operate, hookflow_refuse_to, hookflow_steps_from, hookflow_is_in_doubt, hookflow_expire;
+DROP FUNCTION hookflow_operate, hookflow_may, hookflow_check, hookflow_refuse_to, hookflow_steps_from, hookflow_first_step,
+  hookflow_redact;
 """
 
 

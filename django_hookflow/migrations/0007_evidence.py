@@ -15,7 +15,7 @@ DROP FUNCTION pgtrigger_checkpoint_guard_fb7c7(), pgtrigger_checkpoint_guard_tru
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_hookflow", "0006_folds")]
+    dependencies = [("django_hookflow", "0006_reading")]
 
     operations = [
         migrations.RunSQL(

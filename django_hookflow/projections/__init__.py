@@ -1,8 +1,8 @@
-"""The present: WorkflowRun, StepExecution and DeadLetterEntry, folded from the log.
+"""The present: WorkflowRun, Wait and DeadLetterEntry, folded from the log. (StepExecution is a view over it.)
 
-How an event becomes a column is said once, in the migration that installs the folds (``hookflow_fold_runs`` and its
-siblings). The same texts fold each event as it is appended, so normally there is nothing to do here. This package is
-for when somebody has changed a projection by hand, or wants to know that nobody has.
+How an event becomes a column stands once, in the template of the migration that installs the folds
+(``migrations_sql/templates``). The same texts fold each event as it is appended, so normally there is nothing to do here.
+This package is for when somebody has changed a projection by hand, or wants to know that nobody has.
 
 Both directions go through the log in ranges of runs (:mod:`.ranges`): :func:`diff` compares a range in one statement,
 without locks and beside any traffic; :func:`rebuild` takes the range's heads for milliseconds and writes only the rows

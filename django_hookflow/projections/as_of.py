@@ -1,7 +1,7 @@
 """What was known then: the folds over the beginning of the log, up to an event or a moment.
 
 These are plain objects. They are made from the log each time they are asked for and are never saved. What has been
-redacted since is not told of the past either, and runs whose events have gone to an archive are not in the log to fold.
+redacted since is not shown of the past either, and runs whose events have gone to an archive are not in the log to fold.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from uuid import UUID
 
 from django_hookflow.events.database import cursor
 from django_hookflow.exceptions import HookFlowException
+from django_hookflow.models import next_wake
 from django_hookflow.projections.ranges import NothingToFold
 from django_hookflow.sql import load
 
 Moment = int | datetime.datetime
-Row = TypeVar("Row", bound="StepAsOf | DeadLetterAsOf")
-Made = TypeVar("Made", bound="RunAsOf | StepAsOf | DeadLetterAsOf")
+Row = TypeVar("Row", bound="WaitAsOf | DeadLetterAsOf")
+Made = TypeVar("Made", bound="RunAsOf | StepAsOf | WaitAsOf | DeadLetterAsOf")
 
 
 class NotTriggeredYet(HookFlowException):
@@ -41,8 +42,21 @@ class StepAsOf:
     kind: str
     result: Any
     attempts: int
+    took: float | None
     executed_at: datetime.datetime
     seq: int
+
+
+@dataclass(frozen=True)
+class WaitAsOf:
+    """Something the run waited for, with the fields of a Wait."""
+
+    step_id: str
+    kind: str
+    due_at: datetime.datetime | None
+    key: str | None
+    scope: str | None
+    since_seq: int
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,10 @@ class DeadLetterAsOf:
     run_id: str
     step_id: str
     payload: Any
+    error_type: str
     error_message: str
     error_traceback: str
+    fingerprint: str
     attempt_count: int
     is_replayed: bool
     replayed_at: datetime.datetime | None
@@ -68,23 +84,37 @@ class RunAsOf:
     """A run with the fields of a WorkflowRun as its first ``seq`` events leave them."""
 
     seq: int
-    run_uid: UUID
+    id: UUID
     run_id: str
     workflow_id: str
     status: str
     data: Any
     result: Any
+    error_type: str
     error_message: str
+    label: str
     created_at: datetime.datetime
     updated_at: datetime.datetime
     completed_at: datetime.datetime | None
-    wake_at: datetime.datetime | None
-    label: str
+
+    @property
+    def run_uid(self) -> UUID:
+        return self.id
+
+    @property
+    def wake_at(self) -> datetime.datetime | None:
+        """When the run was going to go on by itself, its deadline apart; None while it was held."""
+        return next_wake(self.waits)
 
     @cached_property
     def step_executions(self) -> list[StepAsOf]:
         """The steps that had completed, in the order of their events."""
-        return self._folded("SELECT * FROM hookflow_fold_steps_as_of(%s, %s) ORDER BY seq", StepAsOf)
+        return steps_as_of(self.id, self.seq)
+
+    @cached_property
+    def waits(self) -> list[WaitAsOf]:
+        """What the run waited for, in the order in which it had begun."""
+        return self._folded("SELECT * FROM hookflow_fold_waits_as_of(%s, %s) ORDER BY since_seq", WaitAsOf)
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterAsOf]:
@@ -92,7 +122,13 @@ class RunAsOf:
         return self._folded("SELECT * FROM hookflow_fold_dead_letters_as_of(%s, %s) ORDER BY seq", DeadLetterAsOf)
 
     def _folded(self, fold: str, kind: type[Row]) -> list[Row]:
-        return [_made(kind, row) for row in _select(fold, [self.run_uid, self.seq])]
+        return [_made(kind, row) for row in _select(fold, [self.id, self.seq])]
+
+
+def steps_as_of(run_uid: UUID, seq: int) -> list[StepAsOf]:
+    """The steps of a run that had completed with its first ``seq`` events, in the order of their events."""
+    rows = _select("SELECT * FROM hookflow_fold_steps_as_of(%s, %s) ORDER BY seq", [run_uid, seq])
+    return [_made(StepAsOf, row) for row in rows]
 
 
 def run_as_of(run_uid: UUID, run_id: str, moment: Moment) -> RunAsOf:

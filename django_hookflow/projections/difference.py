@@ -1,4 +1,4 @@
-"""What differs between the projections and the log, told row by row."""
+"""What differs between the projections and the log, row by row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Difference:
         return f"{self.projection} of run {printable(self.run_id)}{place}: {self.what}{columns}"
 
 
-_PLACES = (("step_id", "step"), ("seq", "seq"))
+_PLACES = (("step_id", "step"), ("kind", "kind"), ("seq", "seq"))
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The three projections as their statements know them, and the ranges of runs in which the log is gone through."""
+"""The projections that are tables as their statements know them, and the ranges of runs in which the log is gone through."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg import sql
 
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.exceptions import HookFlowException, UnknownRun
-from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
+from django_hookflow.models import DeadLetterEntry, Wait, WorkflowRun
 from django_hookflow.sql import load
 
 #: A range takes so many events at most, or runs, whichever comes first.
@@ -35,9 +35,9 @@ class NothingToFold(HookFlowException):
 
 @dataclass(frozen=True)
 class Projection:
-    """One projection: its model, its fold, and which of its columns say what.
+    """One projection: its model, its fold, and what its columns are for.
 
-    ``run`` names the run; ``key`` tells rows apart by what the log says; ``once`` is unique across runs.
+    ``run`` names the run; ``key`` distinguishes rows by what is in the log; ``once`` is unique across runs.
     """
 
     model: type[models.Model]
@@ -81,10 +81,8 @@ def _statement(projection: Projection, name: str) -> str:
 
 
 PROJECTIONS = (
-    Projection(WorkflowRun, "hookflow_fold_runs", run="run_uid", key=("run_uid",), once="run_id"),
-    Projection(
-        StepExecution, "hookflow_fold_steps", run="workflow_run_id", key=("workflow_run_id", "step_id"), once="id"
-    ),
+    Projection(WorkflowRun, "hookflow_fold_runs", run="id", key=("id",), once="run_id"),
+    Projection(Wait, "hookflow_fold_waits", run="run_uid", key=("run_uid", "step_id", "kind"), once="id"),
     Projection(DeadLetterEntry, "hookflow_fold_dead_letters", run="run_uid", key=("run_uid", "seq"), once="id"),
 )
 

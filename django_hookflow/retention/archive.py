@@ -1,7 +1,8 @@
 """Writes the events of runs into a file that can be proved.
 
 An archive is two files: ``NAME.jsonl.gz``, an event a line (``sql/event_lines.sql``), in order of run and seq, and
-``NAME.manifest.json``, which has the digest of the first and says where the chain of each run ends. Both are written,
+``NAME.manifest.json``, which has the format of the lines, the digest of the first file, and where the chain of each run
+ends. Both are written,
 brought to the disk and read back in a directory of their own (``NAME.part``) and get their place after that, the first
 one last. What an interrupted call left may be deleted: such directories, and a manifest without its archive.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from django_hookflow.events.database import alias, cursor
-from django_hookflow.evidence.audit import ARCHIVE_FORMAT, check_archive, check_run, manifest_path
+from django_hookflow.evidence.audit import ARCHIVE_FORMAT, LINE_FORMAT, check_archive, check_run, manifest_path
 from django_hookflow.evidence.files import put_directory_on_disk, put_on_disk
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import Head
@@ -159,7 +160,7 @@ def _is_due(archive: Archive, run: DueRun, lines: list[str], checks: bool) -> bo
     if _has_moved(run):
         archive.moved += 1
     else:
-        problem = problems[0] if problems else f"its log ends at #{end['seq']}, its head says otherwise"
+        problem = problems[0] if problems else f"its log ends at #{end['seq']}, its head at #{run.last_seq}"
         archive.broken.append(f"run {run.run_id!r} is left: {problem}")
     return False
 
@@ -174,18 +175,19 @@ def _write_manifest(archive: Archive, made_at: datetime.datetime, digest: str) -
     assert archive.path is not None
     manifest = {
         "format": ARCHIVE_FORMAT,
+        "lines": LINE_FORMAT,
         "file": archive.path.name,
         "sha256": digest,
         "made_at": made_at.isoformat(),
         "events": archive.events,
-        "runs": [_as_told(run) for run in archive.runs],
+        "runs": [_as_end(run) for run in archive.runs],
     }
     with manifest_path(archive.path).open("wb") as file:
         file.write(json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n")
         put_on_disk(file)
 
 
-def _as_told(run: DueRun) -> dict[str, Any]:
+def _as_end(run: DueRun) -> dict[str, Any]:
     return {
         "run_uid": str(run.run_uid),
         "run_id": run.run_id,

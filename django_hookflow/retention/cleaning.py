@@ -17,7 +17,7 @@ from django_hookflow.retention.runs import DueRun, batches_of, due_runs
 @dataclass
 class Cleaned:
     """What one step came to. ``removed`` counts rows by model; ``left`` are runs that were held or had moved on;
-    ``broken`` says of runs whose chain does not hold why they stay. ``seen`` is how many runs are dealt with."""
+    ``broken`` names the runs whose chain does not hold, and why they stay. ``seen`` is how many runs are dealt with."""
 
     removed: Counter[str] = field(default_factory=Counter)
     seen: int = 0
@@ -47,7 +47,7 @@ def retire_portion(
 ) -> Iterator[Cleaned]:
     """Archives ``runs`` in one file, then retires them in batches. Raises ArchiveFailed and PermissionDenied."""
     if archive_to is not None:
-        _retire([], ended_before, keeps_dead_letters, keeps_events)  # who may not is told before there is a file
+        _retire([], ended_before, keeps_dead_letters, keeps_events)  # who may not is refused before there is a file
         archive = write_archive(archive_to, runs)
         out = archive.moved + len(archive.broken)
         yield Cleaned(seen=out, left=archive.moved, archive=archive.path, broken=archive.broken)

@@ -1,4 +1,4 @@
-"""Removes dead letters that are old, of runs that stay. Each is an event of its run: the log says what is there no more."""
+"""Removes dead letters that are old, of runs that stay. Each removal is an event of its run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PER_BATCH = 500
 
 
 def remove_dead_letters(created_before: datetime.datetime, *, of_runs_that_stay: bool) -> Iterator[int]:
-    """Removes them batch by batch, as the caller iterates, and says how many. Those of a run that is held stay.
+    """Removes them batch by batch, as the caller iterates, and yields how many. Those of a run that is held stay.
 
     Raises PermissionDenied.
     """

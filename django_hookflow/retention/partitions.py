@@ -137,8 +137,8 @@ def _call(statement: str, parameters: list[object]) -> None:
             c.execute(statement, parameters)
     except IntegrityError as error:
         diagnosis = getattr(error.__cause__, "diag", None)
-        told = [getattr(diagnosis, part, None) for part in ("message_primary", "message_hint")]
-        raise PartitionRefused(". ".join(part for part in told if part) or str(error)) from error
+        messages = [getattr(diagnosis, part, None) for part in ("message_primary", "message_hint")]
+        raise PartitionRefused(". ".join(filter(None, messages)) or str(error)) from error
 
 
 def _now() -> datetime.datetime:

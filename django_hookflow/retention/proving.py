@@ -1,4 +1,4 @@
-"""Holds an archive against the database it came from: every run in it has to have a head there that says the same."""
+"""Holds an archive against the database it came from: every run in it has to have a head there that ends the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUNS_PER_LOOK = 5_000
 
 @dataclass
 class Compared:
-    """What came of it. ``retired`` runs end in the archive where their tombstones say; ``whole`` ones are (still, or as
+    """What came of it. ``retired`` runs end in the archive where their tombstones do; ``whole`` ones are (still, or as
     well) in the log; ``went_on`` ones were archived again later, so this archive has their beginning."""
 
     retired: int = 0
@@ -26,7 +26,7 @@ class Compared:
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = f"{self.retired} runs end as their tombstones say"
+        counts = f"{self.retired} runs end as their tombstones do"
         if self.whole:
             counts += f", {self.whole} are still in the log"
         if self.went_on:
@@ -64,7 +64,7 @@ def _compare(
     archived_at: Any,
     hash_there: bytes | None,
 ) -> str:
-    """Counts what the run is; or says what is wrong."""
+    """Counts what the run is; or answers what is wrong."""
     end = run["last_seq"], bytes.fromhex(run["head_hash"])
     if run_id is None:
         return "has no head in this database: its tombstone was removed, or it is another database"

@@ -1,71 +1,50 @@
-"""The HTTP request of ``ctx.step.call``: bounded in time and size, with an idempotency key, careful with credentials."""
+"""The HTTP request of ``ctx.step.call``: what is sent, and what is made of the answer."""
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-import requests
 from requests.structures import CaseInsensitiveDict
 
-from django_hookflow.clock import clock
 from django_hookflow.conf import conf
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.events import codec
+from django_hookflow.exceptions import HookFlowException, NotSerializable
 from django_hookflow.retry_after import retry_after_seconds
+from django_hookflow.runtime.exchange import Asked, ResponseTooLarge, UnsafeRedirect, fetch
 
-CONNECT_TIMEOUT = 10.0
-#: Seconds the answer may take in all; ``ctx.step.options(timeout=…)`` sets another.
-READ_TIMEOUT = 60.0
-MAX_REDIRECTS = 5
-_CHUNK = 64 * 1024
+__all__ = ["CallFailed", "ResponseTooLarge", "UnsafeRedirect", "request"]
+
+#: Seconds that a call may take in all; ``ctx.step.options(timeout=…)`` sets another.
+TIMEOUT = 60.0
+
+#: Charsets of the web (WHATWG's Encoding), by Python's names. Others that Python has are no charsets at all, take the
+#: square of the text's length, or raise whatever they are given.
+_CHARSET = re.compile(
+    r"utf-8|utf-16(-le|-be)?|ascii|iso8859-\d{1,2}|cp(125\d|866|874|932|949|950|936)|koi8-[ru]|mac-(roman|cyrillic)"
+    r"|gbk|gb2312|gb18030|hz|big5(hkscs)?|euc_(jp|kr)|iso2022_jp|shift_jis"
+)
+_CHARSET_NAME = re.compile(r"[A-Za-z0-9._:-]{1,40}")
 
 
 class CallFailed(HookFlowException):
     """The request of a step was answered with a failing status (400 or more).
 
-    ``status_code`` is the status, ``retry_after`` the seconds the answer asks to wait, ``body`` its first 500 characters.
+    ``status_code`` is the status, ``size`` the bytes of the answer's body, ``retry_after`` the seconds it asks to wait
+    or None. The body itself is kept nowhere: it may hold whatever the request sent.
     """
 
-    def __init__(self, method: str, url: str, status_code: int, retry_after: float | None, body: str) -> None:
-        super().__init__(f"{method} {_without_query(url)} answered {status_code}: {body or '(empty body)'}")
+    retry_after: float | None = None
+
+    def __init__(self, asked: Asked, status_code: int, size: int, retry_after: float | None) -> None:
+        wait = "" if retry_after is None else f", asks to wait {retry_after:g} s"
+        super().__init__(f"{asked} answered {status_code} ({size} bytes){wait}")
         self.status_code = status_code
+        self.size = size
         self.retry_after = retry_after
-        self.body = body
-
-
-class UnsafeRedirect(HookFlowException):
-    """The answer redirects to another origin, where the request's credentials do not belong."""
-
-    def __init__(self, url: str, target: str) -> None:
-        super().__init__(
-            f"{_without_query(url)} redirects to another origin, {_without_query(target)}: "
-            f"it is not followed, because the request's headers may hold credentials; call that URL itself"
-        )
-
-
-class ResponseTooLarge(HookFlowException):
-    """The answer has more bytes than DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE."""
-
-    def __init__(self, url: str, limit: int) -> None:
-        super().__init__(
-            f"{_without_query(url)} answered with more than {limit:,} bytes (DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE): "
-            f"fetch it in a step.run that stores it elsewhere and returns a reference"
-        )
-
-
-class _Session(requests.Session):
-    """Follows redirects within an origin (scheme, host, port) and refuses all others."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
-        if target is not None:
-            absolute = requests.compat.urljoin(resp.url, target)
-            if _origin(absolute) != _origin(resp.url):
-                resp.close()
-                raise UnsafeRedirect(resp.url, absolute)
-        return target
 
 
 def request(
@@ -80,46 +59,44 @@ def request(
     """``{"status_code": int, "data": parsed JSON, text or None}``. Raises CallFailed on a failing status.
 
     A ``body`` that is text or bytes is sent as it is, any other as JSON. An ``Idempotency-Key`` among ``headers`` wins.
+    ``timeout`` is in seconds, for the whole of it. Other errors are those of :func:`exchange.fetch`.
     """
-    sent = CaseInsensitiveDict({"Idempotency-Key": idempotency_key, "User-Agent": "django-hookflow"})
+    sent: CaseInsensitiveDict[str] = CaseInsensitiveDict(
+        {"Idempotency-Key": idempotency_key, "User-Agent": "django-hookflow", "Accept-Encoding": "gzip, deflate"}
+    )
     sent.update(headers or {})
-    content: dict[str, Any] = {"data": body} if isinstance(body, (str, bytes)) else {"json": body}
-    patience = timeout or READ_TIMEOUT
-    deadline = clock.monotonic() + patience
-    with _Session() as session:
-        session.max_redirects = MAX_REDIRECTS
-        with session.request(
-            method.upper(),
-            url,
-            headers=sent,
-            timeout=(min(CONNECT_TIMEOUT, patience), patience),
-            stream=True,
-            **(content if body is not None else {}),
-        ) as response:
-            raw = _read(response, conf.max_payload_size, deadline)
-    text = _decoded(raw, response.encoding)
-    if response.status_code >= 400:
-        wait = retry_after_seconds(response.headers)
-        raise CallFailed(method.upper(), url, response.status_code, wait, text[:500])
-    return {"status_code": response.status_code, "data": _parsed(text)}
+    if body is not None and not isinstance(body, (str, bytes)):
+        body = json.dumps(body, allow_nan=False)
+        sent.setdefault("Content-Type", "application/json")
+    asked = Asked(method.upper(), url, sent, body.encode() if isinstance(body, str) else body)
+    answer = fetch(asked, timeout=timeout or TIMEOUT, limit=conf.max_payload_size)
+    if answer.status >= 400:
+        raise CallFailed(asked, answer.status, answer.size, retry_after_seconds(answer.headers))
+    return _result(answer.status, _decoded(answer.content, answer.encoding))
 
 
-def _read(response: requests.Response, limit: int, deadline: float) -> bytes:
-    raw = bytearray()
-    for chunk in response.iter_content(_CHUNK):
-        raw += chunk
-        if len(raw) > limit:
-            raise ResponseTooLarge(response.url, limit)
-        if clock.monotonic() > deadline:
-            raise requests.ReadTimeout(f"{_without_query(response.url)} was still sending when the time was up")
-    return bytes(raw)
-
-
-def _decoded(raw: bytes, encoding: str | None) -> str:
+def _result(status: int, text: str) -> dict[str, Any]:
+    """The result, such that it can be recorded: the call has succeeded, whatever it was answered."""
+    result = {"status_code": status, "data": _parsed(text)}
     try:
-        return raw.decode(encoding or "utf-8", "replace")
-    except LookupError:  # an encoding nobody knows
-        return raw.decode("utf-8", "replace")
+        codec.encode(result, path="result", limit=conf.max_payload_size)
+    except NotSerializable:  # JSON that is nested too deep, or holds NUL or half a surrogate pair
+        result["data"] = text.replace("\x00", "\ufffd")
+    return result
+
+
+def _decoded(raw: bytes, charset: str | None) -> str:
+    text = raw.decode(_codec_name(charset), "replace")
+    return text.removeprefix("\ufeff")
+
+
+def _codec_name(charset: str | None) -> str:
+    """Python's name of a charset, of one that is no charset of the web UTF-8."""
+    try:
+        name = codecs.lookup(charset).name if charset and _CHARSET_NAME.fullmatch(charset) else ""
+    except (LookupError, ValueError):
+        return "utf-8"
+    return name if _CHARSET.fullmatch(name) else "utf-8"
 
 
 def _parsed(text: str) -> Any:
@@ -134,14 +111,3 @@ def _parsed(text: str) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _without_query(url: str) -> str:
-    """A URL fit for a message: no query, no user and password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django_hookflow.events import codec, types
 from django_hookflow.events.log import RecordedEvent
 
-WAITING, INTENDED, COMPLETED, FAILED = "waiting", "intended", "completed", "failed"
+#: How a recorded step stands: it waits for what its kind of wait is; its pause is over and the next attempt may begin; an
+#: attempt has begun and nobody knows what came of it; or it has come to an end.
+SUSPENDED, READY, INTENDED, COMPLETED, FAILED = "suspended", "ready", "intended", "completed", "failed"
 
 
-@dataclass
+@dataclass(slots=True)
 class StepRecord:
-    """What the log says of one step: its kind, how it stands, and the payload that says so."""
+    """What the log says of one step: its kind, how it stands, and the payload of the event that says so, as text."""
 
-    kind: str
-    state: str = WAITING
+    kind: str = ""
+    state: str = READY
     attempts: int = 0
-    payload: dict[str, Any] = field(default_factory=dict)
-    tagged: bool = False
-    wake_at: datetime.datetime | None = None
-    is_redacted: bool = False
+    error: str = ""
+    payload: str | None = None
+
+    @property
+    def is_redacted(self) -> bool:
+        """Whether what the step came to is no longer there to be returned or raised."""
+        return self.payload is None and self.state in (COMPLETED, FAILED)
 
     def result(self, opened: Callable[[Any], Any]) -> Any:
         """What the step returned; ``opened`` opens what is sealed."""
-        value = self.payload["result"]
-        return codec.untag(opened(value)) if self.tagged else value
+        assert self.payload is not None
+        value = json.loads(self.payload)["result"]
+        return codec.untag(opened(value)) if '"$' in self.payload else value
+
+    def failure(self) -> dict[str, Any]:
+        """What its last attempt raised, as ``failures.describe`` describes it."""
+        return {"type": self.error, **json.loads(self.payload or "{}")}
 
 
 class History:
     """The recorded steps of a run by id, in the order they were first recorded, and what the run was started with."""
 
-    def __init__(self, events: Iterable[RecordedEvent], renamed: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, events: Iterable[RecordedEvent], turn_seq: int, renamed: Mapping[str, str] | None = None
+    ) -> None:
         #: As recorded: None when it has been redacted, else JSON with its tags, and sealed if it is.
         self.data: Any = {}
         self.steps: dict[str, StepRecord] = {}
-        #: Failures of the workflow function itself, and turns lost with their workers, since the run last got further.
+        #: Failures of the workflow function itself since the run last got further.
         self.turn_failures = 0
-        self.lost_turns = 0
         self._renamed = renamed or {}
+        self._last_progress = 0
+        self._other_turn_events = 0
         for event in events:
             self._add(event)
+        # The events that began turns are not among those that are read: each leaves a gap in the sequence.
+        turns = turn_seq - self._last_progress - self._other_turn_events
+        #: Turns that were lost with their workers or handed back, since the run last got further.
+        self.lost_turns = turns - 1 - self.turn_failures
         self._unasked = dict.fromkeys(self.steps)
 
     def find(self, step_id: str) -> StepRecord | None:
@@ -57,45 +73,31 @@ class History:
         return next(iter(self._unasked), None)
 
     def _add(self, event: RecordedEvent) -> None:
-        text = event.payload
-        payload: dict[str, Any] = json.loads(text) if text else {}
+        if event.type.startswith("turn."):
+            self._other_turn_events += 1
+            self.turn_failures += event.type == types.TURN_FAILED
+            return
+        self._last_progress, self._other_turn_events, self.turn_failures = event.seq, 0, 0
         if event.type == types.RUN_TRIGGERED:
-            self.data = (payload.get("data") or {}) if text else None
-        elif event.type == types.TURN_FAILED:
-            self.turn_failures = payload.get("attempt", self.turn_failures + 1)
-        elif event.type == types.TURN_ABANDONED:
-            self.lost_turns += 1
-        elif event.type == types.RUN_REPLAYED:
-            self.turn_failures = self.lost_turns = 0
-        elif event.type == types.RUN_WOKEN:
-            self._end_sleep(event.recorded_at)
-        elif event.step_id is not None and event.type.startswith(("step.", "sleep.")):
-            self.turn_failures = self.lost_turns = 0
-            self._add_to_step(self._renamed.get(event.step_id, event.step_id), event, payload, '"$' in (text or ""))
+            self.data = None if event.payload is None else json.loads(event.payload).get("data") or {}
+        elif event.step_id is not None and event.type.startswith("step."):
+            self._add_to_step(self._renamed.get(event.step_id, event.step_id), event)
 
-    def _end_sleep(self, moment: datetime.datetime) -> None:
-        """An operator has woken the run: what it slept in is over, whatever the clock says."""
-        for step in self.steps.values():
-            if step.state == WAITING and step.wake_at is not None:
-                step.wake_at = min(step.wake_at, moment)
-
-    def _add_to_step(self, step_id: str, event: RecordedEvent, payload: dict[str, Any], tagged: bool) -> None:
+    def _add_to_step(self, step_id: str, event: RecordedEvent) -> None:
         if event.type == types.STEP_SUPERSEDED:
             self.steps.pop(step_id, None)
             return
-        kind = "sleep" if event.type == types.SLEEP_STARTED else payload.get("kind", "")
-        step = self.steps.setdefault(step_id, StepRecord(kind))
-        if event.payload is None:
-            step.is_redacted = True
-            return
-        if event.type == types.STEP_COMPLETED:
-            step.state, step.payload, step.tagged = COMPLETED, payload, tagged
-            step.attempts = payload.get("attempt", 1)
-        elif event.type == types.STEP_FAILED:
-            step.attempts = payload["attempt"]
-            step.payload = payload
-            step.state = WAITING if payload.get("retry_in") is not None else FAILED
-        elif event.type == types.STEP_INTENDED:
-            step.attempts, step.state = payload["attempt"], INTENDED
-        elif event.type == types.SLEEP_STARTED:
-            step.wake_at = event.recorded_at + datetime.timedelta(seconds=payload["seconds"])
+        facts: dict[str, Any] = json.loads(event.facts)
+        step = self.steps.setdefault(step_id, StepRecord())
+        if event.type == types.STEP_SUSPENDED:
+            step.state = SUSPENDED
+            step.kind = step.kind or facts.get("step_kind") or facts["kind"]
+        elif event.type == types.STEP_RETRIED:
+            step.state = READY
+        elif event.type != types.STEP_RESOLVED:
+            step.kind, step.attempts = facts["kind"], facts["attempt"]
+            step.error, step.payload = facts.get("error", ""), event.payload
+            step.state = _STATES[event.type]
+
+
+_STATES = {types.STEP_INTENDED: INTENDED, types.STEP_COMPLETED: COMPLETED, types.STEP_FAILED: FAILED}

@@ -2,7 +2,7 @@
 
 A thread of its own renews the lease every third of its time, on a connection of its own; short turns end before the
 first renewal and never open one. When the process stops, is stopped (SIGSTOP) or dies, so do the renewals, and the
-lease runs out. A renewal that finds the run gone tells the turn, which ends before its next step.
+lease runs out. A renewal that finds the run gone is a sign to the turn, which ends before its next step.
 """
 
 from __future__ import annotations

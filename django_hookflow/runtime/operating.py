@@ -28,9 +28,10 @@ from django_hookflow.exceptions import (
     RedactedHistory,
     UnknownRun,
 )
-from django_hookflow.models import DeadLetterEntry, Head, WorkflowEvent, WorkflowRun
+from django_hookflow.models import DeadLetterEntry, Head, WorkflowRun
 from django_hookflow.projections import rebuilding
 from django_hookflow.runtime.trigger import trigger
+from django_hookflow.texts import checked_actor, checked_reason, checked_step_id
 
 logger = logging.getLogger("django_hookflow.operating")
 
@@ -51,12 +52,18 @@ def operate(
     actor: str | None,
     reason: str,
     step_id: str | None = None,
-    details: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+    outcome: str | None = None,
 ) -> bool:
-    """Does ``action`` to ``run``; False when that was done before. Raises OperationRefused when it makes no sense."""
-    payload = json.dumps({"reason": reason, **(details or {})})
+    """Does ``action`` to ``run``; False when that was done before. Raises OperationRefused when it makes no sense.
+
+    ``facts`` are those of the event; ``outcome`` is the JSON text of what a doubtful step came to.
+    """
+    payload = json.dumps({"reason": checked_reason(reason)})
+    if outcome is not None:
+        payload = f'{payload[:-1]},"outcome":{{"result":{outcome}}}}}'
     try:
-        applied = _operate(run, action, step_id, payload, actor)
+        applied = _operate(run, action, step_id, json.dumps(facts or {}), payload, checked_actor(actor))
     except UnknownRun as error:
         raise _archived(run.run_uid, action) or error from error
     _refresh(run)
@@ -64,12 +71,17 @@ def operate(
 
 
 @repeated_on_conflict
-def _operate(run: WorkflowRun, action: str, step_id: str | None, payload: str, actor: str | None) -> bool:
+def _operate(run: WorkflowRun, action: str, step_id: str | None, facts: str, payload: str, actor: str | None) -> bool:
     with transaction.atomic(using=alias()):
-        if action == "wake":
-            done = log.wake(run.run_uid, details=payload, actor=actor, grace=outbox.grace())
-        else:
-            done = log.operate(run.run_uid, action, step_id=step_id, details=payload, actor=actor, grace=outbox.grace())
+        done = log.operate(
+            run.run_uid,
+            action,
+            step_id=step_id,
+            facts=facts,
+            payload=payload,
+            actor=actor,
+            sending=outbox.sending(),
+        )
         if done.applied and done.seq is not None:
             attempt, delay = done.attempt or 1, done.delay or 0.0
             outbox.publish_after_commit(
@@ -96,17 +108,13 @@ def _archived(run_uid: UUID, action: str) -> ArchivedRun | None:
 
 def rewind(run: WorkflowRun, to_step: str, *, actor: str | None, reason: str) -> bool:
     """Has ``to_step`` and the steps recorded after it run again; an open dead letter of the run is thereby replayed."""
-    return operate(run, "rewind", actor=actor, reason=reason, step_id=to_step)
+    return operate(run, "rewind", actor=actor, reason=reason, step_id=checked_step_id(to_step))
 
 
 def resolve(run: WorkflowRun, step_id: str, result: Any, *, actor: str | None, reason: str) -> bool:
     """Records ``result`` as what a doubtful step came to, and has the run go on."""
-    encoded = json.loads(sealing.seal(run.run_uid, codec.encode(result, path="result", limit=conf.max_payload_size)))
-    doubts = WorkflowEvent.objects.using(alias()).filter(workflow_run=run, type="step.doubted", step_id=step_id)
-    doubt = doubts.order_by("-seq").first()
-    told = (doubt.payload if doubt else None) or {}
-    outcome = {"kind": told.get("kind", "run"), "attempt": told.get("attempt", 1), "result": encoded, "resolved": True}
-    return operate(run, "resolve", actor=actor, reason=reason, step_id=step_id, details={"outcome": outcome})
+    outcome = sealing.seal(run.run_uid, codec.encode(result, path="result", limit=conf.max_payload_size))
+    return operate(run, "resolve", actor=actor, reason=reason, step_id=checked_step_id(step_id), outcome=outcome)
 
 
 def rebuild(run: WorkflowRun, *, actor: str | None, reason: str) -> int:
@@ -114,12 +122,13 @@ def rebuild(run: WorkflowRun, *, actor: str | None, reason: str) -> int:
 
     Raises PermissionDenied when the database role may not write projections, and UnknownRun.
     """
+    reason, actor = checked_reason(reason), checked_actor(actor)
     try:
         with transaction.atomic(using=alias()):
             head = Head.objects.using(alias()).get(run_uid=run.run_uid)
             repaired = sum(part.repaired.total() for part in rebuilding.rebuild(head.run_id))
-            told = json.dumps({"reason": reason, "repaired": repaired})
-            log.append(run.run_uid, None, [log.NewEvent(types.RUN_REBUILT, told)], actor=actor)
+            facts, payload = json.dumps({"repaired": repaired}), json.dumps({"reason": reason})
+            log.append(run.run_uid, None, [log.NewEvent(types.RUN_REBUILT, None, facts, payload)], actor=actor)
     except Head.DoesNotExist as error:
         raise UnknownRun(run.run_id) from error
     except UnknownRun as error:
@@ -138,12 +147,12 @@ def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reaso
     However often it is asked for, it happens once; the log keeps every request.
     """
     try:
-        run = WorkflowRun.objects.using(alias()).get(run_uid=entry.run_uid)
+        run = WorkflowRun.objects.using(alias()).get(pk=entry.run_uid)
     except WorkflowRun.DoesNotExist as error:
         # cleanup_workflows --workflows-only keeps dead letters of runs that it has archived.
         raise _archived(entry.run_uid, "replay") or error from error
     if not from_start:
-        operate(run, "replay", actor=actor, reason=reason, step_id=entry.step_id, details={"failed_seq": entry.seq})
+        operate(run, "replay", actor=actor, reason=reason, step_id=entry.step_id, facts={"failed_seq": entry.seq})
         _refresh(entry)
         return run.run_id
     workflow = registry.get_workflow(entry.workflow_id)
@@ -151,16 +160,29 @@ def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reaso
         raise RedactedHistory
     data = codec.untag(sealing.opened(run.run_uid, run.data))
     new_id = f"replay-{entry.id}-of-{run.run_uid}"
-    details = {"failed_seq": entry.seq, "run_id": new_id}
+    failure = {"failed_seq": entry.seq, "run_id": new_id}
     with transaction.atomic(using=alias()):
-        if operate(run, "restart", actor=actor, reason=reason, details=details):
-            trigger(workflow.workflow_id, data, new_id, actor=actor, timeout=workflow.timeout, label=run.label)
+        if operate(run, "restart", actor=actor, reason=reason, facts=failure):
+            origin = {"kind": "restart", "run_id": run.run_id, "failed_seq": entry.seq}
+            trigger(
+                workflow.workflow_id,
+                data,
+                new_id,
+                actor=actor,
+                timeout=workflow.timeout,
+                label=run.label,
+                origin=origin,
+            )
     _refresh(entry)
     return new_id
 
 
 def replay_all(entries: Iterable[DeadLetterEntry], *, actor: str | None, reason: str) -> list[Replayed]:
-    """Replays each entry on its own: one that cannot be replayed does not keep the others from it."""
+    """Replays each entry on its own: one that cannot be replayed does not keep the others from it.
+
+    Raises InvalidText for a reason or an actor that none can be replayed with.
+    """
+    actor, reason = checked_actor(actor), checked_reason(reason)
     results = []
     for entry in entries:
         try:

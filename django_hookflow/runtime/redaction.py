@@ -13,6 +13,7 @@ from django_hookflow.events import log
 from django_hookflow.events.database import alias
 from django_hookflow.exceptions import WorkflowError
 from django_hookflow.models import WorkflowRun
+from django_hookflow.texts import checked_actor, checked_path_key, checked_reason
 
 
 def redact(
@@ -23,11 +24,15 @@ def redact(
     Raises WorkflowError for an empty reason or path, OperationRefused for a run that has not ended, and
     PermissionDenied when the database role may not redact.
     """
+    reason = checked_reason(reason)
     if not reason.strip():
         raise WorkflowError("a redaction says why: give a reason")
     keys = path.split(".") if isinstance(path, str) else None if path is None else list(path)
     if keys is not None and not (keys and all(keys)):
-        raise WorkflowError(f"path {path!r} is not a path: give keys with dots between, such as 'data.customer.email'")
-    redacted = log.redact(run.run_uid, seq, keys, reason=reason, actor=actor)
+        raise WorkflowError(
+            f"path {path!r:.80} is not a path: give keys with dots between, such as 'data.customer.email'"
+        )
+    keys = keys and [checked_path_key(key) for key in keys]
+    redacted = log.redact(run.run_uid, seq, keys, reason=reason, actor=checked_actor(actor))
     run.refresh_from_db(using=alias())  # a replica may not know yet
     return redacted

@@ -7,6 +7,7 @@ are not worth it, everything else, known or not, is.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ NON_RETRYABLE: tuple[type[BaseException], ...] = (
 #: Statuses below 500 that ask for another attempt: timeout, too early, too many requests (RFC 9110, 8470, 6585).
 RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
+#: Seconds, ten years: whatever a policy says, the moment is one that PostgreSQL has.
+LONGEST_DELAY = 10 * 366 * 86_400.0
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -66,7 +70,9 @@ class Retry:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError(f"Retry.max_attempts is {self.max_attempts}: it counts the first attempt, so at least 1")
-        if self.first_delay < 0 or self.max_delay < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
+        delays = self.first_delay, self.max_delay, self.factor
+        in_range = all(map(math.isfinite, delays)) and min(delays) >= 0 and self.factor >= 1 and 0 <= self.jitter <= 1
+        if not in_range:
             raise ValueError(f"{self} is out of range: delays at least 0, factor at least 1, jitter from 0 to 1")
 
     def delay_after(self, error: BaseException, attempt: int) -> float | None:
@@ -76,8 +82,11 @@ class Retry:
         asked = retry_after(error)
         if asked is not None:
             return min(asked, MAX_SECONDS)
-        delay = min(self.first_delay * self.factor ** min(attempt - 1, 100), self.max_delay)
-        return delay * (1 - self.jitter * random.random())
+        try:
+            delay = min(self.first_delay * self.factor ** min(attempt - 1, 100), self.max_delay)
+        except OverflowError:
+            delay = self.max_delay
+        return min(delay, LONGEST_DELAY) * (1 - self.jitter * random.random())
 
 
 DEFAULT_RETRY = Retry()
@@ -108,7 +117,10 @@ def retry_after(error: BaseException) -> float | None:
     if isinstance(own, (int, float)):
         return float(min(max(0.0, own), MAX_SECONDS))
     headers = _attribute(_attribute(error, "response"), "headers")
-    return retry_after_seconds(headers) if isinstance(headers, Mapping) else None
+    try:
+        return retry_after_seconds(headers) if isinstance(headers, Mapping) else None
+    except Exception:  # as in _attribute: headers of somebody else's making
+        return None
 
 
 def _attribute(holder: Any, name: str) -> Any:

@@ -6,22 +6,26 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
+
+from django.db.models import Model
 
 from django_hookflow import sealing
 from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
-from django_hookflow.delivery.messages import Message
+from django_hookflow.delivery.messages import DEADLINE, Message
 from django_hookflow.delivery.transports import get_transport
 from django_hookflow.events import codec, log
 from django_hookflow.events.database import alias
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.models import WorkflowRun
-from django_hookflow.runtime.turn import DEADLINE_SEQ
+from django_hookflow.texts import checked_actor, checked_label, checked_run_id, checked_subject_key
 
-#: Bytes, as they stand in a message, where a quote takes two; see registry.MAX_WORKFLOW_ID.
-MAX_RUN_ID = 200
-MAX_LABEL = 255
+#: Things of the project that one run may be about.
+MAX_SUBJECTS = 5
+
+Subject = Model | Iterable[Model] | None
 
 
 def trigger(
@@ -32,42 +36,66 @@ def trigger(
     actor: str | None = None,
     timeout: float | None = None,
     label: str | None = None,
+    subject: Subject = None,
+    origin: dict[str, Any] | None = None,
+    trace: dict[str, str] | None = None,
 ) -> str:
     """Starts a run of a workflow and returns its id.
 
     The run exists if and only if the transaction this is called in commits; its first message goes out after that, and
     if it cannot be sent a relay sends it later. With a ``run_id`` the call is idempotent: the same id with the same data
-    is the same run. ``actor`` says who or what started it, for the log; ``label`` is what people know the run by.
+    is the same run. ``actor`` says who or what started it, for the log; ``label`` is what people know the run by;
+    ``subject`` is what it is about: a saved model instance, or up to five. ``origin`` says what else started it
+    (``{"kind": str, …}``), ``trace`` is the trace context it belongs to (W3C header names and values).
 
     Raises RunConflict when the id belongs to a run of another workflow or with other data, NotSerializable when ``data``
-    cannot be recorded, NotConfigured when the transport lacks a setting, all before anything is written.
+    cannot be recorded, InvalidText for an id, a label or an actor that cannot, NotConfigured when the transport lacks a
+    setting, all before anything is written.
     """
     get_transport().check_configured()
     if data is not None and not isinstance(data, dict):
         raise WorkflowError(f"trigger data is a dict, not {type(data).__name__}: {data!r:.80}")
     encoded = codec.encode(data or {}, path="data", limit=conf.max_payload_size)
+    actor, label = checked_actor(actor), checked_label(label)
     run_uid = uuid7()
-    run_id = str(run_uid) if run_id is None else _checked_run_id(run_id)
-    label = _checked_label(label)
-    recorded = sealing.seal(run_uid, encoded)
+    run_id = str(run_uid) if run_id is None else checked_run_id(run_id)
+    facts = {"timeout": timeout, "origin": origin, "subject": _references(subject), "trace": trace}
+    labelled = f',"label":{json.dumps(label)}' if label else ""
     started = log.start(
-        run_uid, run_id, workflow_id, recorded, actor=actor, grace=outbox.grace(), timeout=timeout, label=label
+        run_uid,
+        run_id,
+        workflow_id,
+        json.dumps({name: fact for name, fact in facts.items() if fact}, ensure_ascii=False),
+        f'{{"data":{sealing.seal(run_uid, encoded)}{labelled}}}',
+        actor=actor,
+        sending=outbox.sending(),
     )
     if not started.same and not _is_same_sealed(started.run_uid, workflow_id, encoded):
         raise RunConflict(run_id, workflow_id)
     if started.created:
         outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1), using=alias())
         if timeout is not None:
-            deadline = Message(workflow_id, run_id, DEADLINE_SEQ, run_uid, 1, timeout)
+            deadline = Message(workflow_id, run_id, started.seq, run_uid, 1, timeout, DEADLINE)
             outbox.publish_after_commit(deadline, using=alias())
     return run_id
+
+
+def _references(subject: Subject) -> list[dict[str, str]]:
+    """``[{"type": "app_label.model", "key": primary key as text}]`` of what a run is about."""
+    subjects = [subject] if isinstance(subject, Model) else list(subject or ())
+    if len(subjects) > MAX_SUBJECTS:
+        raise WorkflowError(f"a run is about at most {MAX_SUBJECTS} things, not {len(subjects)}")
+    for each in subjects:
+        if not isinstance(each, Model) or each.pk is None:
+            raise WorkflowError(f"subject {each!r:.80} is not a saved model instance")
+    return [{"type": each._meta.label_lower, "key": checked_subject_key(str(each.pk))} for each in subjects]
 
 
 def _is_same_sealed(run_uid: uuid.UUID, workflow_id: str, encoded: str) -> bool:
     """Whether the run has this workflow and data: sealed twice, the same data is not the same text."""
     if conf.seal is None:
         return False
-    run = WorkflowRun.objects.using(alias()).filter(run_uid=run_uid, workflow_id=workflow_id).first()
+    run = WorkflowRun.objects.using(alias()).filter(pk=run_uid, workflow_id=workflow_id).first()
     return run is not None and bool(sealing.opened(run_uid, run.data) == json.loads(encoded))
 
 
@@ -76,22 +104,3 @@ def uuid7() -> uuid.UUID:
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
-
-
-def _checked_label(label: Any) -> str:
-    if label is None or label == "":
-        return ""
-    if not isinstance(label, str) or len(label) > MAX_LABEL or not label.isprintable():
-        raise WorkflowError(f"label {label!r:.80} is not text of at most {MAX_LABEL} characters that can be printed")
-    return label
-
-
-def _checked_run_id(run_id: Any) -> str:
-    if not isinstance(run_id, str):
-        raise WorkflowError(f"run_id is text, not {type(run_id).__name__}: {run_id!r:.80}")
-    size = len(json.dumps(run_id, ensure_ascii=False).encode("utf-8", "replace")) - 2
-    if not run_id or size > MAX_RUN_ID or not run_id.isprintable():
-        raise WorkflowError(
-            f"run_id {run_id[:80]!r} is empty, longer than {MAX_RUN_ID} bytes or has characters that cannot be printed"
-        )
-    return run_id

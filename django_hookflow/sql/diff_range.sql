@@ -3,9 +3,9 @@
 -- One statement, so one snapshot: a run's events and its rows are seen at the same moment, and an append that goes on
 -- beside it makes no difference. Rows are compared bit by bit (*=): to jsonb itself, 1 and 1.0 are equal.
 -- Archived runs are left out on both sides: their events are the archive's, and what was kept of their rows stays.
--- So are runs with events but no head: hookflow_verify tells of them, and there is no name to give to their rows.
+-- So are runs with events but no head: hookflow_verify names them, and there is no name to give to their rows.
 --   {stored}, {folded}  the table and the function that folds it       {run}  its column for the run
---   {key}               the columns that tell its rows apart within the log
+--   {key}               the columns that identify its rows within the log
 SELECT stored, folded, head.run_id AS head_run_id
 FROM (SELECT * FROM {stored} WHERE {run} BETWEEN %(from)s AND %(to)s) AS stored
   FULL JOIN {folded}(%(from)s, %(to)s) AS folded USING ({key})

@@ -1,14 +1,13 @@
--- What is new in a slice of the log: visible in `reading` and not in `seen`, in order of position. An event without xid
--- is older than that column, and visible in every snapshot there is. In the first window, which has no `seen`, an xid
--- that this server cannot have given to so low a position was given by another one, whose log was restored here.
+-- What is new in a slice of the log: visible in `reading` and not in `seen`, in order of position. In the first window,
+-- which has no `seen`, an xid that this server cannot have given to so low a position was given by another one, whose log
+-- was restored here.
 SELECT new.position, new.run_uid, head.run_id, head.workflow_id, new.seq, new.type, new.step_id, new.actor,
-  told.payload::text AS payload, new.recorded_at, new.version, new.payload_digest, new.hash
+  new.facts::text AS facts, readable.payload::text AS payload, new.recorded_at, new.version, new.payload_digest, new.hash
 FROM (
-  SELECT position, run_uid, seq, type, step_id, actor, recorded_at, version, payload_digest, hash
+  SELECT position, run_uid, seq, type, step_id, actor, facts, recorded_at, version, payload_digest, hash
   FROM django_hookflow_event
   WHERE position > %(cursor)s AND position <= %(upto)s
-    AND CASE WHEN xid IS NULL THEN %(seen)s::pg_snapshot IS NULL
-             WHEN %(seen)s::pg_snapshot IS NOT NULL
+    AND CASE WHEN %(seen)s::pg_snapshot IS NOT NULL
                THEN pg_visible_in_snapshot(xid, %(reading)s::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, %(seen)s::pg_snapshot)
              ELSE pg_visible_in_snapshot(xid, %(reading)s::pg_snapshot)
                OR (position <= %(oracle_position)s AND xid >= %(oracle_xid)s::text::xid8) END
@@ -16,6 +15,6 @@ FROM (
     AND (%(since)s::timestamptz IS NULL OR recorded_at >= %(since)s::timestamptz)
   ORDER BY position LIMIT %(limit)s
 ) AS new
-JOIN hookflow_event_told AS told ON told.run_uid = new.run_uid AND told.seq = new.seq
+JOIN hookflow_event_readable AS readable ON readable.run_uid = new.run_uid AND readable.seq = new.seq
 LEFT JOIN django_hookflow_head AS head ON head.run_uid = new.run_uid
 ORDER BY new.position

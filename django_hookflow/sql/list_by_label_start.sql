@@ -1,4 +1,4 @@
 -- Runs whose label begins so. The index leaves out runs without one.
-SELECT run_uid FROM django_hookflow_workflowrun
+SELECT id FROM django_hookflow_workflowrun
 WHERE label LIKE %(pattern)s AND label <> ''
 ORDER BY label USING ~<~ LIMIT %(limit)s

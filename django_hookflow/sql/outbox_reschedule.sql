@@ -4,4 +4,5 @@ UPDATE django_hookflow_outbox AS outbox
 SET send_at = greatest(outbox.due_at, hookflow_now() + make_interval(secs => %(in_seconds)s))
 WHERE outbox.run_uid = %(run_uid)s AND outbox.seq = %(seq)s AND outbox.attempts = %(attempt)s
   AND NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
-                  WHERE lease.run_uid = outbox.run_uid AND lease.expires_at > hookflow_now())
+                  WHERE lease.run_uid = outbox.run_uid
+                    AND hookflow_now() BETWEEN lease.renewed_at AND lease.expires_at)

@@ -4,9 +4,9 @@ SELECT left((first.payload->'data')::text, %(shown)s), length((first.payload->'d
   first.payload_digest IS NOT NULL,
   left((ended.payload->'result')::text, %(shown)s), length((ended.payload->'result')::text),
   coalesce(ended.payload_digest IS NOT NULL, false)
-FROM hookflow_event_told AS first
+FROM hookflow_event_readable AS first
 LEFT JOIN LATERAL (
-  SELECT payload, payload_digest FROM hookflow_event_told
+  SELECT payload, payload_digest FROM hookflow_event_readable
   WHERE %(is_completed)s AND run_uid = %(run_uid)s AND seq <= %(until)s AND type = 'run.completed'
   ORDER BY seq DESC LIMIT 1
 ) AS ended ON true

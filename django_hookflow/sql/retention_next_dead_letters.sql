@@ -5,7 +5,7 @@ FROM django_hookflow_deadletterentry AS entry
 WHERE entry.id > %(after)s AND entry.created_at < %(created_before)s
   AND NOT (%(of_runs_that_stay)s AND EXISTS (
     SELECT FROM django_hookflow_workflowrun AS run
-    WHERE run.run_uid = entry.run_uid AND run.status IN ('completed', 'failed', 'cancelled')
+    WHERE run.id = entry.run_uid AND run.status IN ('completed', 'failed', 'cancelled')
       AND run.completed_at < %(created_before)s))
 ORDER BY entry.id
 LIMIT %(number)s

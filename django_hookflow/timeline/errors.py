@@ -9,7 +9,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-_FRAME = re.compile(r'^\s*File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$', re.MULTILINE)
+#: A frame of a group's member stands behind a margin. The line's beginning is no \s, which would run on over empty lines.
+_FRAME = re.compile(r'^[ \t|]*File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$', re.MULTILINE)
 #: Where one traceback ends and that of what it led to begins.
 _LED_TO = re.compile(
     r"^(?:The above exception was the direct cause|During handling of the above exception).*$", re.MULTILINE
@@ -27,9 +28,10 @@ def innermost_own_frame(traceback_text: str) -> str | None:
     last one's that has one.
     """
     for part in reversed(_LED_TO.split(traceback_text)):
-        own = [frame for frame in _FRAME.finditer(part) if is_own(frame["file"])]
-        if own:
-            return _told(own[-1])
+        frames = reversed(list(_FRAME.finditer(part)))
+        nearest = next((frame for frame in frames if is_own(frame["file"])), None)
+        if nearest:
+            return _place(nearest)
     return None
 
 
@@ -40,7 +42,7 @@ def is_own(file: str) -> bool:
     return not (_INSTALLED.search(file) or file.startswith((_PACKAGE, _STANDARD_LIBRARY)))
 
 
-def _told(frame: re.Match[str]) -> str:
+def _place(frame: re.Match[str]) -> str:
     where = f"{_shortened(frame['file'])}:{frame['line']}"
     return f"{where} in {frame['function']}" if frame["function"] else where
 

@@ -1,4 +1,4 @@
-"""What a story is told from: a run's events, and what the log does not hold, which is only the present."""
+"""What a story is made of: a run's events, and what the log does not hold, which is only the present."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from typing import Any
 from uuid import UUID
 
 from django_hookflow.events.database import cursor
+from django_hookflow.events.types import CATALOGUE
 from django_hookflow.sql import load
+
+#: The types whose payloads hold what a story shows: why something was done, and what went wrong.
+REASONED = [each.name for each in CATALOGUE.values() if "reason" in each.payload]
+TEXTS = ("reason", "message", "traceback")
+FAILED = [each.name for each in CATALOGUE.values() if "message" in each.payload]
 
 
 @dataclass(slots=True)
-class ToldEvent:
-    """An event with what a story needs of its payload: results and long texts are left out or cut."""
+class EventExcerpt:
+    """An event with what a story needs of it: all facts, and of the payload a reason or an error, cut; else None."""
 
     seq: int
     type: str
@@ -23,52 +29,49 @@ class ToldEvent:
     actor: str | None
     recorded_at: datetime.datetime
     is_redacted: bool
-    payload: Any
+    facts: Any
+    payload: Any = None
 
 
-def events_of(run_uid: UUID, until_seq: int | None = None) -> Iterator[ToldEvent]:
+def events_of(run_uid: UUID, until_seq: int | None = None) -> Iterator[EventExcerpt]:
     """The events of a run, in order, up to ``until_seq`` if one is given; redacted ones hold what was retained of them."""
     with cursor() as c:
-        c.execute(load("timeline_events"), {"run_uid": run_uid, "until": until_seq})
-        events = [ToldEvent(*row) for row in c.fetchall()]
-    retained: dict[Any, Any] = {}
-    for event in events:
-        event.payload = None if event.payload is None else json.loads(event.payload)
-        if event.type == "event.retained" and isinstance(event.payload, dict):
-            retained[event.payload.get("seq")] = event.payload.get("payload", event.payload)
-    for event in events:
-        if until_seq is not None and event.seq > until_seq:
-            break
-        if event.is_redacted:
-            event.payload = retained.get(event.seq, event.payload)
-        yield event
+        parameters = {"run_uid": run_uid, "until": until_seq, "reasoned": REASONED, "failed": FAILED}
+        c.execute(load("timeline_events"), parameters)
+        rows = c.fetchall()
+    for seq, type_, step_id, actor, recorded_at, is_redacted, facts, *texts in rows:
+        payload = None
+        if any(texts):
+            payload = {name: text for name, text in zip(TEXTS, texts, strict=True) if text is not None}
+        yield EventExcerpt(seq, type_, step_id, actor, recorded_at, is_redacted, json.loads(facts), payload)
 
 
 @dataclass(frozen=True)
 class Present:
     """What is going on with a run at the moment ``now``, which is the database's.
 
-    ``kind``, ``seq``, ``due_at``, ``send_at``, ``sent`` (how often) and ``turn_seq`` are of the turn that is announced;
-    None, and 0, when none is. ``deadline`` is when the run's time is up, if it has a timeout. ``owner`` is the worker that
-    has the lease until ``expires_at``, for the turn that began at ``token``.
+    ``kind``, ``seq``, ``due_at`` (None: at once), ``announced_at``, ``send_at``, ``sent`` (how often) and ``turn_seq`` are of
+    the turn that is announced; None when none is. ``owner`` is the worker that has the lease from ``renewed_at`` to
+    ``expires_at``, for the turn that began at ``token``.
     """
 
     now: datetime.datetime
     kind: str | None = None
     seq: int | None = None
     due_at: datetime.datetime | None = None
+    announced_at: datetime.datetime | None = None
     send_at: datetime.datetime | None = None
-    sent: int | None = 0
+    sent: int | None = None
     turn_seq: int | None = None
-    deadline: datetime.datetime | None = None
     owner: str | None = None
     token: int | None = None
+    renewed_at: datetime.datetime | None = None
     expires_at: datetime.datetime | None = None
 
     @property
     def is_leased(self) -> bool:
-        """Whether a worker has the run, as far as is known."""
-        return self.expires_at is not None and self.expires_at > self.now
+        """Whether a worker has the run, as far as is known; a lease that begins later is of before the clock went back."""
+        return self.expires_at is not None and (self.renewed_at or self.now) <= self.now < self.expires_at
 
     def is_between_turns(self, last_seq: int) -> bool:
         """Whether a turn is announced and not begun, seen from a log that is known up to ``last_seq``."""

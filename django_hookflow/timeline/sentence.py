@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from django_hookflow.conf import conf
+from django_hookflow.durations import format_duration, format_until
+from django_hookflow.events import types
 from django_hookflow.timeline.reading import Present
-from django_hookflow.timeline.story import Row, Story
-from django_hookflow.timeline.words import count, in_words, until_in_words
+from django_hookflow.timeline.story import Failure, Row, Segment, Story
 
 
 class Run(Protocol):
@@ -18,55 +19,63 @@ class Run(Protocol):
     def status(self) -> str: ...
 
 
-def say(run: Run, story: Story, present: Present) -> str:
+def sentence_for(run: Run, story: Story, present: Present) -> str:
     """What ``run`` is doing and what happens next, such as ``Sleeping in wait-for-payment, wakes in 41 s.``
 
-    ``story`` has been told with ``present``. Of a past moment, ``present`` is ``Present(now=that moment)``.
+    ``story`` has been made with ``present``. Of a past moment, ``present`` is ``Present(now=that moment)``.
     """
-    said = _SAID.get(run.status, _say_going)(story, present)
-    if run.status in ("pending", "running", "paused") and present.deadline is not None:
-        left = until_in_words(present.deadline, present.now)
-        said += f"; its time is up in {left}" if present.deadline > present.now else f"; its time was up {left} ago"
-    return said if said.endswith("?") else f"{said}."
+    sentence = BY_STATUS.get(run.status, _going)(story, present)
+    if run.status in LIVING and story.deadline is not None:
+        left = format_until(story.deadline, present.now)
+        sentence += f"; its time is up in {left}" if story.deadline > present.now else f"; its time was up {left} ago"
+    return sentence if sentence.endswith("?") else f"{sentence}."
 
 
-def _say_completed(story: Story, present: Present) -> str:
-    told = [f"Completed in {in_words(story.seconds(present.now))}", count(story.steps, "step")]
-    return ", ".join([*told, count(story.retries, "retry")] if story.retries else told)
+def _completed(story: Story, present: Present) -> str:
+    parts = [f"Completed in {format_duration(story.seconds(present.now))}", count(story.steps, "step")]
+    return ", ".join([*parts, count(story.retries, "retry")] if story.retries else parts)
 
 
-def _say_failed(story: Story, present: Present) -> str:
+def _failed(story: Story, present: Present) -> str:
     failure = story.failure
-    if failure is None:  # told from a log that is older than the run it is told of
+    if failure is None:  # the log that was read is older than the run's status
         return "Failed"
-    attempts = max(1, failure.attempts)
-    where = f" at {failure.step_id}" if failure.step_id else ""
-    told = f"Failed{where}, attempt {attempts} of {attempts}"
-    if failure.error is None:
-        told += ", its error is redacted"
+    sentence = "Failed, its time was up" if failure.error["type"] == "RunTimedOut" else f"Failed{_where(failure)}"
+    if failure.is_redacted and not failure.error["message"]:
+        sentence += ", its error is redacted"
     if story.restarted_as:
-        return f"{told}, started again as run {story.restarted_as[-1]}"
-    removed = story.mark("dead_letter.removed")
+        return f"{sentence}, started again as run {story.restarted_as[-1]}"
+    removed = story.mark(types.DEAD_LETTER_REMOVED)
     if removed is not None and removed.seq > failure.seq:
-        return f"{told}, its dead letter has been removed"
-    return f"{told}, in the dead letters"
+        return f"{sentence}, its dead letter has been removed"
+    return f"{sentence}, in the dead letters"
 
 
-def _say_cancelled(story: Story, present: Present) -> str:
-    return f"Cancelled{_by(story, 'run.cancelled')}{_still_at_work(story, present)}"
+def _where(failure: Failure) -> str:
+    at = f" at {failure.step_id}" if failure.step_id else ""
+    return f"{at}{_attempt(failure.attempts, failure.max_attempts)}"
 
 
-def _say_paused(story: Story, present: Present) -> str:
-    return f"Paused{_by(story, 'run.paused')}{_still_at_work(story, present)}; goes on when it is resumed"
+def _attempt(number: int, of: int) -> str:
+    """Which attempt it was, of as many as there may be if that is known."""
+    return f", attempt {max(1, number)} of {of}" if of else f" after {count(max(1, number), 'attempt')}"
 
 
-def _say_in_doubt(story: Story, present: Present) -> str:
+def _cancelled(story: Story, present: Present) -> str:
+    return f"Cancelled{_by(story, types.RUN_CANCELLED)}{_still_at_work(story, present)}"
+
+
+def _paused(story: Story, present: Present) -> str:
+    return f"Paused{_by(story, types.RUN_PAUSED)}{_still_at_work(story, present)}; goes on when it is resumed"
+
+
+def _in_doubt(story: Story, present: Present) -> str:
     row = next((row for row in reversed(story.rows) if row.state == "doubted" and not row.superseded), None)
     name = row.step_id if row else "a step"
     return f"In doubt about {name}: it had begun, and nobody knows what came of it; resolve it to have the run go on"
 
 
-def _say_diverged(story: Story, present: Present) -> str:
+def _diverged(story: Story, present: Present) -> str:
     failure = story.failure
     if failure is None or not failure.recorded:
         return "Diverged: the code no longer fits what is recorded; put it right and resume"
@@ -79,39 +88,59 @@ def _say_diverged(story: Story, present: Present) -> str:
     return f"Diverged: {what}; put the code right and resume, or rewind"
 
 
-def _say_going(story: Story, present: Present) -> str:
-    """Pending or running: at work, at rest until a time, or waiting for a delivery."""
+def _going(story: Story, present: Present) -> str:
+    """Pending or running: at work, waiting for something, or for a delivery."""
     if story.turn is not None:
-        return _say_at_work(story, present)
+        return _at_work(story, present)
     life = story.life[-1] if story.life else None
-    if life is None or life.until is None or life.until <= present.now:
-        return _say_waiting(story, present)
-    left = until_in_words(life.until, present.now)
-    if life.kind == "sleeping" and story.current is not None:
-        return f"Sleeping in {story.current.step_id}, wakes in {left}"
-    if story.current is not None:
-        return f"Failed at {story.current.step_id}, attempt {life.attempt}; tries again in {left}"
-    if story.failure is not None:
-        return f"Failed between steps, attempt {max(1, life.attempt)}; tries again in {left}"
-    return f"Resumed, goes on in {left}"
+    if life is None or not life.wait or (life.until is not None and life.until <= present.now):
+        return _delivery(story, present)
+    return BY_WAIT.get(life.wait, _waiting)(story, life, present)
 
 
-def _say_at_work(story: Story, present: Present) -> str:
+def _sleeping(story: Story, life: Segment, present: Present) -> str:
+    where = f" in {story.current.step_id}" if story.current is not None else ""
+    return f"Sleeping{where}{_until(life, present, ', wakes in {}')}"
+
+
+def _backing_off(story: Story, life: Segment, present: Present) -> str:
+    row, failure = story.current, story.failure
+    if row is not None:
+        failed = f" at {row.step_id}{_attempt(row.attempts, row.max_attempts)}"
+    elif failure is not None:
+        failed = f" between steps{_attempt(failure.attempts, failure.max_attempts)}"
+    else:
+        failed = ""
+    return f"Failed{failed}{_until(life, present, '; tries again in {}')}"
+
+
+def _waiting(story: Story, life: Segment, present: Present) -> str:
+    """For something that has no sentence of its own."""
+    where = f" in {story.current.step_id}" if story.current is not None else ""
+    return f"Waiting{where} for {life.wait.replace('_', ' ')}{_until(life, present, ', at most another {}')}"
+
+
+def _until(life: Segment, present: Present, words: str) -> str:
+    return "" if life.until is None else words.format(format_until(life.until, present.now))
+
+
+def _at_work(story: Story, present: Present) -> str:
     worker = present.owner or (story.turn.worker if story.turn else "")
     on = f" on worker {worker}" if worker else ""
-    doing = f"Running {_what(story)}{on}"
+    doing = f"Running {_work(story)}{on}"
     if present.expires_at is None:
         return doing
-    span = until_in_words(present.expires_at, present.now)
+    span = format_until(present.expires_at, present.now)
     if present.is_leased:
         return f"{doing}, lease for another {span}"
-    return f"{doing}, not heard of since its lease ran out {span} ago; the next delivery takes the run over"
+    return f"{doing}, no sign of life since its lease ran out {span} ago; the next delivery takes the run over"
 
 
-def _what(story: Story) -> str:
-    """What a turn works on: a step it has said it is about to do, or whatever comes after the last one."""
-    if story.current is not None:
-        return f"step {story.current.step_id} (attempt {max(1, story.current.attempts)})"
+def _work(story: Story) -> str:
+    """What a turn works on: a step whose attempt is recorded as begun or due, or whatever comes after the last one."""
+    row = story.current
+    if row is not None:
+        return f"step {row.step_id} (attempt {max(1, row.attempts + (row.state == 'pending'))})"
     done = [row for row in story.rows if row.state in ("completed", "failed") and not row.superseded]
     return f"what comes after step {max(done, key=_seq_of).step_id}" if done else "its first step"
 
@@ -120,32 +149,30 @@ def _seq_of(row: Row) -> int:
     return row.seq
 
 
-def _say_waiting(story: Story, present: Present) -> str:
-    """For a delivery: how long, and what happens should none come."""
-    since = present.due_at or (story.life[-1].start if story.life else present.now)
+def _delivery(story: Story, present: Present) -> str:
+    """What it waits for is a delivery: how long it has, and what happens should none come."""
     what = "Waiting for its first delivery" if not story.turns else "Waiting for a delivery"
-    if since > present.now:
-        return f"{what}, due in {until_in_words(since, present.now)}"
-    waited = (present.now - since).total_seconds()
-    told = f"{what} since {in_words(round(waited))}"
+    if present.due_at is not None and present.due_at > present.now:
+        return f"{what}, due in {format_until(present.due_at, present.now)}"
+    since = present.due_at or present.announced_at or (story.life[-1].start if story.life else present.now)
+    waited = max(0.0, (present.now - since).total_seconds())
+    sentence = f"{what} since {format_duration(round(waited))}"
     if present.send_at is None:
-        return told
+        return sentence
     if present.send_at <= present.now:
         sent = f"sent {count(present.sent, 'time')} so far, " if present.sent else ""
         if waited < conf.overdue_seconds:
-            return f"{told}; {sent}a relay sends it next"
-        return f"{told}; overdue, {sent}and no relay has taken it: is hookflow_relay running?"
+            return f"{sentence}; {sent}a relay sends it next"
+        return f"{sentence}; overdue, {sent}and no relay has taken it: is hookflow_relay running?"
     again = "again " if present.sent else ""
     overdue = "overdue, " if waited >= conf.overdue_seconds else ""
     condition = "" if overdue else "if none comes, "
-    return f"{told}; {overdue}{condition}a relay sends it {again}in {until_in_words(present.send_at, present.now)}"
+    return f"{sentence}; {overdue}{condition}a relay sends it {again}in {format_until(present.send_at, present.now)}"
 
 
 def _still_at_work(story: Story, present: Present) -> str:
-    """A turn hears of an operator when its step is done."""
-    if not present.is_leased:
-        return ""
-    return f"; worker {present.owner} finishes the step it is in"
+    """A turn notices what was done to its run when its step is done."""
+    return f"; worker {present.owner} finishes the step it is in" if present.is_leased else ""
 
 
 def _by(story: Story, type_: str) -> str:
@@ -155,11 +182,25 @@ def _by(story: Story, type_: str) -> str:
     return (f" by {mark.actor}" if mark.actor else "") + (f": {mark.reason}" if mark.reason else "")
 
 
-_SAID: dict[str, Callable[[Story, Present], str]] = {
-    "completed": _say_completed,
-    "failed": _say_failed,
-    "cancelled": _say_cancelled,
-    "paused": _say_paused,
-    "in_doubt": _say_in_doubt,
-    "diverged": _say_diverged,
+def count(number: int, thing: str) -> str:
+    """``1 step``, ``2,000 steps``, ``2 retries``."""
+    if number == 1:
+        return f"1 {thing}"
+    return f"{number:,} {thing[:-1]}ies" if thing.endswith("ry") else f"{number:,} {thing}s"
+
+
+#: The statuses in which a deadline still counts.
+LIVING = ("pending", "running", "paused", "in_doubt", "diverged")
+
+BY_STATUS: dict[str, Callable[[Story, Present], str]] = {
+    "pending": _going,
+    "running": _going,
+    "completed": _completed,
+    "failed": _failed,
+    "cancelled": _cancelled,
+    "paused": _paused,
+    "in_doubt": _in_doubt,
+    "diverged": _diverged,
 }
+#: Of a run that goes on by itself; what it otherwise waits for, somebody has to end, and is its status.
+BY_WAIT: dict[str, Callable[[Story, Segment, Present], str]] = {types.SLEEP: _sleeping, types.BACKOFF: _backing_off}

@@ -1,26 +1,26 @@
-"""What a story is made of. See :mod:`.telling` for how the events of a run come to it."""
+"""What a story is made of. See :mod:`.folding` for how the events of a run come to it."""
 
 from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 #: ``running``: a turn works; ``lost``: it did, and nobody knows how far it came; ``sleeping``: until a time the workflow
-#: chose; ``backoff``: until the next attempt; ``waiting``: for a delivery; ``held``: paused by an operator; ``stopped``:
-#: failed, in doubt, diverged or otherwise at rest, until somebody spoke.
-Kind = Literal["running", "lost", "sleeping", "backoff", "waiting", "held", "stopped"]
+#: chose; ``backoff``: until the next attempt; ``suspended``: for something else that a step waits for; ``waiting``: for a
+#: delivery; ``held``: paused by an operator; ``stopped``: failed, in doubt or diverged, until somebody acts.
+Kind = Literal["running", "lost", "sleeping", "backoff", "suspended", "waiting", "held", "stopped"]
 
 #: Kinds in which somebody works on the run.
 BUSY: frozenset[Kind] = frozenset({"running", "lost"})
 
 
-@dataclass
+@dataclass(slots=True)
 class Segment:
     """A stretch of time of one kind.
 
-    ``end`` is None while it lasts, ``until`` is when a sleep or a backoff is to end, ``seq`` names the event that ended
-    it, or began it if none has.
+    ``end`` is None while it lasts, ``until`` is when a sleep or a backoff is to end, ``wait`` is the recorded kind of a wait,
+    ``seq`` names the event that ended it, or began it if none has.
     """
 
     kind: Kind
@@ -30,6 +30,7 @@ class Segment:
     attempt: int = 0
     outcome: str = ""
     seq: int = 0
+    wait: str = ""
 
     def seconds(self, now: datetime.datetime) -> float:
         return max(0.0, ((self.end or now) - self.start).total_seconds())
@@ -38,20 +39,22 @@ class Segment:
         self.end, self.seq, self.outcome = max(self.start, moment), seq, outcome
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """One step, in the order in which steps were first recorded.
 
-    ``state`` is ``running``, ``sleeping``, ``backoff``, ``completed``, ``failed``, ``doubted`` or ``pending`` (its turn
-    was lost or handed back). A step that ran again after a rewind or a replay has a row for each time; the earlier ones
-    are ``superseded``. ``attempts`` counts those that have begun. ``error`` is that of the last attempt that failed,
-    also when a later one has completed: ``{"type": str, "message": str, "traceback": str}``, or None.
+    ``state`` is ``running``, ``sleeping``, ``backoff``, ``suspended``, ``completed``, ``failed``, ``doubted`` or ``pending``
+    (its next attempt is due, or a worker was lost in one). A step that ran again after a rewind or a replay has a row for
+    each time; the earlier ones are ``superseded``. ``attempts`` counts those that have begun, of ``max_attempts`` if the
+    log has it (else 0). ``error`` is that of the last attempt that failed, also when a later one has completed:
+    ``{"type": str, "message": str, "traceback": str}``, or None.
     """
 
     step_id: str
     kind: str = ""
     state: str = "pending"
     attempts: int = 0
+    max_attempts: int = 0
     segments: list[Segment] = field(default_factory=list)
     error: dict[str, str] | None = None
     seq: int = 0
@@ -74,8 +77,12 @@ class Row:
         """What its attempts took."""
         return sum(segment.seconds(now) for segment in self.segments if segment.kind in BUSY)
 
+    def waited(self, now: datetime.datetime) -> float:
+        """What its waits took."""
+        return sum(segment.seconds(now) for segment in self.segments if segment.kind not in BUSY)
 
-@dataclass
+
+@dataclass(slots=True)
 class Turn:
     """One delivery's worth of work, from its first event to its last; ``end`` is None while it lasts."""
 
@@ -86,9 +93,9 @@ class Turn:
     outcome: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Mark:
-    """Something said to the run rather than done by it: who triggered it, paused it, redacted an event, and why."""
+    """Something that was done to the run rather than by it: who triggered it, paused it, redacted an event, and why."""
 
     seq: int
     at: datetime.datetime
@@ -100,14 +107,20 @@ class Mark:
 
 @dataclass
 class Failure:
-    """A failure that is not, or not only, an attempt's: of the run, of a turn between steps, or a divergence."""
+    """A failure that is not, or not only, an attempt's: of the run, of a turn between steps, or a divergence.
+
+    ``attempts`` is how many were made, of ``max_attempts`` if the log has it (else 0); ``is_redacted``: what is
+    missing of ``error`` has been removed. Of a divergence: the step that is ``recorded``, and the one the code ``asked``
+    for (None: it had ended).
+    """
 
     seq: int
     type: str
     step_id: str | None
-    error: dict[str, str] | None
+    error: dict[str, str]
     attempts: int = 0
-    #: Of a divergence: the step that is recorded, and the one the code asked for (None: it had ended).
+    max_attempts: int = 0
+    is_redacted: bool = False
     recorded: str = ""
     asked: str | None = None
 
@@ -129,9 +142,11 @@ class Story:
     restarted_as: list[str] = field(default_factory=list)
     start: datetime.datetime | None = None
     end: datetime.datetime | None = None
+    #: When the run's time is up, if it was started with a timeout.
+    deadline: datetime.datetime | None = None
     last_seq: int = 0
     last_at: datetime.datetime | None = None
-    #: The row of the attempt, sleep or pause that the run is in, if it is in one.
+    #: The row of the attempt or the wait that the run is in, or whose next attempt is due, if there is one.
     current: Row | None = None
     retries: int = 0
 
@@ -150,17 +165,9 @@ class Story:
         return next((row for row in reversed(self.rows) if row.step_id == step_id and not row.superseded), None)
 
     def mark(self, *types: str) -> Mark | None:
-        """The latest thing of these types that was said."""
+        """The latest of these types."""
         return next((mark for mark in reversed(self.marks) if mark.type in types), None)
 
     def seconds(self, now: datetime.datetime) -> float:
         """From the trigger to the end."""
         return max(0.0, ((self.end or now) - self.start).total_seconds()) if self.start else 0.0
-
-
-def error_of(payload: dict[str, Any]) -> dict[str, str] | None:
-    """The error that an event's payload tells of, its parts as text."""
-    error = payload.get("error")
-    if not isinstance(error, dict):
-        return None
-    return {part: str(error.get(part) or "") for part in ("type", "message", "traceback")}

@@ -1,6 +1,6 @@
 """A story in characters: a header, the sentence, a waterfall, the errors, and the events if they are wanted.
 
-What kind a stretch is can be told by its character; colour only repeats it.
+What kind a stretch is shows in its character; colour only repeats it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from django.utils import timezone
 from django.utils.termcolors import colorize
 
+from django_hookflow.durations import format_duration
 from django_hookflow.terminals import clean
+from django_hookflow.timeline.detail import detail_of
 from django_hookflow.timeline.errors import innermost_own_frame
-from django_hookflow.timeline.reading import ToldEvent
-from django_hookflow.timeline.scale import Scale
+from django_hookflow.timeline.reading import EventExcerpt
+from django_hookflow.timeline.scale import Scale, busy_times
 from django_hookflow.timeline.story import BUSY, Kind, Row, Segment, Story
-from django_hookflow.timeline.words import in_words
 
 #: Rows of steps that are drawn: so many from the beginning and from the end, and those between them that did not complete.
 FIRST_ROWS, LAST_ROWS, ROWS_BETWEEN = 15, 15, 10
-#: Errors that are told, the latest.
+#: Errors that are shown, the latest.
 MAX_ERRORS = 5
 MAX_NAME = 28
 RIGHT_COLUMNS = 13
@@ -46,14 +47,40 @@ UNICODE = Signs(
         "sleeping": "─",
         "backoff": "~",
         "waiting": "·",
+        "suspended": ":",
         "held": "=",
         "stopped": "!",
     },
-    states={"completed": "✓", "failed": "✗", "running": "▸", "sleeping": "─", "backoff": "~", "doubted": "?"},
+    states={
+        "completed": "✓",
+        "failed": "✗",
+        "running": "▸",
+        "sleeping": "─",
+        "backoff": "~",
+        "suspended": ":",
+        "doubted": "?",
+    },
 )
 ASCII = Signs(
-    kinds={"running": "#", "lost": "x", "sleeping": "-", "backoff": "~", "waiting": ".", "held": "=", "stopped": "!"},
-    states={"completed": "+", "failed": "x", "running": ">", "sleeping": "-", "backoff": "~", "doubted": "?"},
+    kinds={
+        "running": "#",
+        "lost": "x",
+        "sleeping": "-",
+        "backoff": "~",
+        "suspended": ":",
+        "waiting": ".",
+        "held": "=",
+        "stopped": "!",
+    },
+    states={
+        "completed": "+",
+        "failed": "x",
+        "running": ">",
+        "sleeping": "-",
+        "backoff": "~",
+        "suspended": ":",
+        "doubted": "?",
+    },
     ellipsis="...",
 )
 
@@ -62,6 +89,7 @@ COLOURS: dict[str, str] = {
     "lost": "red",
     "sleeping": "blue",
     "backoff": "yellow",
+    "suspended": "blue",
     "waiting": "white",
     "held": "magenta",
     "stopped": "red",
@@ -79,6 +107,7 @@ MEANINGS: dict[Kind, str] = {
     "lost": "lost",
     "sleeping": "sleeping",
     "backoff": "until retry",
+    "suspended": "waiting in a step",
     "waiting": "waiting",
     "held": "paused",
     "stopped": "stopped",
@@ -116,12 +145,16 @@ class Drawing:
             yield ""
             yield from errors
 
-    def draw_events(self, story: Story, events: Iterable[ToldEvent]) -> Iterator[str]:
-        """A line an event: its seq, when it was, what it is, of which step, by whom, and what else it says."""
+    def draw_events(self, story: Story, events: Iterable[EventExcerpt]) -> Iterator[str]:
+        """A line an event: its seq, when it was, what it is, of which step, by whom, and what else it holds."""
         for event in events:
             since = (event.recorded_at - story.start).total_seconds() if story.start else 0.0
-            told = [f"#{event.seq:<5} +{in_words(since):<13} {event.type:<16}", event.step_id or "", detail_of(event)]
-            yield self._cut(" ".join(clean(part) for part in told if part).rstrip(), self.width)
+            parts = [
+                f"#{event.seq:<5} +{format_duration(since):<13} {event.type:<16}",
+                event.step_id or "",
+                detail_of(event),
+            ]
+            yield self._cut(" ".join(clean(part) for part in parts if part).rstrip(), self.width)
 
     def _header(self, header: Header, story: Story) -> Iterator[str]:
         status = self._in_colour(header.status.replace("_", " "), header.status)
@@ -143,11 +176,11 @@ class Drawing:
         names = [_columns(self._name(row)) for row in rows if isinstance(row, Row)]
         name_width = min(MAX_NAME, max([len("the run"), *names]))
         bar_width = self.width - name_width - RIGHT_COLUMNS - 5
-        scale = Scale(story, now)
-        now = scale.end
+        end = max(story.end or now, story.last_at or now)
+        scale = Scale(story.start or now, end, busy_times(story.turns, end))
         yield f"{'':{name_width + 3}}{self._ruler(scale, bar_width)}".rstrip()
         yield self._line(
-            " ", "the run", name_width, self._bar(story.life, scale, bar_width), in_words(story.seconds(now))
+            " ", "the run", name_width, self._bar(story.life, scale, bar_width), format_duration(story.seconds(now))
         )
         for row in rows:
             if isinstance(row, Row):
@@ -169,12 +202,12 @@ class Drawing:
         cells: list[Kind | None] = [None] * width
         # What somebody worked at is drawn last: however short it is, it is seen.
         for segment in sorted(segments, key=lambda segment: (segment.kind in BUSY, segment.kind == "running")):
-            left = min(width - 1, int(scale.at(segment.start) * width))
-            right = round(scale.at(segment.end or scale.end) * width)
+            left = min(width - 1, int(scale.place(segment.start) * width / 100))
+            right = round(scale.place(segment.end or scale.end) * width / 100)
             cells[left : max(left + 1, right)] = [segment.kind] * (max(left + 1, right) - left)
         drawn = [(kind, self.signs.kinds[kind] if kind else " ") for kind in cells]
         for broken in scale.breaks:
-            middle = min(width - 2, int((broken.left + broken.right) / 2 * width))
+            middle = min(width - 2, int(broken.middle * width / 100))
             if all(kind is not None and kind not in BUSY for kind in cells[middle : middle + 2]):
                 drawn[middle : middle + 2] = [(None, "/"), (None, "/")]
         return "".join(
@@ -184,21 +217,21 @@ class Drawing:
 
     def _ruler(self, scale: Scale, width: int) -> str:
         """The length of the whole at its end, and those of what is left out over the breaks, as far as there is room."""
-        total = in_words((scale.end - scale.start).total_seconds())
+        total = format_duration(scale.length)
         line = list("0 s".ljust(width - len(total)) + total)
         for broken in scale.breaks:
-            text = in_words(broken.seconds)
-            at = max(4, int((broken.left + broken.right) / 2 * width) + 1 - len(text) // 2)
-            if at + len(text) < width and "".join(line[at - 1 : at + len(text) + 1]).isspace():
-                line[at : at + len(text)] = text
+            at = max(4, int(broken.middle * width / 100) + 1 - len(broken.words) // 2)
+            end = at + len(broken.words)
+            if end < width and "".join(line[at - 1 : end + 1]).isspace():
+                line[at:end] = broken.words
         return "".join(line)
 
     def _legend(self, story: Story, scale: Scale) -> Iterator[str]:
         seen = {segment.kind for segment in story.life if segment.kind in BUSY or segment.start != segment.end}
-        told = [(self.signs.kinds[kind], meaning, str(kind)) for kind, meaning in MEANINGS.items() if kind in seen]
-        told += [("//", "collapsed", "")] if scale.breaks else []
+        entries = [(self.signs.kinds[kind], meaning, str(kind)) for kind, meaning in MEANINGS.items() if kind in seen]
+        entries += [("//", "collapsed", "")] if scale.breaks else []
         line, room = " ", self.width - 1
-        for sign, meaning, kind in told:
+        for sign, meaning, kind in entries:
             columns = len(sign) + len(meaning) + 3
             if room < columns:
                 yield line
@@ -221,7 +254,7 @@ class Drawing:
             yield f"The last {MAX_ERRORS} of {len(found):,} errors:"
         for _, name, error, state in sorted(found, key=lambda each: each[0])[-MAX_ERRORS:]:
             outcome = " (a later attempt completed)" if state == "completed" else ""
-            yield self._in_colour(f"{name}{outcome}", "failed")
+            yield self._in_colour(self._cut(name, self.width - len(outcome)) + outcome, "failed")
             first = error["message"].strip().split("\n", 1)[0]
             yield from self._wrapped(f"{error['type']}: {first}" if first else error["type"], indent="  ", lines=4)
             frame = innermost_own_frame(error["traceback"])
@@ -240,9 +273,7 @@ class Drawing:
                 if not lines:
                     return
                 line = indent
-            line += f" {word}" if line.strip() else word
-            if _columns(line) > self.width:
-                line = self._cut(line, self.width)
+            line = self._cut(f"{line} {word}" if line.strip() else line + word, self.width)
         yield line
 
     def _padded(self, text: str, width: int) -> str:
@@ -250,36 +281,17 @@ class Drawing:
         return text + " " * (width - _columns(text))
 
     def _cut(self, text: str, width: int) -> str:
-        if _columns(text) <= width:
-            return text
-        while _columns(text) > width - len(self.signs.ellipsis):
-            text = text[:-1]
-        return text + self.signs.ellipsis
+        kept = _fitting(text, width)
+        return (
+            text
+            if kept == len(text)
+            else text[: _fitting(text, width - len(self.signs.ellipsis))] + self.signs.ellipsis
+        )
 
     def _in_colour(self, text: str, what: str) -> str:
         if not self.colour or what not in COLOURS or not text.strip():
             return text
         return str(colorize(text, fg=COLOURS[what]))
-
-
-def detail_of(event: ToldEvent) -> str:
-    """What an event says beside its type and step, in a few words."""
-    payload = event.payload if isinstance(event.payload, dict) else {}
-    told = [f"by {event.actor}"] if event.actor else []
-    if event.is_redacted:
-        told.append("[redacted]")
-    if payload.get("attempt") and event.type not in ("step.completed", "step.resolved"):
-        told.append(f"attempt {payload['attempt']}")
-    for name, words in (("worker", "on {}"), ("seconds", "for {}"), ("retry_in", "again in {}"), ("run_id", "{}")):
-        value = payload.get(name)
-        if value is not None:
-            told.append(words.format(in_words(value) if isinstance(value, (int, float)) else value))
-    error = payload.get("error")
-    if isinstance(error, dict):
-        told.append(f"{error.get('type')}: {error.get('message')}")
-    if payload.get("reason"):
-        told.append(str(payload["reason"]))
-    return ", ".join(told)
 
 
 def _chosen(rows: list[Row]) -> Iterator[Row | int]:
@@ -303,9 +315,10 @@ def _chosen(rows: list[Row]) -> Iterator[Row | int]:
 
 
 def _spent(row: Row, now: datetime.datetime) -> str:
-    """How long a step's attempts or its sleep took, and how many attempts there were if more than one."""
-    spent = in_words(row.worked(now) if row.kind != "sleep" else row.seconds(now)) if row.segments else ""
-    return f"{spent} x{row.attempts}".strip() if row.attempts > 1 else spent
+    """How long a step's attempts took, or its wait where that is all there was; and how many attempts, if more than one."""
+    spent = row.worked(now) if any(segment.kind in BUSY for segment in row.segments) else row.waited(now)
+    shown = format_duration(spent) if row.segments else ""
+    return f"{shown} x{row.attempts}".strip() if row.attempts > 1 else shown
 
 
 def _moment(moment: datetime.datetime) -> str:
@@ -314,4 +327,20 @@ def _moment(moment: datetime.datetime) -> str:
 
 def _columns(text: str) -> int:
     """How many columns of a terminal ``text`` takes."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1 for c in text)
+    return sum(map(_columns_of, text))
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many characters of ``text`` fit into so many columns: no more are looked at, and marks without end do not fit."""
+    taken = 0
+    for at, character in enumerate(text):
+        taken += _columns_of(character)
+        if taken > width or at >= 8 * max(width, 1):
+            return at
+    return len(text)

@@ -84,8 +84,8 @@ def parse(response: Response) -> Element:
 def facts(page: Element) -> dict[str, str]:
     """The description lists of a detail page."""
     lists = [e for name in ("hookflow-facts", "hookflow-values") for e in page.all("dl", **{"class": name})]
-    terms, told = ([e.text for described in lists for e in described.all(tag)] for tag in ("dt", "dd"))
-    return dict(zip(terms, told, strict=True))
+    terms, described = ([e.text for facts in lists for e in facts.all(tag)] for tag in ("dt", "dd"))
+    return dict(zip(terms, described, strict=True))
 
 
 def status(page: Element) -> str:

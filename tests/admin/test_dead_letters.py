@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from django_hookflow.dlq import DeadLetterEntry
-from django_hookflow.models import WorkflowEvent
+from django_hookflow.models import WorkflowEvent, WorkflowRun
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
 from tests.admin.history import ERROR, add, add_steps, fail, start
 from tests.admin.page import Element, facts, parse
@@ -37,14 +37,14 @@ def test_the_list_says_what_failed_where_and_why(superuser: Client) -> None:
 
     (row,) = open_list(superuser)
 
-    assert {"order-1", "shop.process", "charge", "the card was declined", "4"} <= set(row)
+    assert {"order-1", "shop.process", "charge", "CardDeclined: the card was declined", "4"} <= set(row)
 
 
 def test_the_list_is_filtered_by_replayed_and_by_workflow(superuser: Client) -> None:
     fail(start("order-1"))
     replayed = start("order-2", "shop.refund")
     fail(replayed)
-    add(replayed, "run.replayed", {"failed_seq": 3})
+    add(replayed, "run.replayed", failed_seq=3)
 
     assert ids(open_list(superuser, state="all")) == ["order-1", "order-2"]
     assert ids(open_list(superuser, state="replayed")) == ["order-2"]
@@ -57,7 +57,7 @@ def test_the_list_is_filtered_by_replayed_and_by_workflow(superuser: Client) -> 
 def test_an_entry_shows_error_traceback_input_and_completed_steps(superuser: Client) -> None:
     run = start("order-1", data={"order": 7})
     add_steps(run, 2)
-    add(run, "step.superseded", {}, "step-0")
+    add(run, "step.superseded", "step-0")
     fail(run)
 
     page = open_entry(superuser)
@@ -125,14 +125,14 @@ def test_selected_entries_are_replayed_by_the_user_who_asked(superuser: Client) 
     fail(first)
     fail(second)
     keys = list(DeadLetterEntry.objects.values_list("pk", flat=True))
-    add(second, "run.restarted", {"failed_seq": 3, "run_id": "elsewhere"})
+    add(second, "run.restarted", failed_seq=3, run_id="elsewhere")
 
     result = send(superuser, ask(superuser, "replay_selected", keys, url=f"{DEAD_LETTERS}?state=all"))
 
     assert counts(result) == [1, 1, 0]
     assert ids(open_list(superuser)) == []
-    told = WorkflowEvent.objects.filter(type="run.replayed").get()
-    assert (told.workflow_run_id, told.actor) == (first, "root")
+    event = WorkflowEvent.objects.filter(type="run.replayed").get()
+    assert (event.workflow_run_id, event.actor) == (first, "root")
     assert WorkflowEvent.objects.filter(type="run.replay_repeated").get().workflow_run_id == second
 
 
@@ -151,6 +151,32 @@ def test_who_may_only_look_is_offered_no_replay(staff: Callable[..., Client]) ->
     fail(start())
 
     assert parse(staff("view_deadletterentry").get(DEAD_LETTERS)).all("select", name="action") == []
+
+
+def test_of_a_redacted_failure_the_class_of_its_error_is_shown(superuser: Client) -> None:
+    run = start("order-1")
+    add_steps(run, 1)
+    fail(run)
+    WorkflowRun.objects.get(pk=run).redact(reason="asked for")
+
+    (row,) = open_list(superuser)
+    page = open_entry(superuser)
+
+    assert "CardDeclined" in row
+    assert page.one("p", **{"class": "hookflow-error-type"}).text == "shop.errors.CardDeclined"
+    assert "It has no message, or that has been redacted." in page.text
+    assert (facts(page)["Attempts"], facts(page)["Steps completed before"]) == ("4", "step-0")
+    assert "the card was declined" not in page.text
+
+
+def test_of_many_completed_steps_the_first_are_named(superuser: Client) -> None:
+    run = start()
+    add_steps(run, 201)
+    fail(run)
+
+    named = facts(open_entry(superuser))["Steps completed before"].split(", ")
+
+    assert (named[0], named[-2:], len(named)) == ("step-0", ["step-199", "…"], 201)
 
 
 @pytest.mark.parametrize("lookup", ["payload__data__card__startswith", "error_message__contains", "error_traceback"])

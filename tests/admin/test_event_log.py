@@ -11,7 +11,7 @@ from django_hookflow.admin.download import EVENTS_PER_SLICE
 from django_hookflow.admin.event_log import EVENTS_PER_PAGE
 from django_hookflow.models import WorkflowEvent, WorkflowRun
 from tests.admin.conftest import RUNS
-from tests.admin.history import add, add_steps, complete, fail, start
+from tests.admin.history import add, add_steps, complete, fail, sleep, start
 from tests.admin.page import Element, facts, log_of, parse, section, status
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def link(page: Element, rel: str) -> str:
 def download(client: Client, run: UUID, query: str = "") -> dict[str, Any]:
     response = client.get(f"{RUNS}{run}/events.json{query}")
     assert response.status_code == 200
-    told: dict[str, Any] = json.loads(b"".join(response.streaming_content))  # type: ignore[attr-defined]
-    return told
+    document: dict[str, Any] = json.loads(b"".join(response.streaming_content))  # type: ignore[attr-defined]
+    return document
 
 
 def test_events_stand_in_order_with_actor_payload_and_hash(superuser: Client) -> None:
     run = start(actor="alice", data={"b": 1, "a": 1.50})
-    add(run, "run.cancelled", {"reason": "wrong order"}, actor="bob")
+    add(run, "run.cancelled", actor="bob", reason="wrong order")
 
     events = section(open_run(superuser, run), "events")
 
@@ -52,6 +52,8 @@ def test_events_stand_in_order_with_actor_payload_and_hash(superuser: Client) ->
     assert log_of(open_run(superuser, run)) == ["#1 run.triggered by alice", "#2 run.cancelled by bob"]
     second = events.one("li", id="e2")
     assert second.one("pre").text == '{"reason": "wrong order"}'
+    facts = json.loads(events.one("li", id="e1").all("pre")[0].text)
+    assert facts == {"run_id": "order-1", "workflow": "shop.process"}
     stored = WorkflowEvent.objects.get(workflow_run=run, seq=2)
     assert bytes(stored.hash).hex() in second.text
 
@@ -61,10 +63,11 @@ def test_a_long_payload_is_folded_and_indented(superuser: Client) -> None:
 
     details = section(open_run(superuser, run), "events").one("details")
 
-    payload = json.loads(details.one("pre").raw_text)
+    facts, payload = (json.loads(shown.raw_text) for shown in details.all("pre"))
     assert "open" not in details.attributes
     assert payload["data"]["lines"][4] == {"article": "article-4", "amount": 4}
-    assert details.one("pre").raw_text.startswith('{\n  "run_id"')
+    assert details.all("pre")[1].raw_text.startswith('{\n  "data"')
+    assert facts["run_id"] == "order-1"
 
 
 def test_a_long_log_is_shown_window_by_window_from_its_end(superuser: Client) -> None:
@@ -127,12 +130,12 @@ def test_a_redacted_event_says_so_and_shows_what_was_kept(superuser: Client) -> 
 
 def test_events_of_a_superseded_branch_are_marked(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": 1}, "validate")
-    add(run, "run.rewound", {"reason": "again"}, "validate", actor="ada")
-    add(run, "step.superseded", {}, "validate")
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": 2}, "validate")
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "validate", kind="run", attempt=1, result=1)
+    add(run, "run.rewound", "validate", actor="ada", reason="again")
+    add(run, "step.superseded", "validate")
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "validate", kind="run", attempt=1, result=2)
 
     page = open_run(superuser, run)
 
@@ -142,11 +145,18 @@ def test_events_of_a_superseded_branch_are_marked(superuser: Client) -> None:
     assert states == [("superseded", "1"), ("completed", "2")]
 
 
+def test_of_a_wait_the_log_shows_the_kind(superuser: Client) -> None:
+    run = start()
+    sleep(run)
+
+    assert log_of(open_run(superuser, run))[-1] == "#3 step.suspended wait sleep"
+
+
 def test_the_run_as_of_an_event_is_what_was_known_then(superuser: Client) -> None:
     run = start(data={"order": 7})
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": 1}, "validate")
-    add(run, "run.completed", {"result": "fine"})
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "validate", kind="run", attempt=1, result=1)
+    add(run, "run.completed", result="fine")
 
     then = open_run(superuser, run, "?as_of=2")
 
@@ -204,13 +214,13 @@ def test_the_download_has_every_event_to_the_letter(superuser: Client) -> None:
     run = start("order-1", data={"b": 1, "a": [1.5, "ä"]})
     add_steps(run, EVENTS_PER_SLICE + 3)
 
-    told = download(superuser, run)
+    document = download(superuser, run)
 
-    assert (told["run_id"], told["status"], told["until"]) == ("order-1", "pending", EVENTS_PER_SLICE + 4)
-    assert [event["seq"] for event in told["events"]] == list(range(1, EVENTS_PER_SLICE + 5))
-    assert told["events"][0]["payload"]["data"] == {"b": 1, "a": [1.5, "ä"]}
+    assert (document["run_id"], document["status"], document["until"]) == ("order-1", "pending", EVENTS_PER_SLICE + 4)
+    assert [event["seq"] for event in document["events"]] == list(range(1, EVENTS_PER_SLICE + 5))
+    assert document["events"][0]["payload"]["data"] == {"b": 1, "a": [1.5, "ä"]}
     stored = WorkflowEvent.objects.get(workflow_run=run, seq=9)
-    assert told["events"][8]["hash"] == bytes(stored.hash).hex()
+    assert document["events"][8]["hash"] == bytes(stored.hash).hex()
 
 
 def test_the_download_of_the_past_ends_there(superuser: Client) -> None:

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from benchmarks.listing import VIEWS, fill
+from django_hookflow.admin.counts import CAP
 from tests.admin.conftest import RUNS, count_queries
 from tests.admin.page import parse
 from tests.admin.test_run_list import ids
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 MANY = 100_000
 #: Tables that grow with the runs. The outbox has only those that live, and a leaf through all of it can be the best way.
-GROWING = {"workflowrun", "stepexecution", "deadletterentry", "head", "event", "event_all"}
+GROWING = {"workflowrun", "wait", "deadletterentry", "head", "event", "event_all"}
 EMPTY = {"of no workflow there is", "older runs", "search: how no id begins", "search: no step"}
 
 
@@ -42,7 +43,7 @@ def client(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
         user.delete()
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE django_hookflow_workflowrun, django_hookflow_outbox, django_hookflow_event")
-            cursor.execute("TRUNCATE django_hookflow_deadletterentry")
+            cursor.execute("TRUNCATE django_hookflow_deadletterentry, django_hookflow_wait")
 
 
 def scans_of(statement: str) -> list[tuple[str, str]]:
@@ -81,7 +82,15 @@ def test_what_is_not_read_to_its_end_is_counted_as_a_thousand_and_more(client: C
         "SELECT count(*) AS n FROM django_hookflow_outbox WHERE kind = 'turn' AND due_at < now() - interval '5 min'"
     )
     assert row["n"] > 0
-    assert {"All 1,000+", "Failed 1,000+", "Sleeping 1,000+", "Diverged 100", "Paused 200", f"Stuck {row['n']}"} <= tabs
+    assert {
+        "All 1,000+",
+        "Failed 1,000+",
+        "Sleeping 1,000+",
+        "Waiting 100",
+        "Diverged 100",
+        "Paused 200",
+        f"Stuck {row['n']}",
+    } <= tabs
     assert "1,000+ workflow runs" in page.text
 
 
@@ -119,3 +128,22 @@ def test_oldest_first_begins_with_the_first_and_leads_on_to_newer_runs(client: C
     assert ids(first)[0] == "order-000000001"
     assert link.text == "Newer runs ›"
     assert ids(newer)[0] == ids(last)[-1] == "order-000001000 customer-0"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in VIEWS if name.startswith(("sleeping", "waiting", "paused", "in doubt"))]
+)
+def test_runs_that_wait_are_found_by_reading_few_rows(client: Client, name: str) -> None:
+    """Of 100,000 runs 5,000 run: half of them sleep, a hundred are about to try again."""
+    with count_queries() as statements:
+        parse(client.get(RUNS, VIEWS[name]))
+
+    of_waits = [sql for sql in statements if "django_hookflow_wait" in sql or "count(*)" in sql]
+    assert of_waits
+    for statement in of_waits:
+        (row,) = ask(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+        explained = row["QUERY PLAN"]
+        plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
+        for node in nodes_of(plan):
+            read = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            assert read <= 5 * CAP, (node, statement)

@@ -12,11 +12,10 @@ from django.db import connection
 from django.utils import timezone
 
 from django_hookflow import WorkflowContext, workflow
-from django_hookflow.events import log
 from django_hookflow.models import OutboxMessage, WorkflowEvent, WorkflowRun
 from django_hookflow.runtime.turn import run_turn
 from tests.admin.conftest import RUNS
-from tests.admin.history import ERROR, add, add_steps, complete, fail, start
+from tests.admin.history import add, add_steps, complete, doubt, fail, fail_attempt, sleep, start
 from tests.admin.page import Element, parse
 from tests.admin.test_run_list import ids, open_list, rows
 
@@ -44,11 +43,14 @@ def follow(client: Client, link: Element) -> Element:
 
 def sleeping(run_id: str, workflow_id: str = "shop.process") -> UUID:
     run = start(run_id, workflow_id)
-    add(run, "turn.started", {"worker": "w"})
-    payload = '{"seconds": 3600}'
-    log.append(
-        run, 2, [log.NewEvent("sleep.started", payload, "wait")], ends_turn=True, next_turn=log.NextTurn(3600, None)
-    )
+    sleep(run)
+    return run
+
+
+def tries_again(run_id: str) -> UUID:
+    run = start(run_id)
+    add(run, "turn.started", worker="w")
+    fail_attempt(run, retry_in=3600)
     return run
 
 
@@ -64,7 +66,7 @@ def ago(**units: float) -> datetime.datetime:
 def created_at(run: UUID, moment: datetime.datetime) -> None:
     """Projections are no log: nothing keeps a test from saying that a run is old."""
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE django_hookflow_workflowrun SET created_at = %s WHERE run_uid = %s", [moment, run])
+        cursor.execute("UPDATE django_hookflow_workflowrun SET created_at = %s WHERE id = %s", [moment, run])
 
 
 def test_each_tab_says_how_many_it_has_and_leads_to_them(superuser: Client) -> None:
@@ -72,15 +74,17 @@ def test_each_tab_says_how_many_it_has_and_leads_to_them(superuser: Client) -> N
     complete(start("done"))
     fail(start("broken"))
     doubted = start("doubted")
-    add(doubted, "step.doubted", {"kind": "call", "attempt": 1}, "charge")
+    doubt(doubted)
     sleeping("asleep")
+    tries_again("tries again")
 
     page = open_list(superuser)
 
     assert counts(page) == {
-        "All": "5",
-        "Running": "1",
+        "All": "6",
+        "Running": "2",
         "Sleeping": "1",
+        "Waiting": "1",
         "Stuck": "0",
         "Failed": "1",
         "In doubt": "1",
@@ -91,17 +95,18 @@ def test_each_tab_says_how_many_it_has_and_leads_to_them(superuser: Client) -> N
         "Cancelled": "0",
     }
     expected = {
-        "Failed": "broken",
-        "In doubt": "doubted",
-        "Sleeping": "asleep",
-        "Pending": "waits",
-        "Running": "asleep",
+        "Failed": ["broken"],
+        "In doubt": ["doubted"],
+        "Sleeping": ["asleep"],
+        "Waiting": ["tries again"],
+        "Pending": ["waits"],
+        "Running": ["tries again", "asleep"],
     }
-    for name, run_id in expected.items():
+    for name, run_ids in expected.items():
         shown = follow(superuser, tabs(page)[name])
-        assert ids(shown) == [run_id]
+        assert ids(shown) == run_ids
         assert [tab for tab, link in tabs(shown).items() if link.attributes.get("aria-current")] == [name]
-    assert len(ids(follow(superuser, tabs(page)["All"]))) == 5
+    assert len(ids(follow(superuser, tabs(page)["All"]))) == 6
 
 
 def test_tabs_keep_to_the_workflow_that_is_chosen(superuser: Client) -> None:
@@ -280,7 +285,7 @@ def test_a_search_within_a_tab_and_a_workflow(superuser: Client) -> None:
 
 def test_a_search_by_step_finds_what_has_been_at_work_in_it_or_failed_in_it(superuser: Client) -> None:
     add_steps(start("did it"), 1)
-    add(start("tries again"), "step.failed", {"kind": "run", "attempt": 1, "error": ERROR, "retry_in": 5}, "step-0")
+    fail_attempt(start("tries again"), "step-0", retry_in=5)
     fail(start("failed in it"), step_id="step-0")
     fail(start("failed elsewhere"), step_id="other")
 
@@ -338,13 +343,14 @@ def picture(page: Element) -> Element:
 
 def test_the_last_steps_are_drawn_as_what_they_came_to(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
+    add(run, "turn.started", worker="w")
     add_steps(run, 2)
-    add(run, "step.failed", {"kind": "run", "attempt": 1, "error": ERROR, "retry_in": 5}, "charge")
-    add(run, "step.completed", {"kind": "run", "attempt": 2, "result": 1}, "charge")
-    add(run, "sleep.started", {"seconds": 5}, "wait")
-    add(run, "step.completed", {"kind": "sleep", "attempt": 1, "result": None}, "wait")
-    add(run, "step.doubted", {"kind": "call", "attempt": 1}, "send")
+    fail_attempt(run, retry_in=5)
+    add(run, "step.retried", "charge", attempt=2)
+    add(run, "step.completed", "charge", kind="run", attempt=2, took=1, result=1)
+    add(run, "step.suspended", "wait", kind="sleep", seconds=5, attempt=1)
+    add(run, "step.completed", "wait", kind="sleep", attempt=1, took=0, result=None)
+    add(run, "step.suspended", "send", kind="doubt", step_kind="call", attempt=1)
 
     svg = picture(open_list(superuser))
 
@@ -378,7 +384,7 @@ def took(run_id: str, workflow_id: str, seconds: float) -> None:
     complete(run)
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE django_hookflow_workflowrun SET completed_at = created_at + make_interval(secs => %s) WHERE run_uid = %s",
+            "UPDATE django_hookflow_workflowrun SET completed_at = created_at + make_interval(secs => %s) WHERE id = %s",
             [seconds, run],
         )
 
@@ -399,7 +405,7 @@ def test_the_summary_tells_rates_failures_and_durations_of_each_workflow(superus
 
     assert page.one("details", **{"class": "hookflow-summary"}).one("summary").text.startswith("7 runs created from 20")
     assert summary_rows(page) == [
-        ["shop.fast", "6", "0.2", "20 %", "2.50 s", "2 min 50 s"],
+        ["shop.fast", "6", "0.2", "20 %", "2.5 s", "2 min 50 s"],
         ["shop.other", "1", "0.04", "–", "–", "–"],
     ]
     assert [row[0] for row in summary_rows(open_list(superuser, when="week"))] == [

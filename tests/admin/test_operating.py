@@ -1,4 +1,4 @@
-"""Acting on one run from the admin: offered where it makes sense, told in advance, done once, and recorded."""
+"""Acting on one run from the admin: offered where it makes sense, event in advance, done once, and recorded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 
 from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.admin.operating_forms import ReasonForm
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 from tests.admin.conftest import RUNS
 from tests.admin.page import Element, parse
@@ -100,7 +101,7 @@ def operate(client: Client, run: WorkflowRun, name: str, **given: str) -> Elemen
     return parse(client.post(url_of(run, name), fields, follow=True))
 
 
-def said(page: Element) -> str:
+def messages(page: Element) -> str:
     return " ".join(item.text for item in page.one("ul", **{"class": "messagelist"}).all("li"))
 
 
@@ -125,7 +126,7 @@ def offers(client: Client, run: WorkflowRun) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "event", "status"),
+    ("name", "type_", "status"),
     [
         ("cancel", "run.cancelled", "cancelled"),
         ("pause", "run.paused", "paused"),
@@ -133,25 +134,25 @@ def offers(client: Client, run: WorkflowRun) -> dict[str, str]:
         ("rebuild", "run.rebuilt", "running"),
     ],
 )
-def test_a_sleeping_run(hookflow: Hookflow, superuser: Client, name: str, event: str, status: str) -> None:
+def test_a_sleeping_run(hookflow: Hookflow, superuser: Client, name: str, type_: str, status: str) -> None:
     run = asleep(hookflow)
 
     page = operate(superuser, run, name)
 
     assert "Run order-1" in [title.text for title in page.all("h1")]
     assert get().status == status
-    told = last_event(hookflow, event)
-    assert (told.actor, told.payload["reason"]) == ("root", "because")
+    event = last_event(hookflow, type_)
+    assert (event.actor, event.payload["reason"]) == ("root", "because")
     assert [who for who, _ in logged()] == ["root"]
     assert logged()[0][1].endswith(": because")
-    assert said(page)
+    assert messages(page)
 
 
 def test_a_paused_run_is_resumed(hookflow: Hookflow, superuser: Client) -> None:
     run = asleep(hookflow)
     run.pause()
 
-    assert said(operate(superuser, run, "resume")) == "The run goes on."
+    assert messages(operate(superuser, run, "resume")) == "The run goes on."
 
     assert last_event(hookflow, "run.resumed").actor == "root"
     assert hookflow.drive("order-1").status == "completed"
@@ -188,7 +189,7 @@ def test_a_failed_run_is_started_afresh_as_a_new_run(hookflow: Hookflow, superus
     assert link.attributes["href"] == f"{RUNS}{new.pk}/change/"
     assert link.text == new.run_id
     assert (new.status, get().status) == ("pending", "failed")
-    assert "It has been replayed already" in offers(superuser, run)["replay"]
+    assert "it has been replayed already" in offers(superuser, run)["replay"]
 
 
 def test_a_run_is_rewound_to_the_chosen_step(hookflow: Hookflow, superuser: Client) -> None:
@@ -201,8 +202,8 @@ def test_a_run_is_rewound_to_the_chosen_step(hookflow: Hookflow, superuser: Clie
 
     operate(superuser, run, "rewind", step="wait")
 
-    told = last_event(hookflow, "run.rewound")
-    assert (told.step_id, told.actor) == ("wait", "root")
+    event = last_event(hookflow, "run.rewound")
+    assert (event.step_id, event.actor) == ("wait", "root")
     superseded = [event.step_id for event in hookflow.events("order-1") if event.type == "step.superseded"]
     assert superseded == ["wait", "charge"]
 
@@ -241,6 +242,8 @@ def test_a_step_that_returned_nothing_is_resolved_with_null(hookflow: Hookflow, 
         ("NaN", "This is not JSON: NaN is not a JSON number"),
         ("[" * 100_000, "This is nested too deeply."),
         ('"' + "x" * 2_000_000 + '"', "cannot be recorded"),
+        ('"\\u0000"', "cannot be recorded"),
+        ('"\\ud800"', "cannot be recorded"),
     ],
 )
 def test_a_result_that_is_none_is_refused_in_the_form(
@@ -257,20 +260,24 @@ def test_a_result_that_is_none_is_refused_in_the_form(
 def test_a_damaged_row_is_put_right_from_the_log(hookflow: Hookflow, superuser: Client) -> None:
     run = asleep(hookflow)
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE django_hookflow_workflowrun SET status = 'completed', wake_at = NULL")
+        cursor.execute("UPDATE django_hookflow_workflowrun SET status = 'completed'")
+        cursor.execute("DELETE FROM django_hookflow_wait")
 
     operate(superuser, run, "rebuild")
 
     assert get().status == "running"
     assert get().wake_at is not None
-    assert last_event(hookflow, "run.rebuilt").payload == {"reason": "because", "repaired": 1}
+    rebuilt = last_event(hookflow, "run.rebuilt")
+    assert (rebuilt.payload, rebuilt.facts) == ({"reason": "because"}, {"repaired": 2})
 
 
 def test_what_is_offered_follows_how_the_run_stands(hookflow: Hookflow, superuser: Client) -> None:
     run = asleep(hookflow)
     offered = [name for name, why_not in offers(superuser, run).items() if not why_not]
     assert offered == ["cancel", "pause", "wake", "rewind", "rebuild"]
-    assert offers(superuser, run)["replay"] == "Only a failed run can be replayed: it is running."
+    assert (
+        offers(superuser, run)["replay"] == "Only a failed run with an open dead letter can be replayed: it is running."
+    )
 
     run.pause()
     assert [name for name, why in offers(superuser, run).items() if not why] == [
@@ -282,14 +289,14 @@ def test_what_is_offered_follows_how_the_run_stands(hookflow: Hookflow, superuse
 
     run.cancel()
     assert offers(superuser, run) == {
-        "cancel": "There is nothing to cancel: it has been cancelled.",
-        "pause": "Only a run that goes on by itself can be paused: it has been cancelled.",
-        "resume": "Only a paused run, or one that no longer fits its code, can be resumed: it has been cancelled.",
-        "wake": "Only a run that sleeps or waits for its next attempt can be woken: it has been cancelled.",
-        "replay": "Only a failed run can be replayed: it has been cancelled.",
-        "restart": "Only a failed run can be replayed: it has been cancelled.",
-        "rewind": "It cannot be rewound: it has been cancelled.",
-        "resolve": "There is no doubt to resolve: it has been cancelled.",
+        "cancel": "There is nothing to cancel: it is cancelled.",
+        "pause": "Only a run that goes on by itself can be paused: it is cancelled.",
+        "resume": "Only a paused run, or one that no longer fits its code, can be resumed: it is cancelled.",
+        "wake": "Only a run that sleeps or waits for its next attempt can be woken: it is cancelled.",
+        "replay": "Only a failed run with an open dead letter can be replayed: it is cancelled.",
+        "restart": "Only a failed run with an open dead letter can be replayed: it is cancelled.",
+        "rewind": "It cannot be rewound: it is cancelled.",
+        "resolve": "There is no doubt to resolve: it is cancelled.",
         "rebuild": "",
     }
 
@@ -319,7 +326,7 @@ def test_the_page_of_the_run_shows_them(hookflow: Hookflow, superuser: Client) -
     links = {a.attributes.get("href") for a in page.all("a")}
     assert {url_of(run, name) for name in ("cancel", "pause", "wake", "rewind", "rebuild")} <= links
     assert url_of(run, "replay") not in links
-    assert "Only a failed run can be replayed: it is running." in page.text
+    assert "Only a failed run with an open dead letter can be replayed: it is running." in page.text
 
 
 def test_looking_changes_nothing(hookflow: Hookflow, superuser: Client) -> None:
@@ -337,11 +344,52 @@ def test_help_and_errors_are_tied_to_their_fields(hookflow: Hookflow, superuser:
 
     for name in ("result", "reason"):
         field = page.one("textarea", name=name)
-        told = [page.all(tag, id=id_) for id_ in field.attributes["aria-describedby"].split() for tag in ("p", "div")]
-        texts = [element.text for found in told for element in found]
+        event = [page.all(tag, id=id_) for id_ in field.attributes["aria-describedby"].split() for tag in ("p", "div")]
+        texts = [element.text for found in event for element in found]
         assert field.attributes["aria-invalid"] == "true"
         assert len(texts) == 2, texts
         assert {"result": "This is not JSON", "reason": "This field is required."}[name] in texts[1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "complaint"),
+    [("a\0b", "(NUL, or half of a surrogate pair)"), ("x" * 10_001, "is longer than 10,000 characters")],
+)
+@pytest.mark.parametrize("name", ["cancel", "rebuild", "rewind"])
+def test_a_reason_that_the_log_does_not_take_is_refused_in_the_form(
+    hookflow: Hookflow, superuser: Client, name: str, reason: str, complaint: str
+) -> None:
+    run = asleep(hookflow)
+    before = len(hookflow.events("order-1"))
+
+    page = operate(superuser, run, name, reason=reason, **({"step": "validate"} if name == "rewind" else {}))
+
+    (error,) = page.all("p", **{"class": "hookflow-field-error"})
+    assert error.text.startswith("reason '")
+    assert error.text.endswith(f"{complaint}.")
+    assert len(hookflow.events("order-1")) == before
+
+
+def test_a_lone_surrogate_is_no_reason() -> None:
+    form = ReasonForm(None, {"reason": "a\ud800b", "seen": "1"})
+    assert not form.is_valid()
+    assert "half of a surrogate pair" in form.errors["reason"][0]
+
+
+def test_a_reason_of_many_lines_is_recorded_as_it_is(hookflow: Hookflow, superuser: Client) -> None:
+    reason = "ünï\n" + "x" * 9_000
+    operate(superuser, asleep(hookflow), "cancel", reason=reason)
+    assert last_event(hookflow, "run.cancelled").payload == {"reason": reason}
+
+
+def test_a_name_of_a_user_that_the_log_does_not_take_is_refused(hookflow: Hookflow, superuser: Client) -> None:
+    run = asleep(hookflow)
+    User.objects.filter(username="root").update(username="ro\tot")
+
+    page = operate(superuser, run, "cancel")
+
+    assert "Nothing was done: actor 'ro\\tot' has characters that cannot be printed." in messages(page)
+    assert get().status == "running"
 
 
 def test_without_a_reason_nothing_is_done(hookflow: Hookflow, superuser: Client) -> None:
@@ -407,7 +455,8 @@ class TestTwice:
         page = parse(superuser.post(url_of(run, name), fields, follow=True))
 
         assert (
-            said(page).splitlines()[0].count("Nothing was done again: you did this after you had opened the page") == 1
+            messages(page).splitlines()[0].count("Nothing was done again: you did this after you had opened the page")
+            == 1
         )
         assert len(hookflow.events("order-1")) == before
         assert len(logged()) == 1
@@ -418,22 +467,22 @@ class TestTwice:
         fields = {**fields_of(open_page(superuser, run, "replay")), "reason": "because"}
         for _ in range(2):
             superuser.post(url_of(run, "replay"), fields)
-        told = [event.type for event in hookflow.events("order-1") if event.type.startswith("run.replay")]
-        assert told == ["run.replayed", "run.replay_repeated"]
+        event = [event.type for event in hookflow.events("order-1") if event.type.startswith("run.replay")]
+        assert event == ["run.replayed", "run.replay_repeated"]
 
     def test_somebody_else_was_quicker(self, hookflow: Hookflow, superuser: Client) -> None:
         run = asleep(hookflow)
         fields = {**fields_of(open_page(superuser, run, "rewind", step="validate")), "reason": "because"}
         run.rewind(to_step="validate", actor="ada")
         page = parse(superuser.post(url_of(run, "rewind"), fields, follow=True))
-        assert "Nothing was done again: ada did this" in said(page)
+        assert "Nothing was done again: ada did this" in messages(page)
 
-    def test_a_page_of_before_is_told_how_the_run_stands_now(self, hookflow: Hookflow, superuser: Client) -> None:
+    def test_a_page_of_before_answers_how_the_run_stands_now(self, hookflow: Hookflow, superuser: Client) -> None:
         run = asleep(hookflow)
         fields = {**fields_of(open_page(superuser, run, "pause")), "reason": "because"}
         run.cancel()
         page = parse(superuser.post(url_of(run, "pause"), fields, follow=True))
-        assert "Nothing was done. Only a run that goes on by itself can be paused" in said(page)
+        assert "Nothing was done. Only a run that goes on by itself can be paused" in messages(page)
         assert logged() == []
 
     def test_two_clicks_at_once_rewind_once(self, hookflow: Hookflow, superuser: Client) -> None:
@@ -500,8 +549,8 @@ def test_names_of_steps_and_runs_are_never_markup(superuser: Client) -> None:
 
     attack = '"><script>alert(1)</script>'
     run = start(run_id=attack, workflow_id=attack)
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.doubted", {"kind": "run", "attempt": 1}, attack)
+    add(run, "turn.started", worker="w")
+    add(run, "step.suspended", attack, kind="doubt", step_kind="run", attempt=1)
     row = WorkflowRun.objects.get(pk=run)
     for name in offers_all():
         page = parse(superuser.get(url_of(row, name)))
@@ -509,10 +558,10 @@ def test_names_of_steps_and_runs_are_never_markup(superuser: Client) -> None:
             e for e in page.all("script") if "src" not in e.attributes and "json" not in e.attributes.get("type", "")
         ] == []
         assert not [name for e in page.walk() for name in e.attributes if name == "style" or name.startswith("on")]
-    assert json.dumps(attack) not in said(operate(superuser, row, "cancel"))
+    assert json.dumps(attack) not in messages(operate(superuser, row, "cancel"))
 
 
-def test_a_role_that_may_not_rebuild_is_told_which_may(hookflow: Hookflow, superuser: Client) -> None:
+def test_a_role_that_may_not_rebuild_learns_which_may(hookflow: Hookflow, superuser: Client) -> None:
     """As the application's login with roles.sql: it writes by functions only, and all else of the admin."""
     run = asleep(hookflow)
     fields = {**fields_of(open_page(superuser, run, "rebuild")), "reason": "because"}
@@ -530,7 +579,7 @@ def test_a_role_that_may_not_rebuild_is_told_which_may(hookflow: Hookflow, super
             cursor.execute("RESET ROLE")
             cursor.execute("DROP OWNED BY tests_only_looks")
             cursor.execute("DROP ROLE tests_only_looks")
-    assert said(page) == (
+    assert messages(page) == (
         "Nothing was done: the database role of this process may not rebuild projections: use one that is granted "
         "hookflow_owner."
     )

@@ -89,8 +89,8 @@ def test_the_selected_runs_and_no_others(superuser: Client) -> None:
 
     assert counts(result) == [2, 0, 0]
     assert sorted(statuses().values()) == ["cancelled", "cancelled", "pending"]
-    told = WorkflowEvent.objects.filter(type="run.cancelled")
-    assert {(event.actor, event.payload["reason"]) for event in told} == {("root", "flood")}
+    events = WorkflowEvent.objects.filter(type="run.cancelled")
+    assert {(event.actor, event.payload["reason"]) for event in events} == {("root", "flood")}
     entries = LogEntry.objects.all()
     assert {entry.object_id for entry in entries} == {str(run) for run in runs[:2]}
     assert {entry.get_change_message() for entry in entries} == {"Cancel: flood"}
@@ -114,7 +114,7 @@ def test_all_that_match_in_several_requests(superuser: Client, monkeypatch: pyte
     assert seen == [[1, 0, 3], [5, 0, 3], [9, 0, 3]]
     assert counts(result) == [11, 0, 3]
     assert set(refusals(result)) == {"completed-000", "completed-001", "completed-002"}
-    assert set(refusals(result).values()) == {"There is nothing to cancel: it has completed."}
+    assert set(refusals(result).values()) == {"There is nothing to cancel: it is completed."}
     untouched = WorkflowRun.objects.filter(pk__in=[*others, late]).values_list("status", flat=True)
     assert list(untouched) == ["pending"] * 3
     assert LogEntry.objects.count() == 11
@@ -139,7 +139,7 @@ def test_each_of_a_selection_gets_its_answer_also_if_it_matches_no_longer(superu
     complete(runs[0])
     result = send(superuser, page)
     assert counts(result) == [1, 0, 1]
-    assert refusals(result) == {"pending-000": "Only a run that goes on by itself can be paused: it has completed."}
+    assert refusals(result) == {"pending-000": "Only a run that goes on by itself can be paused: it is completed."}
 
 
 def test_a_second_click_finds_everything_done(superuser: Client) -> None:
@@ -188,6 +188,13 @@ def test_a_reason_is_asked_for(superuser: Client) -> None:
     assert set(statuses().values()) == {"pending"}
 
 
+@pytest.mark.parametrize("reason", ["a\0b", "x" * 10_001])
+def test_a_reason_that_the_log_does_not_take_is_refused_in_the_form(superuser: Client, reason: str) -> None:
+    page = send(superuser, ask(superuser, "cancel_selected", make(1)), reason=reason)
+    assert page.one("p", **{"class": "hookflow-field-error"}).text.startswith("reason '")
+    assert set(statuses().values()) == {"pending"}
+
+
 @pytest.mark.parametrize("progress", ["", "forged", "e30:1abcde:xyz"])
 def test_a_forged_progress_begins_anew(superuser: Client, progress: str) -> None:
     page = send(superuser, ask(superuser, "cancel_selected", make(1)), progress=progress)
@@ -216,8 +223,8 @@ def test_dead_letters_are_replayed_in_the_same_way(staff: Callable[..., Client])
     entries = list(DeadLetterEntry.objects.values_list("pk", flat=True))
     result = send(client, ask(client, "replay_selected", entries[:1], across=True, url=DEAD_LETTERS))
     assert counts(result) == [3, 0, 0]
-    told = WorkflowEvent.objects.filter(type="run.replayed")
-    assert {(event.actor, event.payload["reason"]) for event in told} == {("staff", "flood")}
+    events = WorkflowEvent.objects.filter(type="run.replayed")
+    assert {(event.actor, event.payload["reason"]) for event in events} == {("staff", "flood")}
     assert set(LogEntry.objects.values_list("content_type__model", flat=True)) == {"deadletterentry"}
 
 

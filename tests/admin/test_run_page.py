@@ -13,7 +13,7 @@ from django.db import connection
 from django_hookflow.events import log
 from django_hookflow.models import WorkflowRun
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
-from tests.admin.history import ERROR, add, add_steps, complete, fail, start
+from tests.admin.history import ERROR, add, add_steps, complete, fail, fail_attempt, sleep, start
 from tests.admin.page import Element, facts, parse, section, status
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def test_a_completed_run_shows_what_it_was_given_and_what_it_returned(superuser:
 
 def test_steps_stand_in_order_with_their_results(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.completed", {"kind": "run", "attempt": 3, "result": [1, "zwei"]}, "validate")
-    add(run, "step.completed", {"kind": "atomic", "attempt": 1, "result": None}, "ledger")
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "validate", kind="run", attempt=3, result=[1, "zwei"])
+    add(run, "step.completed", "ledger", kind="atomic", attempt=1, result=None)
 
     steps = section(open_run(superuser, run), "steps")
 
@@ -67,6 +67,8 @@ def test_steps_stand_in_order_with_their_results(superuser: Client) -> None:
 
 def test_a_failed_run_shows_error_and_traceback_and_leads_to_its_dead_letter(superuser: Client) -> None:
     run = start()
+    add(run, "turn.started", worker="w")
+    fail_attempt(run, attempt=4, of=4)
     fail(run)
 
     page = open_run(superuser, run)
@@ -86,8 +88,8 @@ def test_a_failed_run_shows_error_and_traceback_and_leads_to_its_dead_letter(sup
 
 def test_the_error_is_that_of_the_step_the_run_failed_in(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.failed", {"kind": "run", "attempt": 1, "error": ERROR, "retry_in": None}, "charge")
+    add(run, "turn.started", worker="w")
+    fail_attempt(run)
     fail(run, error={**ERROR, "message": "step 'charge' failed after 1 attempt: the card was declined"}, attempts=1)
 
     failure = open_run(superuser, run).one("section", **{"aria-labelledby": "error-title"})
@@ -98,8 +100,8 @@ def test_the_error_is_that_of_the_step_the_run_failed_in(superuser: Client) -> N
 
 def test_a_divergence_tells_of_no_attempt(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "run.diverged", {"error": {**ERROR, "type": "Diverged"}, "recorded": "pack", "asked": "wrap"}, "wrap")
+    add(run, "turn.started", worker="w")
+    add(run, "run.diverged", "wrap", error={**ERROR, "type": "Diverged"}, recorded="pack", asked="wrap")
 
     failure = open_run(superuser, run).one("section", **{"aria-labelledby": "error-title"})
 
@@ -119,10 +121,9 @@ def test_who_may_not_see_dead_letters_gets_no_link_to_one(staff: Callable[..., C
 
 def test_who_may_not_see_payloads_sees_that_they_are_withheld(staff: Callable[..., Client]) -> None:
     run = start(data={"iban": "DE89 3704"})
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": "DE89 3704"}, "validate")
-    failed = {"kind": "run", "attempt": 1, "error": {**ERROR, "message": "DE89 3704"}, "retry_in": None}
-    add(run, "step.failed", failed, "charge")
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "validate", kind="run", attempt=1, result="DE89 3704")
+    fail_attempt(run, error={**ERROR, "message": "DE89 3704"})
     fail(run, error={**ERROR, "message": "DE89 3704", "traceback": "DE89 3704"})
     client = staff("view_workflowrun")
 
@@ -137,12 +138,12 @@ def test_who_may_not_see_payloads_sees_that_they_are_withheld(staff: Callable[..
 
 def test_an_attempt_that_failed_is_shown_while_it_is_to_be_tried_again(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.failed", {"kind": "run", "attempt": 1, "error": ERROR, "retry_in": 3600}, "charge")
+    add(run, "turn.started", worker="w")
+    fail_attempt(run, retry_in=3600, of=4)
 
     page = open_run(superuser, run)
 
-    assert sentence(page).startswith("Failed at charge, attempt 1; tries again in ")
+    assert sentence(page).startswith("Failed at charge, attempt 1 of 4; tries again in ")
     assert page.one("h2", id="error-title").text == "The last error in charge; it is tried again"
     assert page.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
 
@@ -150,7 +151,7 @@ def test_an_attempt_that_failed_is_shown_while_it_is_to_be_tried_again(superuser
 def test_a_run_that_failed_and_was_replayed_shows_no_error_and_who_replayed_it(superuser: Client) -> None:
     run = start()
     fail(run)
-    add(run, "run.replayed", {"failed_seq": 3, "reason": "the bank is back"}, actor="ada")
+    add(run, "run.replayed", actor="ada", failed_seq=3, reason="the bank is back")
 
     page = open_run(superuser, run)
 
@@ -163,7 +164,7 @@ def test_a_run_and_the_one_that_replays_it_lead_to_each_other(superuser: Client)
     run = start("order-1")
     fail(run)
     again = start(f"replay-1-of-{run}")
-    add(run, "run.restarted", {"failed_seq": 3, "run_id": f"replay-1-of-{run}"})
+    add(run, "run.restarted", failed_seq=3, run_id=f"replay-1-of-{run}")
 
     assert facts(open_run(superuser, run))["Replayed by"] == f"replay-1-of-{run}"
     page = open_run(superuser, again)
@@ -173,8 +174,7 @@ def test_a_run_and_the_one_that_replays_it_lead_to_each_other(superuser: Client)
 
 def test_a_sleeping_run_says_where_it_sleeps_and_when_it_wakes(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "sleep.started", {"seconds": 3600}, "wait")
+    sleep(run)
 
     page = open_run(superuser, run)
 
@@ -184,8 +184,8 @@ def test_a_sleeping_run_says_where_it_sleeps_and_when_it_wakes(superuser: Client
 
 def test_a_redacted_value_is_marked_and_what_was_kept_of_it_is_shown(superuser: Client) -> None:
     run = start(data={"iban": "DE89 3704", "order": 7})
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": {"iban": "DE89 3704"}}, "validate")
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "validate", kind="run", attempt=1, result={"iban": "DE89 3704"})
     complete(run)
     WorkflowRun.objects.get(pk=run).redact("data.iban", reason="asked for", actor="ada")
     WorkflowRun.objects.get(pk=run).redact("result", reason="asked for", actor="ada")
@@ -197,6 +197,34 @@ def test_a_redacted_value_is_marked_and_what_was_kept_of_it_is_shown(superuser: 
     assert facts(page)["Data"].startswith("redacted ")
     assert '"order":7' in facts(page)["Data"].replace(" ", "")
     assert section(page, "steps").rows()[0][-1].startswith("redacted")
+
+
+def test_a_redacted_step_still_shows_its_kind_its_attempts_and_how_long_it_took(superuser: Client) -> None:
+    run = start()
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "validate", kind="atomic", attempt=1, took=0.02, result={"iban": "DE89 3704"})
+    fail_attempt(run, retry_in=20, took=1.5, of=3)
+    add(run, "step.retried", "charge", attempt=2)
+    add(run, "turn.started", worker="w")
+    fail_attempt(run, attempt=2, took=2, of=2)
+    fail(run, attempts=2)
+    before = section(open_run(superuser, run), "steps").rows()
+    WorkflowRun.objects.get(pk=run).redact(reason="asked for", actor="ada")
+
+    response = superuser.get(f"{RUNS}{run}/change/")
+
+    page = parse(response)
+    rows = section(page, "steps").rows()
+    assert [row[:8] for row in rows] == [row[:8] for row in before]
+    assert [row[1:4] for row in rows] == [["atomic", "completed", "1"], ["run", "failed", "2"]]
+    assert [row[6] for row in rows] == ["20 ms", "3.5 s"]
+    assert b"DE89" not in response.content
+    assert b"the card was declined" not in response.content
+    assert rows[0][-1] == "redacted"
+    failure = page.one("section", **{"aria-labelledby": "error-title"})
+    assert failure.one("p", **{"class": "hookflow-error-type"}).text == "shop.errors.CardDeclined"
+    assert "The message of the error has been redacted." in failure.text
+    assert page.one("ul", **{"class": "hookflow-acts"}).text.count("event.redacted by ada: asked for") == 5
 
 
 def test_a_huge_result_is_shown_in_part_and_not_fetched_whole(superuser: Client) -> None:
@@ -217,7 +245,7 @@ def test_a_huge_result_is_shown_in_part_and_not_fetched_whole(superuser: Client)
 )
 def test_values_of_any_kind_are_shown(superuser: Client, value: str) -> None:
     run = start()
-    log.append(run, None, [log.NewEvent("step.completed", f'{{"kind":"run","result":{value}}}', "odd")])
+    log.append(run, None, [log.NewEvent("step.completed", "odd", '{"kind":"run"}', f'{{"result":{value}}}')])
 
     assert section(open_run(superuser, run), "steps").rows()[0][0] == "odd"
 
@@ -281,15 +309,15 @@ def test_the_run_of_an_archive_says_where_its_events_are(superuser: Client) -> N
 
 def test_operations_are_offered_or_refused_with_the_reason(superuser: Client) -> None:
     run = start()
-    add(run, "turn.started", {"worker": "w"})
-    add(run, "step.completed", {"kind": "run", "attempt": 1, "result": 1}, "a step")
+    add(run, "turn.started", worker="w")
+    add(run, "step.completed", "a step", kind="run", attempt=1, result=1)
     fail(run)
 
     page = open_run(superuser, run)
 
     offered = {a.text: a.attributes["href"] for a in page.one("ul", **{"class": "hookflow-actions"}).all("a")}
     assert offered["Replay"] == f"{RUNS}{run}/operate/replay/"
-    assert "Cancel There is nothing to cancel: it has failed." in page.one("details", **{"data-key": "refused"}).text
+    assert "Cancel There is nothing to cancel: it is failed." in page.one("details", **{"data-key": "refused"}).text
     (rewind,) = section(page, "steps").all("a", **{"class": "hookflow-rewind"})
     assert rewind.attributes["href"] == f"{RUNS}{run}/operate/rewind/?step=a%20step"
     assert superuser.get(rewind.attributes["href"]).status_code == 200

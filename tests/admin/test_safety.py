@@ -29,8 +29,8 @@ ATTACKS = [
 def attack(text: str) -> UUID:
     """A run with ``text`` wherever a text can be."""
     run = start(run_id=text, workflow_id=text, data={text: [text] * 10}, actor=text)
-    add(run, "step.completed", {"kind": "run", "result": {text: [text] * 10}}, text)
-    add(run, "step.completed", {"kind": text[:20], "result": text}, f"{text}2")
+    add(run, "step.completed", text, kind="run", result={text: [text] * 10})
+    add(run, "step.completed", f"{text}2", kind=text[:20], result=text)
     fail(run, step_id=text, error={"type": text, "message": text, "traceback": f"{text}\n{text}"})
     return run
 

@@ -1,19 +1,13 @@
-"""Where marks are drawn: on a scale that leaves idle time out, and within the width, whatever the history is."""
+"""Where marks are drawn: within the width, whatever the history is."""
 
 from __future__ import annotations
 
 import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from django_hookflow.admin.scale import BREAK_WIDTH, Scale, span_in_words
 from django_hookflow.admin.waterfall import LINES_PER_PAGE, Waterfall, draw
-from django_hookflow.timeline import tell
-from django_hookflow.timeline.reading import ToldEvent
+from django_hookflow.timeline import story_of
+from django_hookflow.timeline.reading import EventExcerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,82 +19,30 @@ def at(seconds: float) -> datetime.datetime:
     return START + datetime.timedelta(seconds=seconds)
 
 
-def scale(length: float, *busy: tuple[float, float], is_linear: bool = False) -> Scale:
-    return Scale(START, at(length), [(at(a), at(b)) for a, b in busy], is_linear=is_linear)
-
-
-def story(*events: tuple[float, str, str | None, object]) -> Sequence[ToldEvent]:
+def story(*events: tuple[float, str, str | None, object]) -> Sequence[EventExcerpt]:
     return [
-        ToldEvent(seq, type_, step_id, None, at(seconds), False, payload)
-        for seq, (seconds, type_, step_id, payload) in enumerate(events, start=1)
+        EventExcerpt(seq, type_, step_id, None, at(seconds), False, facts)
+        for seq, (seconds, type_, step_id, facts) in enumerate(events, start=1)
     ]
 
 
 def paint(*events: tuple[float, str, str | None, object], now: float = 10_000, linear: bool = False) -> Waterfall:
-    return draw(tell(story(*events)), at(now), is_living=True, is_linear=linear)
+    return draw(story_of(story(*events)), at(now), is_living=True, is_linear=linear)
 
 
 SLEPT: list[tuple[float, str, str | None, object]] = [
     (0, "run.triggered", None, {}),
     (1, "turn.started", None, {"worker": "w"}),
-    (2, "step.completed", "a", {"kind": "run", "attempt": 1}),
-    (2, "sleep.started", "nap", {"seconds": 3600}),
+    (2, "step.completed", "a", {"kind": "run", "attempt": 1, "took": 1}),
+    (2, "step.suspended", "nap", {"kind": "sleep", "seconds": 3600, "until": at(3602).isoformat()}),
+    (3602, "step.completed", "nap", {"kind": "sleep", "took": 0}),
     (3602, "turn.started", None, {"worker": "w"}),
-    (3602, "step.completed", "nap", {"kind": "sleep"}),
-    (3603, "step.failed", "b", {"kind": "run", "attempt": 1, "retry_in": None, "error": {"type": "E"}}),
-    (3604, "run.failed", "b", {"error": {"type": "E"}, "attempts": 1}),
+    (3603, "step.failed", "b", {"kind": "run", "attempt": 1, "took": 1, "error": "E"}),
+    (3604, "run.failed", "b", {"error": "E", "attempts": 1}),
 ]
 
 
-def test_an_idle_stretch_that_dwarfs_the_rest_is_collapsed() -> None:
-    drawn = scale(3604, (1, 2), (3602, 3604))
-
-    (gap,) = drawn.breaks
-    assert gap.words == "1 h"
-    assert round(gap.right - gap.left, 6) == BREAK_WIDTH
-    assert drawn.place(at(0)) == 0
-    assert drawn.place(at(2)) == pytest.approx(gap.left)
-    assert drawn.place(at(3602)) == pytest.approx(gap.right)
-    assert drawn.place(at(3604)) == 100
-
-
-def test_a_linear_scale_leaves_nothing_out() -> None:
-    drawn = scale(100, (0, 1), (99, 100), is_linear=True)
-
-    assert drawn.breaks == []
-    assert drawn.place(at(50)) == 50
-
-
-def test_moments_outside_are_at_the_edges() -> None:
-    drawn = scale(10, (0, 10))
-
-    assert (drawn.place(at(-5)), drawn.place(at(50))) == (0, 100)
-
-
-def test_the_ruler_counts_in_round_numbers_and_anew_after_a_break() -> None:
-    words = [tick.words for tick in scale(3612, (0, 6), (3606, 3612)).ticks()]
-
-    assert words == ["0", "2 s", "4 s", "+2 s", "+4 s"]
-
-
-intervals = st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 1e4)), max_size=8)
-
-
-@given(length=st.floats(0, 1e5), busy=intervals, moments=st.lists(st.floats(-10, 2e5), min_size=2, max_size=9))
-def test_later_is_never_further_left_and_words_never_meet(
-    length: float, busy: list[tuple[float, float]], moments: list[float]
-) -> None:
-    drawn = scale(length, *[(start, start + lasts) for start, lasts in busy])
-
-    places = [drawn.place(at(moment)) for moment in sorted(moments)]
-    assert places == sorted(places)
-    assert all(0 <= place <= 100 for place in places)
-    assert drawn.pieces[-1].right == pytest.approx(100)
-    words = sorted([tick.place for tick in drawn.ticks()] + [piece.middle for piece in drawn.breaks])
-    assert all(later - earlier > 5 for earlier, later in pairwise(words))
-
-
-def test_segments_are_told_apart_and_described() -> None:
+def test_segments_are_of_different_kinds_and_described() -> None:
     drawn = paint(*SLEPT)
 
     assert [(line.name, line.state, [mark.kind for mark in line.marks]) for line in drawn.lines] == [
@@ -128,7 +70,7 @@ def test_a_worker_that_was_lost_is_seen_on_the_run_s_own_line() -> None:
     drawn = paint(
         (0, "run.triggered", None, {}),
         (1, "turn.started", None, {"worker": "w"}),
-        (2, "step.completed", "a", {"kind": "run", "attempt": 1}),
+        (2, "step.completed", "a", {"kind": "run", "attempt": 1, "took": 1}),
         (62, "turn.abandoned", None, {"turn_seq": 2}),
         (63, "turn.started", None, {"worker": "x"}),
         (64, "run.completed", None, {}),
@@ -147,18 +89,26 @@ def test_every_mark_lies_within_the_width() -> None:
 
 
 def test_a_long_run_is_drawn_in_parts_of_their_own_scale() -> None:
-    steps = [(float(n), "step.completed", f"s{n}", {"kind": "run", "attempt": 1}) for n in range(2, 302)]
-    told = tell(story((0.0, "run.triggered", None, {}), (1.0, "turn.started", None, {}), *steps))
+    steps = [(float(n), "step.completed", f"s{n}", {"kind": "run", "attempt": 1, "took": 1}) for n in range(2, 302)]
+    long = story_of(story((0.0, "run.triggered", None, {}), (1.0, "turn.started", None, {}), *steps))
 
-    part = draw(told, at(302), is_living=False, first=LINES_PER_PAGE)
+    part = draw(long, at(302), is_living=False, first=LINES_PER_PAGE)
 
     assert (len(part.lines), part.lines[0].name, part.first, part.total) == (LINES_PER_PAGE, "s102", 100, 300)
     assert (part.lines[0].marks[0].left, part.lines[-1].marks[-1].right) == (0, 100)
     assert (part.previous, part.next) == (1, 201)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 ms"), (0.00045, "0.45 ms"), (0.25, "250 ms"), (1.5, "1.5 s"), (3720, "1 h 2 min")]
-)
-def test_short_spans_are_told_in_milliseconds(seconds: float, words: str) -> None:
-    assert span_in_words(seconds) == words
+def test_a_step_is_as_long_as_it_worked_though_somebody_paused_the_run_meanwhile() -> None:
+    drawn = paint(
+        (0, "run.triggered", None, {}),
+        (1, "turn.started", None, {"worker": "w"}),
+        (1, "step.intended", "charge", {"kind": "call", "attempt": 1}),
+        (51, "run.paused", None, {}),
+        (61, "step.completed", "charge", {"kind": "call", "attempt": 1, "took": 60.0}),
+        now=100,
+    )
+
+    (line,) = drawn.lines
+    assert (line.took, line.ran, line.waited) == ("1 min", "1 min", "–")
+    assert line.marks[0].words.startswith("attempt 1: completed, 1 min, from 00:00:01")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WIDE: ViewportSize = {"width": 1440, "height": 1000}
 NARROW: ViewportSize = {"width": 390, "height": 844}
 
-#: Told to the page before any script of its own runs.
+#: Runs in the page before any script of its own runs.
 LISTEN = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -95,7 +95,7 @@ def open_page(browser: Browser, server: str, user: User, **options: Any) -> Open
     opened.page.set_default_timeout(15_000)
     opened.page.on("pageerror", lambda error: opened.troubles.append(f"error: {error}"))
     opened.page.on(
-        "console", lambda said: opened.troubles.append(f"console: {said.text}") if said.type == "error" else None
+        "console", lambda line: opened.troubles.append(f"console: {line.text}") if line.type == "error" else None
     )
     return opened
 

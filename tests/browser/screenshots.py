@@ -37,9 +37,9 @@ def main() -> int:
     return 0
 
 
-def take(browser: Browser, told: str, scheme: Literal["light", "dark"]) -> None:
-    runs = _find(r"^  admin \.+ (\S+)", told)
-    user, password = _find(r"^  login \.+ (.+)", told).split(" / ")
+def take(browser: Browser, printed: str, scheme: Literal["light", "dark"]) -> None:
+    runs = _find(r"^  admin \.+ (\S+)", printed)
+    user, password = _find(r"^  login \.+ (.+)", printed).split(" / ")
     page = browser.new_page(viewport={"width": 1500, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
     page.goto(runs)
     page.get_by_label("Username").fill(user)

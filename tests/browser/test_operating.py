@@ -132,10 +132,10 @@ def test_every_operation(
     assert page.locator(".messagelist .success").count() == 1
     run.refresh_from_db()
     assert run.status == after
-    told = run.events.get(type=event)
-    assert (told.actor, told.payload["reason"]) == ("root", "because")
+    done = run.events.get(type=event)
+    assert (done.actor, done.payload["reason"]) == ("root", "because")
     if name == "rewind":
-        assert told.step_id == ("wait" if act is by_mouse else "validate")
+        assert done.step_id == ("wait" if act is by_mouse else "validate")
     if name == "resolve":
         assert run.step_executions.get(step_id="charge").result == "paid"
 

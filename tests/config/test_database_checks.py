@@ -14,11 +14,16 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_hookflow.checks import describe_old_server
+from django_hookflow.checks.server import describe_old_server
 
 
 def find() -> list[CheckMessage]:
     return run_checks(tags=["database"], databases=["default"])
+
+
+def find_earlier() -> list[CheckMessage]:
+    """Of tables that are in the way; that they stand in front of ours as well is E028's."""
+    return [message for message in find() if message.id == "django_hookflow.E024"]
 
 
 def run_sql(statement: str) -> None:
@@ -90,7 +95,26 @@ def test_a_trigger_of_somebody_else_does_not_count_as_a_guard() -> None:
         "ALTER TABLE django_hookflow_event_all ENABLE ALWAYS TRIGGER audit"
     )
 
-    assert len(find()) == 1
+    assert [message.id for message in find()] == ["django_hookflow.E021", "django_hookflow.E027"]
+
+
+@pytest.mark.django_db
+def test_a_database_of_another_release_is_not_compared() -> None:
+    """``migrate`` runs the checks before it changes anything, a deploy runs old code on a newer schema."""
+    run_sql("DROP FUNCTION hookflow_now; ALTER TABLE django_hookflow_event DISABLE TRIGGER ALL")
+    assert {message.id for message in find()} >= {"django_hookflow.E021", "django_hookflow.E026"}
+
+    run_sql("INSERT INTO django_migrations (app, name, applied) VALUES ('django_hookflow', '9999_later', now())")
+    assert find() == []
+
+
+@pytest.mark.django_db
+def test_looking_changes_nothing_of_the_session() -> None:
+    run_sql("SET LOCAL search_path = public, pg_catalog")
+    find()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('search_path'), to_regclass('pg_temp.hookflow_compared')")
+        assert cursor.fetchone() == ("public, pg_catalog", None)
 
 
 @pytest.mark.django_db
@@ -119,7 +143,7 @@ def test_tables_of_a_release_before_this_package_stop_migrate_before_it_changes_
     for table in there:
         run_sql(f"CREATE TABLE django_hookflow_{table} (id bigint PRIMARY KEY, {EARLIER[table]} varchar(255))")
 
-    (found,) = find()
+    (found,) = find_earlier()
     with pytest.raises(CommandError) as refused:
         call_command("migrate", "django_hookflow", skip_checks=False, stdout=StringIO(), stderr=StringIO())
 
@@ -135,11 +159,11 @@ def test_tables_of_a_release_before_this_package_stop_migrate_before_it_changes_
 def test_tables_of_an_earlier_release_in_another_schema_are_in_nobodys_way() -> None:
     run_sql("ALTER TABLE django_hookflow_workflowrun RENAME TO moved; CREATE SCHEMA ours")
     run_sql("CREATE TABLE django_hookflow_workflowrun (id bigint PRIMARY KEY, run_id varchar(255))")
-    assert [message.id for message in find()] == ["django_hookflow.E024"]
+    assert len(find_earlier()) == 1
 
     run_sql("SET LOCAL search_path = ours, public")
 
-    assert find() == []
+    assert find_earlier() == []
 
 
 def test_an_old_server_is_told_with_its_version() -> None:

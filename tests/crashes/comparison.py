@@ -5,8 +5,9 @@ Left out is only what says how often somebody tried, since that is what a crash 
 * ``turn.started`` and ``turn.abandoned``: how many deliveries it took;
 * ``step.failed`` with a next attempt, when the error is the cut itself (the step was in the middle of its own ORM work):
   the tests allow one, and none of another cause beyond those of the undisturbed run;
-* a repeated ``step.intended``; ``step.doubted`` and ``step.resolved``, for the one step that asks;
-* the number of the attempt in what remains, ``resolved`` in the record of a step that an operator settled.
+* a repeated ``step.intended``; the suspension in doubt and ``step.resolved``, for the one step that asks;
+* the number of the attempt in what remains, ``resolved`` in the record of a step that an operator settled;
+* how long attempts took, and the moments until which steps waited.
 
 Times and positions are not compared; run ids and the random value of the plain step are replaced by their names, so a
 result that mixes two executions shows.
@@ -21,7 +22,9 @@ from typing import Any
 from django_hookflow.models import DeadLetterEntry, Lease, OutboxMessage, StepExecution, WorkflowEvent, WorkflowRun
 from tests.testapp.models import LedgerEntry
 
-BOOKKEEPING = frozenset({"turn.started", "turn.abandoned", "step.doubted", "step.resolved"})
+BOOKKEEPING = frozenset({"turn.started", "turn.abandoned", "step.resolved"})
+#: Facts that say when and how often.
+PASSING = frozenset({"attempt", "resolved", "took", "until", "seconds", "retry_in"})
 #: What Django raises in user code whose connection is cut.
 OF_A_CUT = ("django.db.utils.OperationalError", "django.db.utils.InterfaceError")
 
@@ -44,18 +47,20 @@ def outcome_of(run_id: str) -> Outcome:
     nonce = next(e.payload["result"]["nonce"] for e in events if e.type == "step.completed" and e.payload)
     steps = StepExecution.objects.filter(workflow_run=run).order_by("seq")
     ledger = LedgerEntry.objects.filter(account__startswith=run_id).order_by("account", "id")
-    told = Outcome(
-        log=_told(events),
+    outcome = Outcome(
+        log=_comparable(events),
         run={
-            name: getattr(run, name) for name in ("workflow_id", "status", "data", "result", "error_message", "wake_at")
+            name: getattr(run, name)
+            for name in ("workflow_id", "status", "data", "result", "error_type", "error_message")
         },
         steps=[(step.step_id, step.kind, step.result) for step in steps],
         dead_letters=DeadLetterEntry.objects.filter(run_uid=run.run_uid).count(),
         ledger=[(entry.account, entry.amount, entry.reference) for entry in ledger],
         left_over=OutboxMessage.objects.filter(run_uid=run.run_uid).count()
+        + run.waits.count()
         + Lease.objects.filter(run_uid=run.run_uid).count(),
     )
-    return Outcome(**{name: _named(value, run_id, nonce) for name, value in vars(told).items()})
+    return Outcome(**{name: _named(value, run_id, nonce) for name, value in vars(outcome).items()})
 
 
 def failures_by_cut(run_id: str) -> int:
@@ -64,26 +69,32 @@ def failures_by_cut(run_id: str) -> int:
     return sum(_is_of_a_cut(event) for event in events)
 
 
-def _told(events: list[WorkflowEvent]) -> list[Any]:
-    told: list[Any] = []
+def _comparable(events: list[WorkflowEvent]) -> list[Any]:
+    comparable: list[Any] = []
     intended: set[str | None] = set()
+    cut: set[str | None] = set()
     for event in events:
-        if event.type in BOOKKEEPING or (event.type == "step.failed" and _is_of_a_cut(event)):
+        if event.type in BOOKKEEPING or event.facts.get("kind") == "doubt":
+            continue
+        if event.type == "step.failed" and _is_of_a_cut(event):
+            cut.add(event.step_id)
+            continue
+        if event.step_id in cut and event.type in ("step.suspended", "step.retried"):  # until the attempt after the cut
+            cut -= {event.step_id} if event.type == "step.retried" else set()
             continue
         if event.type == "step.intended":
             if event.step_id in intended:
                 continue
             intended.add(event.step_id)
-        payload = {k: v for k, v in (event.payload or {}).items() if k not in ("attempt", "resolved")}
-        if "error" in payload:
-            payload = {"error": payload["error"]["type"], "again": payload["retry_in"] is not None}
-        told.append((event.type, event.step_id, event.actor if event.type.startswith("run.") else None, payload))
-    return told
+        facts = {key: value for key, value in event.facts.items() if key not in PASSING}
+        payload = event.payload if event.type != "step.failed" else None
+        actor = event.actor if event.type.startswith("run.") else None
+        comparable.append((event.type, event.step_id, actor, facts, payload))
+    return comparable
 
 
 def _is_of_a_cut(event: WorkflowEvent) -> bool:
-    payload = event.payload or {}
-    return payload.get("retry_in") is not None and payload["error"]["type"] in OF_A_CUT
+    return "retry_in" in event.facts and event.facts["error"] in OF_A_CUT
 
 
 def _named(value: Any, run_id: str, nonce: str) -> Any:

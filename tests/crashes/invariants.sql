@@ -17,7 +17,9 @@ WITH head AS MATERIALIZED (
   FROM django_hookflow_event AS event WHERE run_uid BETWEEN p_from AND p_to
   WINDOW run AS (PARTITION BY run_uid ORDER BY seq)
 ), run AS MATERIALIZED (
-  SELECT * FROM django_hookflow_workflowrun WHERE run_uid BETWEEN p_from AND p_to
+  SELECT id AS run_uid, * FROM django_hookflow_workflowrun WHERE id BETWEEN p_from AND p_to
+), wait AS MATERIALIZED (
+  SELECT * FROM django_hookflow_wait WHERE run_uid BETWEEN p_from AND p_to
 ), outbox AS MATERIALIZED (
   SELECT * FROM django_hookflow_outbox WHERE run_uid BETWEEN p_from AND p_to
 ), log AS (
@@ -26,7 +28,7 @@ WITH head AS MATERIALIZED (
   SELECT account AS run_id, reference AS step_id, id FROM testapp_ledgerentry WHERE id > p_ledger
 ), recorded_effect AS (
   SELECT run_id, step_id, (payload->>'result')::bigint AS id FROM event JOIN head USING (run_uid)
-  WHERE type = 'step.completed' AND payload->>'kind' = 'atomic'
+  WHERE type = 'step.completed' AND facts->>'kind' = 'atomic'
 )
 -- Numbering and heads: seq is 1, 2, … n, the head says n, and the chain of hashes holds to its end.
 SELECT run_id, format('%s events from %s to %s, the head says %s', number, first, last, last_seq)
@@ -37,7 +39,7 @@ SELECT run_id, 'the head''s hash is not that of the last event'
   FROM head JOIN event USING (run_uid) WHERE event.seq = head.last_seq AND event.hash <> head.head_hash
 UNION ALL
 SELECT run_id, format('event %s breaks the chain of hashes', seq) FROM event JOIN head USING (run_uid)
-  WHERE hash <> hookflow_event_hash(hash_before, run_uid, seq, recorded_at, version, type, step_id, actor,
+  WHERE hash <> hookflow_event_hash(hash_before, run_uid, seq, recorded_at, version, type, step_id, actor, facts::text,
     sha256(salt || convert_to(payload::text, 'UTF8')))
 UNION ALL
 SELECT run_id, format('event %s is before its predecessor', seq) FROM event JOIN head USING (run_uid)
@@ -50,7 +52,7 @@ SELECT run_id, format('%s at %s after %s', later.type, later.seq, ended.type)
     JOIN head ON head.run_uid = later.run_uid
   WHERE (ended.type = 'run.completed' AND later.type NOT IN ('run.rewound', 'run.replay_repeated'))
      OR (ended.type = 'run.cancelled'
-         AND later.type NOT IN ('step.intended', 'step.completed', 'step.failed', 'run.replay_repeated'))
+         AND later.type NOT IN ('step.intended', 'step.completed', 'step.failed', 'step.suspended', 'run.replay_repeated'))
 -- A step is recorded once, until a rewind supersedes it; a failure is replayed once.
 UNION ALL
 SELECT run_id, format('step %s is completed again at %s', step_id, seq) FROM (
@@ -58,9 +60,9 @@ SELECT run_id, format('step %s is completed again at %s', step_id, seq) FROM (
     FROM event WHERE type IN ('step.completed', 'step.superseded')) AS event JOIN head USING (run_uid)
   WHERE type = 'step.completed' AND type_before = 'step.completed'
 UNION ALL
-SELECT run_id, format('the failure at %s was replayed %s times', payload->>'failed_seq', count(*))
+SELECT run_id, format('the failure at %s was replayed %s times', facts->>'failed_seq', count(*))
   FROM event JOIN head USING (run_uid) WHERE type IN ('run.replayed', 'run.restarted')
-  GROUP BY run_id, payload->>'failed_seq' HAVING count(*) > 1
+  GROUP BY run_id, facts->>'failed_seq' HAVING count(*) > 1
 UNION ALL
 SELECT run.run_id, format('is %s and has an open dead letter for its failure at %s', status, dead.seq)
   FROM django_hookflow_deadletterentry AS dead JOIN run USING (run_uid) WHERE NOT is_replayed AND status <> 'failed'
@@ -71,15 +73,28 @@ SELECT coalesce(effect.run_id, recorded_effect.run_id), format('step %s has %s',
   FROM effect FULL JOIN recorded_effect ON (effect.run_id, effect.step_id, effect.id)
     = (recorded_effect.run_id, recorded_effect.step_id, recorded_effect.id)
   WHERE effect.id IS NULL OR recorded_effect.id IS NULL
--- Not stuck: a run that goes on by itself has its turn announced, a paused one has it held, no other has either.
+-- Not stuck: a run that goes on by itself has its turn announced; one that waits for somebody has not, but for its deadline.
 UNION ALL
 SELECT run_id, format('is %s and has announced %s', status, coalesce(announced, 'nothing'))
-  FROM run LEFT JOIN (SELECT run_uid, string_agg(kind, ', ') AS announced FROM outbox WHERE kind <> 'timeout' GROUP BY run_uid)
-    AS outbox USING (run_uid)
+  FROM run LEFT JOIN (SELECT run_uid, string_agg(kind, ', ') AS announced FROM outbox GROUP BY run_uid) AS outbox USING (run_uid)
   WHERE announced IS DISTINCT FROM CASE
-    WHEN status IN ('pending', 'running') THEN 'turn' WHEN status = 'paused' THEN 'held' END
+    WHEN status IN ('pending', 'running')
+      OR status IN ('paused', 'in_doubt') AND EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.kind = 'deadline')
+    THEN 'turn' END
+-- What nobody works on is announced for when its waits are due.
 UNION ALL
-SELECT run_id, format('has ended and wakes at %s', wake_at) FROM run WHERE completed_at IS NOT NULL AND wake_at IS NOT NULL
+SELECT run_id, format('is announced for %s and waits until %s', due_at, waits.due)
+  FROM outbox JOIN run USING (run_uid) CROSS JOIN LATERAL (
+    SELECT CASE WHEN bool_or(kind = 'hold') THEN min(wait.due_at) FILTER (WHERE kind = 'deadline')
+                WHEN bool_or(kind <> 'deadline') THEN min(wait.due_at) END AS due
+    FROM wait WHERE wait.run_uid = outbox.run_uid) AS waits
+  WHERE turn_seq IS NULL AND due_at IS DISTINCT FROM waits.due
+-- Status follows from waits: held is paused, a doubt is in doubt, and what has ended waits for nothing.
+UNION ALL
+SELECT run_id, format('is %s and waits for %s', status, coalesce(kinds, 'nothing'))
+  FROM run LEFT JOIN (SELECT run_uid, string_agg(kind, ', ') AS kinds FROM wait GROUP BY run_uid) AS wait USING (run_uid)
+  WHERE (status = 'paused') <> coalesce(kinds LIKE '%hold%', false) OR (status = 'in_doubt') <> coalesce(kinds LIKE '%doubt%', false)
+    OR completed_at IS NOT NULL AND kinds IS NOT NULL
 UNION ALL
 SELECT run_id, format('has ended (%s) and its %s is announced', status, kind) FROM run JOIN outbox USING (run_uid)
   WHERE completed_at IS NOT NULL
@@ -88,12 +103,12 @@ SELECT run_id, 'diverged, though its code never changed' FROM run WHERE status =
 -- Projections are what the log folds to: the same comparison as hookflow_rebuild --check makes.
 UNION ALL
 SELECT coalesce(stored.run_id, folded.run_id), format('the run is %s, folded %s', stored, folded)
-  FROM (SELECT * FROM django_hookflow_workflowrun WHERE run_uid BETWEEN p_from AND p_to) AS stored
-    FULL JOIN hookflow_fold_runs(p_from, p_to) AS folded USING (run_uid) WHERE stored *= folded IS NOT TRUE
+  FROM (SELECT * FROM django_hookflow_workflowrun WHERE id BETWEEN p_from AND p_to) AS stored
+    FULL JOIN hookflow_fold_runs(p_from, p_to) AS folded USING (id) WHERE stored *= folded IS NOT TRUE
 UNION ALL
-SELECT coalesce(stored.workflow_run_id, folded.workflow_run_id)::text, format('a step is %s, folded %s', stored, folded)
-  FROM (SELECT * FROM django_hookflow_stepexecution WHERE workflow_run_id BETWEEN p_from AND p_to) AS stored
-    FULL JOIN hookflow_fold_steps(p_from, p_to) AS folded USING (workflow_run_id, step_id) WHERE stored *= folded IS NOT TRUE
+SELECT coalesce(stored.run_uid, folded.run_uid)::text, format('a wait is %s, folded %s', stored, folded)
+  FROM (SELECT * FROM django_hookflow_wait WHERE run_uid BETWEEN p_from AND p_to) AS stored
+    FULL JOIN hookflow_fold_waits(p_from, p_to) AS folded USING (run_uid, step_id, kind) WHERE stored *= folded IS NOT TRUE
 UNION ALL
 SELECT coalesce(stored.run_id, folded.run_id), format('a dead letter is %s, folded %s', stored, folded)
   FROM (SELECT * FROM django_hookflow_deadletterentry WHERE run_uid BETWEEN p_from AND p_to) AS stored

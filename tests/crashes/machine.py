@@ -23,10 +23,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.exceptions import OperationRefused
-from django_hookflow.models import DeadLetterEntry, OutboxMessage, StepExecution, WorkflowEvent, WorkflowRun
+from django_hookflow.models import DeadLetterEntry, OutboxMessage, StepExecution, Wait, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow
-from django_hookflow.runtime.turn import TurnResult, run_turn
+from django_hookflow.runtime.receiving import receive
+from django_hookflow.runtime.turn import TurnResult, end_overdue, run_turn
 from django_hookflow.testing import Hookflow
+from tests.crashes.evidence import evidence_against
 from tests.crashes.invariants import result_from_record, violations
 from tests.crashes.plans import plan, plans, timed_plan
 from tests.crashes.wire import Side
@@ -83,7 +85,10 @@ class Schedules(RuleBasedStateMachine):
     def deliver_another_message(self, which: int, seq: int) -> None:
         """An old one, one that never was, a duplicate, or the end of the run's time."""
         run = self._run(which)
-        self._deliver(run, seq)
+        if seq:
+            self._deliver(run, seq)
+        else:
+            self._count(end_overdue(run.workflow_id, run.run_id))
 
     @rule(which=which, at=statement, side=st.sampled_from(["before", "after"]), dies=st.booleans())
     def deliver_and_crash(self, which: int, at: int, side: Side, dies: bool) -> None:
@@ -121,7 +126,7 @@ class Schedules(RuleBasedStateMachine):
     def relay_pass(self, threads: int) -> None:
         """The relay, or the two steps it takes, without its threads: their sessions take more time than all the rest."""
         if threads:
-            Relay("inline", run_turn, concurrency=threads).run_once()
+            Relay("inline", receive, concurrency=threads).run_once()
         else:
             self._relay_by_hand()
         self.tally["relay passes"] += 1
@@ -173,9 +178,9 @@ class Schedules(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_wrong(self) -> None:
-        self.runs = list(self._all_runs().order_by("run_uid"))
+        self.runs = list(self._all_runs().order_by("pk"))
         found = violations(self.first_uid, self.ledger)
-        assert not found, self._told(found)
+        assert not found, self._report(found)
         self.tally["moves"] += 1
 
     def teardown(self) -> None:
@@ -193,6 +198,8 @@ class Schedules(RuleBasedStateMachine):
             self._settle()
         self.nothing_is_wrong()
         self._check_ends()
+        found = [problem for run in self._all_runs() for problem in evidence_against(run)]
+        assert not found, self._report(found)
         self.tally["runs"] += len(self.runs)
 
     def _wake(self) -> None:
@@ -208,18 +215,23 @@ class Schedules(RuleBasedStateMachine):
             if not self._relay_by_hand():
                 break
         stuck = list(self._all_runs().filter(status__in=["pending", "running"]))
-        assert not stuck, self._told([f"{run.run_id} is stuck" for run in stuck])
+        assert not stuck, self._report([f"{run.run_id} is stuck" for run in stuck])
 
     def _relay_by_hand(self) -> int:
         due = outbox.take_due(100)
         for message in due:
-            self._count(run_turn(message.workflow_id, message.run_id, message.seq))
+            self._count(receive(message.kind, message.workflow_id, message.run_id, message.seq))
         return len(due)
 
     def _unblock(self) -> bool:
         """Does what an operator would about runs that wait for one; whether there were any."""
         waiting = [run for run in self._all_runs() if run.status in ("paused", "in_doubt")]
-        dead = list(DeadLetterEntry.objects.filter(run_uid__gte=self.first_uid, is_replayed=False))
+        # A run whose time is up may be replayed, and fails at once: its deadline holds.
+        dead = list(
+            DeadLetterEntry.objects.filter(run_uid__gte=self.first_uid, is_replayed=False).exclude(
+                error_type="RunTimedOut"
+            )
+        )
         for run in waiting:
             if run.status == "paused":
                 run.resume(actor="operator")
@@ -235,11 +247,15 @@ class Schedules(RuleBasedStateMachine):
             for e in WorkflowEvent.objects.filter(type="run.restarted", workflow_run__gte=self.first_uid)
         }
         for run in self._all_runs():
-            ended = run.status in ("completed", "cancelled") or (run.status == "failed" and run.run_uid in restarted)
-            assert ended, self._told([f"{run.run_id} has not ended, it is {run.status}"])
+            ended = run.status in ("completed", "cancelled") or (
+                run.status == "failed" and (run.pk in restarted or run.error_type == "RunTimedOut")
+            )
+            assert ended, self._report([f"{run.run_id} has not ended, it is {run.status}"])
             if run.status == "completed":
                 expected = result_from_record(run)
-                assert run.result == expected, self._told([f"{run.run_id} returned {run.result}, its steps {expected}"])
+                assert run.result == expected, self._report(
+                    [f"{run.run_id} returned {run.result}, its steps {expected}"]
+                )
 
     # How it is done.
 
@@ -261,8 +277,8 @@ class Schedules(RuleBasedStateMachine):
 
     def _wait_for(self, announced: OutboxMessage) -> None:
         with connection.cursor() as c:
-            c.execute("SELECT extract(epoch FROM %s - hookflow_now())::float8", [announced.due_at])
-            wait = c.fetchone()[0]
+            c.execute("SELECT extract(epoch FROM %s::timestamptz - hookflow_now())::float8", [announced.due_at])
+            wait = c.fetchone()[0] or 0
         if wait > 0:
             self.hookflow.advance(wait)
 
@@ -300,24 +316,23 @@ class Schedules(RuleBasedStateMachine):
                 careful()
 
     def _doubted(self, run_uid: UUID) -> str:
-        doubts = WorkflowEvent.objects.filter(workflow_run=run_uid, type="step.doubted").order_by("seq")
-        last = doubts.last()
-        return str(last.step_id) if last else "nothing"
+        doubt = Wait.objects.filter(run=run_uid, kind="doubt").first()
+        return doubt.step_id if doubt else "nothing"
 
     def _all_runs(self) -> Any:
-        return WorkflowRun.objects.filter(run_uid__gte=self.first_uid)
+        return WorkflowRun.objects.filter(pk__gte=self.first_uid)
 
     def _abandon(self) -> None:
         """Leaves nothing that a later schedule would trip over."""
         OutboxMessage.objects.filter(run_uid__gte=self.first_uid).delete()
 
-    def _told(self, found: list[str]) -> str:
+    def _report(self, found: list[str]) -> str:
         """What is wrong, and the logs of the schedule's runs."""
         lines = list(found)
         for run in self._all_runs():
             lines.append(f"{run.run_id} {run.workflow_id} {run.status} {run.data}")
             lines += [
-                f"   {e.seq} {e.type} {e.step_id or ''} {str(e.payload)[:160]}"
+                f"   {e.seq} {e.type} {e.step_id or ''} {str(e.facts)[:160]} {str(e.payload)[:80]}"
                 for e in WorkflowEvent.objects.filter(workflow_run=run.run_uid).order_by("seq")
             ]
         return "\n".join(lines)

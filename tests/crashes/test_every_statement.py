@@ -11,10 +11,11 @@ from django.test import override_settings
 
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.models import Lease, OutboxMessage, WorkflowRun
-from django_hookflow.projections.difference import diff
+from django_hookflow.runtime.receiving import receive
 from django_hookflow.runtime.turn import run_turn
 from django_hookflow.testing import Hookflow
 from tests.crashes.comparison import Outcome, failures_by_cut, outcome_of
+from tests.crashes.evidence import evidence_against
 from tests.crashes.order import bank, order
 from tests.crashes.outside import PaymentService
 from tests.crashes.wire import Cut, Side, Wire
@@ -35,7 +36,7 @@ def deliver_message(announced: OutboxMessage, run_id: str) -> None:
 
 def deliver_by_relay(announced: OutboxMessage, run_id: str) -> None:
     """A pass of the relay, which runs the turn itself: its own statements are cut too."""
-    Relay("inline", run_turn, concurrency=1).run_once()
+    Relay("inline", receive, concurrency=1).run_once()
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Stage:
     def _wait_for(self, announced: OutboxMessage) -> None:
         """Moves time to where a worker may begin: the turn is due and sent, the lease of a dead worker has run out."""
         lease = Lease.objects.filter(run_uid=announced.run_uid).first()
-        begins = [announced.due_at, *([lease.expires_at] if lease else [])]
+        begins = [announced.due_at or announced.announced_at, *([lease.expires_at] if lease else [])]
         if self.deliver is deliver_by_relay:
             begins.append(announced.send_at)
         with connection.cursor() as c:
@@ -96,7 +97,7 @@ def problems_of(stage: Stage, run_id: str, undisturbed: Outcome) -> list[str]:
         for name, value in vars(outcome).items()
         if value != getattr(undisturbed, name)
     ]
-    found += [f"projection: {difference}" for difference in diff(run_id)]
+    found += evidence_against(WorkflowRun.objects.get(run_id=run_id))
     requests = stage.payments.requests_of(run_id)
     if len(requests) != 1 or any(body != bodies[0] for bodies in requests.values() for body in bodies):
         found.append(f"charged under {len(requests)} keys: {requests}")

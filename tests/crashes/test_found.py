@@ -22,21 +22,21 @@ from tests.testapp.models import LedgerEntry
 pytestmark = pytest.mark.django_db(transaction=True)
 
 #: What the operator does while the step runs; set by each test.
-speak: Callable[[WorkflowRun], object]
+operate: Callable[[WorkflowRun], object]
 attempts: list[str] = []
 
 
-def fail_while_an_operator_speaks(run_id: str) -> str:
+def fail_while_an_operator_acts(run_id: str) -> str:
     attempts.append(run_id)
     if attempts.count(run_id) == 1:
-        speak(WorkflowRun.objects.get(run_id=run_id))
+        operate(WorkflowRun.objects.get(run_id=run_id))
         raise ConnectionError("no answer")
     return "done"
 
 
 @workflow(workflow_id="tests.crashes.interrupted", retry=Retry(first_delay=1000, jitter=0))
 def interrupted(ctx: WorkflowContext) -> str:
-    return ctx.step.run("work", fail_while_an_operator_speaks, ctx.run_id)
+    return ctx.step.run("work", fail_while_an_operator_acts, ctx.run_id)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def interrupted(ctx: WorkflowContext) -> str:
 def test_a_run_that_was_stopped_in_mid_step_does_not_claim_to_wake(
     hookflow: Hookflow, operation: Callable[[WorkflowRun], object], status: str
 ) -> None:
-    global speak
-    speak = operation
+    global operate
+    operate = operation
     run_id = interrupted.trigger()
     hookflow.deliver(run_id)
     run = WorkflowRun.objects.get(run_id=run_id)
-    assert [e.type for e in hookflow.events(run_id)][2:] == [f"run.{status}", "step.failed"]
+    assert [e.type for e in hookflow.events(run_id)][2:] == [f"run.{status}", "step.failed", "step.suspended"]
     assert (run.status, run.wake_at) == (status, None)
 
 
@@ -102,15 +102,18 @@ def test_the_invariants_hold_for_an_undisturbed_run(finished: WorkflowRun) -> No
         ("UPDATE django_hookflow_head SET head_hash = sha256('')", "head's hash"),
         ("UPDATE django_hookflow_workflowrun SET status = 'running'", "is running and has announced nothing"),
         ("UPDATE django_hookflow_workflowrun SET result = '1'", "folded"),
-        ("DELETE FROM django_hookflow_stepexecution WHERE step_id = '0-run'", "folded"),
+        (
+            "INSERT INTO django_hookflow_wait SELECT 1, id, '0-run', 'sleep', NULL, NULL, NULL, 1 FROM django_hookflow_workflowrun",
+            "folded",
+        ),
         ("DELETE FROM testapp_ledgerentry", "a record without effect"),
         (
-            "SELECT hookflow_append(run_uid, NULL, '{step.completed}', '{0-run}', ARRAY['{\"kind\":\"run\",\"attempt\":1}'::json], NULL)"
+            "SELECT hookflow_append(run_uid, NULL, '{step.completed}', '{0-run}', ARRAY['{\"kind\":\"run\",\"attempt\":1}'::json], '{NULL}', NULL)"
             " FROM django_hookflow_head",
             "completed again",
         ),
         (
-            "SELECT hookflow_append(run_uid, NULL, '{turn.started}', '{NULL}', ARRAY['{}'::json], NULL) FROM django_hookflow_head",
+            "SELECT hookflow_append(run_uid, NULL, '{turn.started}', '{NULL}', ARRAY['{}'::json], '{NULL}', NULL) FROM django_hookflow_head",
             "after run.completed",
         ),
     ],
@@ -124,7 +127,7 @@ def test_the_invariants_see_damage(finished: WorkflowRun, damage: str, seen: str
 def test_the_invariants_see_an_effect_that_happened_twice_and_a_turn_left_over(finished: WorkflowRun) -> None:
     LedgerEntry.objects.create(account=finished.run_id, reference="1-atomic", amount=1)
     now = finished.created_at
-    OutboxMessage.objects.create(run_uid=finished.run_uid, seq=1, due_at=now, send_at=now)
+    OutboxMessage.objects.create(run_uid=finished.run_uid, seq=1, due_at=now, announced_at=now, send_at=now)
     found = "\n".join(violations(UUID(int=0), 0))
     assert "an effect without record" in found
     assert "its turn is announced" in found

@@ -39,20 +39,29 @@ def nowhere() -> str:
 
 @pytest.fixture
 def announce() -> Announce:
-    """Starts a run as trigger() does and returns the message that its outbox row stands for."""
+    """Starts a run as trigger() does and returns the message that its outbox row stands for.
+
+    With a ``delay`` its first step is a sleep of so many seconds, and the message is for the turn after it.
+    """
 
     def start(
         run_id: str = "order-1", *, delay: float = 0.0, grace: float | None = None, workflow_id: str = WORKFLOW
     ) -> Message:
         run_uid = uuid7()
-        payload = json.dumps({"run_id": run_id, "workflow_id": workflow_id, "data": {}})
         with connection.cursor() as c:
             c.execute(
-                "SELECT seq FROM hookflow_start(%s, %s, %s, %s, NULL, make_interval(secs => %s),"
-                " make_interval(secs => %s))",
-                [run_uid, run_id, workflow_id, payload, delay, grace],
+                "SELECT seq FROM hookflow_start(%s, %s, %s, '{}', '{\"data\":{}}', NULL, make_interval(secs => %s), '7 days')",
+                [run_uid, run_id, workflow_id, grace],
             )
             (seq,) = c.fetchone()
+            if delay:
+                facts = json.dumps({"kind": "sleep", "seconds": delay, "attempt": 1})
+                c.execute(
+                    "SELECT seq FROM hookflow_append(%s, %s, '{step.suspended}', '{nap}', ARRAY[%s::json], '{NULL}', NULL,"
+                    " true, false, make_interval(secs => %s), '7 days')",
+                    [run_uid, seq, facts, grace],
+                )
+                (seq,) = c.fetchone()
         return Message(workflow_id, run_id, seq, run_uid, 1, delay)
 
     return start
@@ -62,19 +71,19 @@ def announce() -> Announce:
 def advance(transactional_db: None) -> Iterator[Callable[[float], None]]:
     """Moves the database's clock forward by so many seconds, all in all."""
 
-    def replace(seconds: float) -> None:
+    def replace(now: str) -> None:
         with connection.cursor() as c:
             c.execute(
                 "CREATE OR REPLACE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE "
-                f"AS $$ SELECT clock_timestamp() + make_interval(secs => {seconds!r}) $$"
+                f"AS $$ SELECT {now} $$"
             )
 
-    yield replace
-    replace(0.0)
+    yield lambda seconds: replace(f"clock_timestamp() + make_interval(secs => {seconds!r})")
+    replace("clock_timestamp()")  # to the letter as it was installed
 
 
 def outbox_row(message: Message) -> dict[str, float | int | None]:
-    """The row of a message: seconds until it is sent and due, attempts."""
+    """The row of a message: seconds until it is sent and due (None: it may begin at once), attempts."""
     with connection.cursor() as c:
         c.execute(
             "SELECT extract(epoch FROM send_at - hookflow_now())::float8, extract(epoch FROM due_at - hookflow_now())::float8,"

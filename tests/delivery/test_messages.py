@@ -9,7 +9,7 @@ from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_hookflow.delivery.messages import BadMessage, Message, parse_body, webhook_url
+from django_hookflow.delivery.messages import DEADLINE, TURN, BadMessage, Message, Received, parse_body, webhook_url
 from django_hookflow.exceptions import NotConfigured
 
 if TYPE_CHECKING:
@@ -27,7 +27,14 @@ def test_the_body_is_compact_json_that_parses_back() -> None:
     message = make_message(run_id="commande-é")
 
     assert message.body() == '{"workflow_id":"shop.orders.process","run_id":"commande-é","seq":1}'.encode()
-    assert parse_body(message.body()) == ("shop.orders.process", "commande-é", 1)
+    assert parse_body(message.body()) == Received(TURN, "shop.orders.process", "commande-é", 1)
+
+
+def test_another_kind_than_a_turn_is_named_in_the_body() -> None:
+    message = Message("shop.orders.process", "order-1", 1, UID, 1, 60.0, DEADLINE)
+
+    assert parse_body(message.body()) == Received(DEADLINE, "shop.orders.process", "order-1", 1)
+    assert message.deduplication_id == f"{UID}-1-1-deadline"
 
 
 def test_the_body_of_a_late_turn_is_as_small_as_that_of_the_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from django.db import connection, transaction
 
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
+from django_hookflow.events.log import Sending
 from django_hookflow.exceptions import NotConfigured
 from django_hookflow.sql import load
 from tests.delivery.conftest import WORKFLOW, Announce, outbox_row
@@ -32,6 +34,12 @@ def claim(message: Message, lease: float = 60) -> str:
             [message.workflow_id, message.run_id, message.seq, lease],
         )
         return str(c.fetchone()[0])
+
+
+def seconds_until_next() -> float:
+    due_at, now = outbox.next_due()
+    assert due_at is not None
+    return (due_at - now).total_seconds()
 
 
 def run_ids(messages: list[Message]) -> list[str]:
@@ -84,7 +92,7 @@ class TestTaking:
 
     def test_what_came_due_after_a_pass_began_is_not_part_of_it(self, announce: Announce, advance: Advance) -> None:
         announce("before")
-        began = outbox.database_time()
+        _, began = outbox.next_due()
         announce("after")
 
         assert run_ids(outbox.take_due(10, until=began)) == ["before"]
@@ -196,8 +204,8 @@ class TestRescheduling:
         assert claim(taken) == "run"
         with connection.cursor() as c:
             c.execute(
-                "SELECT hookflow_append(run_uid, last_seq, '{sleep.started}', '{nap}', ARRAY['{\"seconds\":99}'::json],"
-                " NULL, true, '99 s') FROM django_hookflow_head WHERE run_uid = %s",
+                "SELECT hookflow_append(run_uid, last_seq, '{step.suspended}', '{nap}', ARRAY['{\"kind\":\"sleep\",\"seconds\":99}'::json], '{NULL}',"
+                " NULL, true) FROM django_hookflow_head WHERE run_uid = %s",
                 [taken.run_uid],
             )
 
@@ -207,15 +215,17 @@ class TestRescheduling:
 
 class TestLooking:
     def test_nothing_announced(self) -> None:
-        assert outbox.seconds_until_next() is None
+        due_at, now = outbox.next_due()
+        assert due_at is None
+        assert isinstance(now, datetime.datetime)
 
     def test_the_nearest_counts(self, announce: Announce, advance: Advance) -> None:
         announce("later", delay=500)
         announce("sooner", delay=100)
 
-        assert outbox.seconds_until_next() == pytest.approx(100, abs=5)
+        assert seconds_until_next() == pytest.approx(100, abs=5)
         advance(150)
-        assert outbox.seconds_until_next() == pytest.approx(-50, abs=5)
+        assert seconds_until_next() == pytest.approx(-50, abs=5)
 
     def test_both_statements_read_the_index_among_many_sleepers(self, announce: Announce) -> None:
         announce("due")
@@ -224,11 +234,11 @@ class TestLooking:
                 INSERT INTO django_hookflow_head (run_uid, run_id, workflow_id, last_seq, fence_seq, last_at, head_hash)
                 SELECT gen_random_uuid(), 'run-' || i, 'w', 1, 0, now(), '' FROM generate_series(1, 20000) AS i""")
             c.execute("""
-                INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, send_at)
-                SELECT run_uid, 1, now() + interval '1 day', now() + interval '1 day' FROM django_hookflow_head
+                INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, announced_at, send_at)
+                SELECT run_uid, 1, now() + interval '1 day', now(), now() + interval '1 day' FROM django_hookflow_head
                 ON CONFLICT DO NOTHING""")
             c.execute("VACUUM ANALYZE django_hookflow_outbox, django_hookflow_head, django_hookflow_lease")
-            looking = explain(c, load("outbox_seconds_until_next"), {})
+            looking = explain(c, load("outbox_next_due"), {})
             taking = explain(c, load("outbox_take_due"), {"limit": 8, "until": None, "overdue": 300})
 
         assert "Index Only Scan using django_hookflow_outbox_next" in looking
@@ -242,23 +252,26 @@ def explain(c: Any, statement: str, arguments: dict[str, Any]) -> str:
     return "\n".join(row[0] for row in c.fetchall())
 
 
-class TestGrace:
+class TestSending:
     @pytest.mark.parametrize("name", ["http", "inline"])
     def test_a_relays_transport_needs_none(self, settings: Settings, name: str) -> None:
         settings.DJANGO_HOOKFLOW_TRANSPORT = name
 
-        assert outbox.grace() is None
+        assert outbox.sending() == Sending(None, 0)
 
     def test_what_qstash_was_given_is_overdue_later(self, settings: Settings) -> None:
         settings.DJANGO_HOOKFLOW_TRANSPORT = "qstash"
         settings.DJANGO_HOOKFLOW_OVERDUE_SECONDS = 77
 
-        assert outbox.grace() == outbox.grace(7 * DAY) == 77
+        assert outbox.sending() == Sending(77, 7 * DAY)
 
-    def test_what_qstash_cannot_hold_so_long_is_left_to_a_relay(self, settings: Settings) -> None:
-        settings.DJANGO_HOOKFLOW_TRANSPORT = "qstash"
+    @pytest.mark.parametrize(("delay", "sent_in"), [(7 * DAY, 7 * DAY + 300), (7 * DAY + 1, 7 * DAY + 1)])
+    def test_what_qstash_cannot_hold_so_long_is_left_to_a_relay(
+        self, announce: Announce, delay: float, sent_in: float
+    ) -> None:
+        message = announce("order-1", delay=delay, grace=300)
 
-        assert outbox.grace(7 * DAY + 1) is None
+        assert outbox_row(message)["send_in"] == pytest.approx(sent_in, abs=0.9)
 
 
 class TestPublishing:
@@ -281,7 +294,7 @@ class TestPublishing:
             transaction.set_rollback(True)
 
         assert server.received == []
-        assert outbox.seconds_until_next() is None
+        assert outbox.next_due()[0] is None
 
     def test_at_once_without_a_transaction(self, announce: Announce, server: Server) -> None:
         outbox.publish_after_commit(announce("order-1", grace=300), using="default")
@@ -354,4 +367,4 @@ class TestPublishing:
         settings.DJANGO_HOOKFLOW_TRANSPORT = "pigeon"
 
         with pytest.raises(NotConfigured, match="'pigeon' is none of qstash, http, inline"):
-            outbox.grace()
+            outbox.sending()

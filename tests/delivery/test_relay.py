@@ -37,7 +37,7 @@ class Turns:
         self.ran: list[str] = []
         self._behave = behave
 
-    def __call__(self, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]) -> Ended:
+    def __call__(self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]) -> Ended:
         self.ran.append(run_id)
         return self._behave(run_id)
 
@@ -292,7 +292,7 @@ class TestTheLoop:
             wait_until(lambda: len(looks.times) >= 9, "some looks")
 
         settled = looks.texts[-6:]  # the first statements are those of a new connection
-        assert all(sql.startswith("SELECT extract(epoch FROM min(send_at)") for sql in settled)
+        assert all(sql.startswith("SELECT min(send_at), hookflow_now() FROM") for sql in settled)
         assert looks.last_gap() >= 0.95
 
     def test_a_lost_database_connection_is_survived(self, announce: Announce, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,11 +28,15 @@ WITH sleeper AS (
   FROM generate_series(1, %s) AS n
   RETURNING run_uid, run_id
 ), announced AS (
-  INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, send_at)
-  SELECT run_uid, 3, now() + interval '30 days', now() + interval '30 days' FROM sleeper
+  INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, announced_at, send_at)
+  SELECT run_uid, 3, now() + interval '30 days', now(), now() + interval '30 days' FROM sleeper
+), waiting AS (
+  INSERT INTO django_hookflow_wait (id, run_uid, step_id, kind, due_at, since_seq)
+  SELECT row_number() OVER (), run_uid, 'sleep', 'sleep', now() + interval '30 days', 3 FROM sleeper
 )
-INSERT INTO django_hookflow_workflowrun (run_uid, run_id, workflow_id, status, data, error_message, created_at, updated_at, wake_at)
-SELECT run_uid, run_id, 'tests.sleeper', 'running', '{}', '', now(), now(), now() + interval '30 days' FROM sleeper
+INSERT INTO django_hookflow_workflowrun
+  (id, run_id, workflow_id, status, data, error_type, error_message, label, created_at, updated_at)
+SELECT run_uid, run_id, 'tests.sleeper', 'running', '{}', '', '', '', now(), now() FROM sleeper
 """
 
 
@@ -40,7 +44,9 @@ SELECT run_uid, run_id, 'tests.sleeper', 'running', '{}', '', now(), now(), now(
 def sleepers() -> None:
     with connection.cursor() as cursor:
         cursor.execute(FALL_ASLEEP, [SLEEPERS])
-        cursor.execute("VACUUM ANALYZE django_hookflow_outbox, django_hookflow_head, django_hookflow_workflowrun")
+        cursor.execute(
+            "VACUUM ANALYZE django_hookflow_outbox, django_hookflow_head, django_hookflow_wait, django_hookflow_workflowrun"
+        )
 
 
 def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -52,9 +58,9 @@ def test_two_relays_ask_one_question_a_second_each_and_it_reads_one_index_entry(
     with running(Relay("inline", Turns()), looks[0]), running(Relay("inline", Turns()), looks[1]):
         wait_until(lambda: all(len(look.times) >= 9 for look in looks), "some looks of both")
     for look in looks:
-        assert {sql.split(" FROM ")[0] for sql in look.texts[-3:]} == {"SELECT extract(epoch"}
+        assert {sql.split(" FROM ")[0] for sql in look.texts[-3:]} == {"SELECT min(send_at), hookflow_now()"}
         assert look.last_gap() >= 0.95
-    (row,) = ask(f"EXPLAIN (ANALYZE, FORMAT JSON) {load('outbox_seconds_until_next')}")
+    (row,) = ask(f"EXPLAIN (ANALYZE, FORMAT JSON) {load('outbox_next_due')}")
     explained = row["QUERY PLAN"]
     plan = nodes_of((json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"])
     (scan,) = [node for node in plan if "Scan" in node["Node Type"] and "Relation Name" in node]

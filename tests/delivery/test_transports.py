@@ -22,8 +22,8 @@ from django_hookflow.delivery.transports import TRANSPORTS, SendFailed, Transpor
 from django_hookflow.exceptions import NotConfigured
 from django_hookflow.models import WorkflowRun
 from django_hookflow.runtime.context import WorkflowContext
+from django_hookflow.runtime.receiving import receive
 from django_hookflow.runtime.trigger import uuid7
-from django_hookflow.runtime.turn import run_turn
 from tests.delivery.servers import Answer, Server
 from tests.waiting import wait_until
 
@@ -49,7 +49,8 @@ class HttpEnd:
         self.transport = get_transport(name)
 
     def received(self) -> list[tuple[str, str, int]]:
-        return [parse_body(request.body) for request in self._server.received]
+        bodies = [parse_body(request.body) for request in self._server.received]
+        return [(body.workflow_id, body.run_id, body.seq) for body in bodies]
 
     def refuse(self, retry_after: int | None) -> None:
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -69,11 +70,11 @@ class InlineEnd:
     """What runs a turn in the relay's process."""
 
     def __init__(self) -> None:
-        self.transport = get_transport("inline", run_turn=self._run_turn)
+        self.transport = get_transport("inline", receive=self._receive)
         self._received: list[tuple[str, str, int]] = []
         self._refusal: Result | Exception | None = None
 
-    def _run_turn(self, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]) -> Result:
+    def _receive(self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]) -> Result:
         assert delivery["transport"] == "inline"
         self._received.append((workflow_id, run_id, seq))
         if isinstance(self._refusal, Exception):
@@ -207,7 +208,7 @@ def test_a_run_gets_all_its_turns(
     run_id = greet.trigger({})
 
     def is_completed() -> bool:
-        Relay(name, run_turn).run_once()
+        Relay(name, receive).run_once()
         qstash.deliver()
         return bool(WorkflowRun.objects.get(run_id=run_id).status == "completed")
 

@@ -33,7 +33,7 @@ def test_the_story_runs_once_and_every_promise_holds() -> None:
     story = demo.output
     assert len(re.findall(r"^  ok   ", story, re.MULTILINE)) == 8
     assert "FAIL" not in story
-    for event in ("run.triggered", "sleep.started", "turn.abandoned", "step.completed  charge", "run.completed"):
+    for event in ("run.triggered", "step.suspended", "turn.abandoned", "step.completed  charge", "run.completed"):
         assert event in story
     assert re.search(r"kill -9 \d+: the web process is gone", story)
     assert max(map(len, story.splitlines())) <= 80
@@ -44,7 +44,7 @@ def test_the_story_runs_once_and_every_promise_holds() -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopped_in_the_middle_it_leaves_no_process_behind(how: signal.Signals) -> None:
     with RunningDemo() as demo:
-        demo.wait_for("sleep.started")
+        demo.wait_for("step.suspended")
         processes = demo.descendants()
         assert len(alive(processes)) >= 4, "PostgreSQL with its own, the web process, the relay"
         demo.send(how)

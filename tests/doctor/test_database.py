@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from django_hookflow.doctor import installed
 from tests.delivery.servers import Server
 from tests.doctor.diagnosis import diagnose, run_process
 from tests.log.calls import session
@@ -42,29 +41,12 @@ def test_a_schema_of_a_newer_release() -> None:
 
 @pytest.mark.django_db
 def test_the_tables_of_the_releases_before_this_package() -> None:
-    run_sql("INSERT INTO django_migrations (app, name, applied) VALUES ('django_hookflow', '0001_initial', now())")
+    run_sql("DELETE FROM django_migrations WHERE app = 'django_hookflow' AND name <> '0001_initial'")
     run_sql("ALTER TABLE django_hookflow_workflowrun RENAME TO moved")
     run_sql("CREATE TABLE django_hookflow_workflowrun (id bigint PRIMARY KEY, run_id varchar(255))")
     found = diagnose("schema")
     assert (found.exit_code, found.codes) == (1, {**found.codes, "django_hookflow.E024": "error"})
     assert "schema.newer" not in found.codes
-
-
-@pytest.mark.django_db
-def test_functions_that_are_not_what_the_migrations_made() -> None:
-    run_sql("DROP FUNCTION hookflow_expire")
-    run_sql(
-        "CREATE OR REPLACE FUNCTION pgtrigger_guard_23500() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'"
-    )
-    found = diagnose("schema", "guards")
-    assert found.seen("schema.function_missing") == "Functions that the migrations made are gone: hookflow_expire."
-    assert found.seen("schema.function_changed") == "Functions are not what the migrations made: pgtrigger_guard_23500."
-    assert found.exit_code == 1
-
-
-def test_most_functions_are_compared_to_the_letter() -> None:
-    assert len(installed.bodies()) > len(installed.functions()) / 2
-    assert {"hookflow_event_hash", "hookflow_operate", "pgtrigger_guard_23500"} <= installed.bodies().keys()
 
 
 @pytest.mark.django_db
@@ -123,7 +105,7 @@ def test_a_clock_that_a_test_has_left_moved() -> None:
     )
     found = diagnose("clocks")
     assert found.codes == {"database.answers": "ok", "clocks.database": "ok", "clocks.moved": "error"}
-    assert "86,400 s" in found.seen("clocks.moved")
+    assert "1 d" in found.seen("clocks.moved")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 def age_outbox(minutes: float, attempts: int = 1) -> None:
     ask(
         "UPDATE django_hookflow_outbox SET send_at = send_at - make_interval(secs => %s),"
-        " due_at = due_at - make_interval(secs => %s), attempts = %s",
+        " announced_at = announced_at - make_interval(secs => %s), attempts = %s",
         *(minutes * 60, minutes * 60, attempts),
     )
 
@@ -91,9 +91,9 @@ def test_a_sleeper_is_no_concern() -> None:
 
 def test_runs_that_wait_for_a_person() -> None:
     for number in range(4):
-        add(start(f"doubted-{number}"), "step.doubted", {}, "charge")
-    add(start("changed"), "run.diverged", {"error": {"message": "no such step"}})
-    add(start("held"), "run.paused", {})
+        add(start(f"doubted-{number}"), "step.suspended", "charge", kind="doubt", step_kind="run", attempt=1)
+    add(start("changed"), "run.diverged", recorded="charge", error={"type": "Diverged", "message": "no such step"})
+    add(start("held"), "run.paused")
     fail(start("failed-1"))
     fail(start("failed-2"))
     found = diagnose("runs")
@@ -129,7 +129,7 @@ def test_a_worker_that_was_lost() -> None:
     ask("UPDATE django_hookflow_lease SET expires_at = hookflow_now() - interval '10 minutes'")
     found = diagnose("runs")
     assert found.codes["runs.lost"] == "warning"
-    assert "such as order-1, for 600 s" in found.seen("runs.lost")
+    assert "such as order-1, for 10 min" in found.seen("runs.lost")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -147,7 +147,7 @@ def test_subscribers_that_do_not_get_on(subscription: str) -> None:
     move_clock("clock_timestamp() + interval '1 hour'")
     try:
         seen = diagnose("subscribers").seen("subscribers.behind")
-        assert seen.startswith("doctor-test has not read on for 3,600 s")
+        assert seen.startswith("doctor-test has not read on for 1 h")
     finally:
         move_clock("clock_timestamp()")
 
@@ -187,9 +187,9 @@ def test_checkpoints(settings: Any) -> None:
     settings.DJANGO_HOOKFLOW_CHECKPOINT_KEY = "of-a-test-" * 4
     assert diagnose("checkpoints").codes["checkpoints.none"] == "warning"
     add_checkpoint("10 days")
-    assert diagnose("checkpoints").seen("checkpoints.old") == "The last checkpoint was made 10 days ago."
+    assert diagnose("checkpoints").seen("checkpoints.old") == "The last checkpoint was made 10 d ago."
     add_checkpoint("3 hours")
-    assert diagnose("checkpoints").seen("checkpoints.made") == "The last checkpoint was made 3 hours ago."
+    assert diagnose("checkpoints").seen("checkpoints.made") == "The last checkpoint was made 3 h ago."
 
 
 def add_checkpoint(ago: str) -> None:
@@ -202,8 +202,8 @@ def add_checkpoint(ago: str) -> None:
 
 def test_the_id_of_a_run_moves_no_cursor_and_breaks_no_output() -> None:
     stuck = start("größe-1\x1b[2J\x9b2J")
-    add(stuck, "turn.started", {"worker": "w"})
-    add(stuck, "step.doubted", {"kind": "run", "attempt": 1}, "charge")
+    add(stuck, "turn.started", worker="w")
+    add(stuck, "step.suspended", "charge", kind="doubt", step_kind="run", attempt=1)
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
 
@@ -240,14 +240,16 @@ def make_many() -> None:
     for statement in (
         f"INSERT INTO django_hookflow_head SELECT {uid}, 'r' || n, 'w', 1, 1, now(), '' FROM generate_series(1, 30000) n",
         f"INSERT INTO django_hookflow_workflowrun SELECT {uid}, 'r' || n, 'w', CASE n % 3 WHEN 0 THEN 'completed'"
-        " WHEN 1 THEN 'running' ELSE 'in_doubt' END, '{}', NULL, '', now(), now() FROM generate_series(1, 30000) n",
-        "INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, send_at)"
-        f" SELECT {uid}, 1, now(), now() FROM generate_series(1, 30000) n",
-        f"INSERT INTO django_hookflow_deadletterentry SELECT n, {uid}, 1, 'w', 'r' || n, '', '{{}}', '', '', 1, n % 2 = 0,"
-        " NULL, now() FROM generate_series(1, 30000) n",
-        "INSERT INTO django_hookflow_event (position, run_uid, seq, type, recorded_at, version, salt, hash)"
-        f" SELECT n, {uid}, 1, 'run.triggered', now(), 1, sha256(''), sha256('') FROM generate_series(1, 30000) n",
-        "ANALYZE django_hookflow_head, django_hookflow_workflowrun, django_hookflow_outbox,"
+        " WHEN 1 THEN 'running' ELSE 'in_doubt' END, '{}', NULL, '', '', '', now(), now() FROM generate_series(1, 30000) n",
+        "INSERT INTO django_hookflow_wait SELECT n, lpad(to_hex(n), 32, '0')::uuid, 'charge', 'sleep', now(), NULL, NULL, 1"
+        " FROM generate_series(1, 30000) n",
+        "INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, announced_at, send_at)"
+        f" SELECT {uid}, 1, now(), now(), now() FROM generate_series(1, 30000) n",
+        f"INSERT INTO django_hookflow_deadletterentry SELECT n, {uid}, 1, 'w', 'r' || n, '', '{{}}', '', '', '', '', 1,"
+        " n % 2 = 0, NULL, now() FROM generate_series(1, 30000) n",
+        "INSERT INTO django_hookflow_event (position, run_uid, seq, type, facts, recorded_at, version, salt, hash)"
+        f" SELECT n, {uid}, 1, 'run.triggered', '{{}}', now(), 1, sha256(''), sha256('') FROM generate_series(1, 30000) n",
+        "ANALYZE django_hookflow_head, django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_outbox,"
         " django_hookflow_deadletterentry, django_hookflow_event",
         "SELECT brin_summarize_new_values('django_hookflow_event_all_position_idx')",
     ):

@@ -56,7 +56,7 @@ def test_the_same_delivery_fifty_times_while_the_run_sleeps(deploy: Deploy, peer
     attempts = [peer.courier.send(message, shop.webs[0].port) for _ in range(50)]
     assert answers(attempts) == {(200, "suspended"): 1, (200, "stale"): 49}
     assert len(peer.published) == 2
-    assert shop.events(run_id)[-1] == "sleep.started wait-for-payment"
+    assert shop.events(run_id)[-1] == "step.suspended wait-for-payment"
 
 
 def test_the_other_process_answers_while_the_first_is_still_at_work(

@@ -64,7 +64,7 @@ def test_a_sleep_on_a_machine_whose_clock_is_off(
     assert fleet.ledger("run-1") == ["before", "after"]
     slept = database.value(
         "SELECT extract(epoch FROM max(recorded_at) FILTER (WHERE type = 'step.completed' AND step_id = 'night')"
-        " - max(recorded_at) FILTER (WHERE type = 'sleep.started')) FROM django_hookflow_event"
+        " - max(recorded_at) FILTER (WHERE type = 'step.suspended')) FROM django_hookflow_event"
     )
     assert NIGHT <= slept < NIGHT + 60
     fleet.check()

@@ -13,8 +13,14 @@ from tests.e2e.outside import Outside
 from tests.environments.conftest import MakeFleet
 
 RUNS = [f"run-{number}" for number in range(6)]
-#: An event has a transaction to itself, or shares it with the event that makes sense only beside it.
-TOGETHER = {("step.completed rest", "step.failed flaky"), ("turn.abandoned", "turn.started")}
+#: An event has a transaction to itself, or shares it with the event that makes sense only beside it: the wait after a
+#: failure, and what has come due with the turn that finds it so.
+TOGETHER = {
+    ("step.failed flaky", "step.suspended flaky"),
+    ("step.retried flaky", "turn.started"),
+    ("step.completed rest", "turn.started"),
+    ("turn.abandoned", "turn.started"),
+}
 
 needs_pool = pytest.mark.skipif(
     django.VERSION < (5, 1) or importlib.util.find_spec("psycopg_pool") is None,

@@ -175,9 +175,7 @@ def test_a_deadlock_between_an_atomic_step_and_another_session(
         session.rollback()
     check_went_through(fleet, "run-1", ["lock", "after"])
     assert fleet.events("run-1").count("step.failed lock") == 1
-    (error,) = database.rows(
-        "SELECT payload::jsonb->'error'->>'type' FROM django_hookflow_event WHERE type='step.failed'"
-    )
+    (error,) = database.rows("SELECT facts->>'error' FROM django_hookflow_event WHERE type='step.failed'")
     assert error == ("django.db.utils.OperationalError",)
 
 

@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from decimal import Decimal
 from enum import Enum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import models
@@ -147,3 +148,110 @@ def test_a_giant_of_shared_parts_is_refused_before_it_is_built() -> None:
         value = [value, value]
     with pytest.raises(NotSerializable, match="more bytes"):
         codec.encode(value, path="result", limit=LIMIT)
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+TWICE, NEVER = (
+    datetime.datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN),
+    datetime.datetime(2024, 3, 31, 2, 30, tzinfo=BERLIN),
+)
+
+
+def back(value: Any) -> Any:
+    return codec.decode(codec.encode(value, path="result", limit=LIMIT))
+
+
+@given(st.datetimes(timezones=st.timezones(), allow_imaginary=True), st.integers(0, 1))
+def test_moments_of_every_zone_come_back_equal_and_the_same_instant(moment: datetime.datetime, fold: int) -> None:
+    moment = moment.replace(fold=fold)
+    assert back(moment) == moment
+    assert back(moment).utcoffset() == moment.utcoffset()
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize("moment", [TWICE, NEVER])
+def test_an_hour_that_is_there_twice_or_never_comes_back(moment: datetime.datetime, fold: int) -> None:
+    moment = moment.replace(fold=fold)
+    assert (back(moment), back(moment).timestamp()) == (moment, moment.timestamp())
+    assert back({moment: [moment]}) == {moment: [moment]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        TWICE.replace(tzinfo=None, fold=1),
+        datetime.time(2, 30, fold=1),
+        datetime.datetime.max.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=-23))),
+        datetime.datetime.min.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=23, microseconds=1))),
+        datetime.datetime.max.replace(tzinfo=BERLIN),
+        datetime.time(3, tzinfo=datetime.timezone(datetime.timedelta(seconds=-1.5))),
+        Decimal("1E+999999999999999999"),
+        Decimal("-0E-999999999999999999"),
+        Decimal("0." + "1" * 10_000),
+    ],
+    ids=repr,
+)
+def test_the_ends_of_what_there_is_come_back(value: Any) -> None:
+    assert same(back(value), value)
+    if isinstance(value, (datetime.datetime, datetime.time)):
+        assert (back(value).fold, back(value).utcoffset()) == (value.fold, value.utcoffset())
+    if isinstance(value, Decimal):
+        assert back(value).as_tuple() == value.as_tuple()
+
+
+def test_a_zone_whose_rules_have_changed_or_that_is_gone_leaves_instant_and_offset() -> None:
+    for zone in ("Europe/Lisbon", "No/Where", "../etc/passwd"):
+        moment = codec.decode(f'{{"$datetime":["2024-10-27T02:30:00+01:00","{zone}",1]}}')
+        assert moment == datetime.datetime(2024, 10, 27, 1, 30, tzinfo=datetime.timezone.utc)
+
+
+class Repeating(datetime.tzinfo):
+    """A zone without a name with two offsets for every time."""
+
+    def utcoffset(self, moment: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta(hours=moment.fold if moment else 0)
+
+    def dst(self, moment: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta()
+
+    def tzname(self, moment: datetime.datetime | None) -> str:
+        return "repeating"
+
+
+class Stamp(datetime.datetime):
+    """As pandas has it: finer than a microsecond."""
+
+    nanoseconds = 5
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stamp) and super().__eq__(other)
+
+    __hash__ = datetime.datetime.__hash__
+
+
+@pytest.mark.parametrize(
+    ("value", "way_out"),
+    [
+        (datetime.datetime(2024, 1, 1, fold=1, tzinfo=Repeating()), "value.astimezone(datetime.timezone.utc)"),
+        (Stamp(2024, 1, 1), "return plain data"),
+    ],
+)
+def test_a_moment_that_would_come_back_unequal_is_refused(value: Any, way_out: str) -> None:
+    with pytest.raises(NotSerializable, match="would come back unequal") as refusal:
+        codec.encode({"at": value}, path="result", limit=LIMIT)
+    assert str(refusal.value).startswith("result['at']")
+    assert way_out in str(refusal.value)
+
+
+class Odd(Decimal):
+    def __str__(self) -> str:
+        return "odd"
+
+
+class OddInt(int):
+    def __int__(self) -> int:
+        return 7
+
+
+def test_a_subclass_is_read_as_its_base_whatever_it_shows() -> None:
+    assert same(back([Odd("1.5"), OddInt(3)]), [Decimal("1.5"), 3])

@@ -27,13 +27,15 @@ def run_audit(*arguments: Any) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
-def export(path: Path, run_uid: object = None) -> Path:
-    """What the statement's own comment says to do with sed and psql."""
+def export(path: Path, run_uid: object = None, **environment: str) -> Path:
+    """What the statement's own comment says to do with sed and psql, in an environment."""
     first, last = (run_uid, run_uid) if run_uid else (FIRST, LAST)
-    statement = load("event_lines").replace("%(from)s", f"'{first}'").replace("%(to)s", f"'{last}'")
-    done = psql("-c", statement)
+    statement = load("event_lines")
+    assert "PGCLIENTENCODING=UTF8 psql" in statement
+    statement = statement.replace("%(from)s", f"'{first}'").replace("%(to)s", f"'{last}'")
+    done = psql("-c", statement, environment={**environment, "PGCLIENTENCODING": "UTF8"})
     assert done.returncode == 0, done.stderr
-    path.write_text(done.stdout, encoding="utf-8")
+    path.write_bytes(done.stdout.encode("utf-8"))
     return path
 
 
@@ -42,13 +44,18 @@ def archive(path: Path, events: Path) -> Path:
     path.write_bytes(gzip.compress(events.read_bytes(), mtime=0))
     lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
     ends = {line["run_uid"]: {"last_seq": line["seq"], "head_hash": line["hash"]} for line in lines}
+    names = {line["run_uid"]: json.loads(line["facts"]) for line in lines if line["seq"] == 1}
     manifest = {
         "format": "django-hookflow-archive-1",
+        "lines": "django-hookflow-event-1",
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "made_at": "2026-01-01T00:00:00Z",
         "events": len(lines),
-        "runs": [{"run_uid": uid, "run_id": "?", "workflow_id": "?", **end} for uid, end in ends.items()],
+        "runs": [
+            {"run_uid": uid, "run_id": names[uid]["run_id"], "workflow_id": names[uid]["workflow"], **end}
+            for uid, end in ends.items()
+        ],
     }
     manifest_of(path).write_text(json.dumps(manifest), encoding="utf-8")
     return path

@@ -13,20 +13,25 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 GUARD = "pgtrigger_guard_23500"
+RULES = "django_hookflow_event_is_well_formed"
 
 
 def tamper(*statements: str) -> None:
-    """Runs statements as the owner, who switches the guard off first and, not to be noticed, on again."""
-    ask(f"ALTER TABLE django_hookflow_event DISABLE TRIGGER {GUARD}")
+    """Runs statements as the owner, who lifts the guard and the rules first and, not to be noticed, puts them back."""
+    (rules,) = ask("SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint WHERE conname = %s LIMIT 1", RULES)
+    ask(f"ALTER TABLE django_hookflow_event DISABLE TRIGGER {GUARD}, DROP CONSTRAINT {RULES}")
     for statement in statements:
         ask(statement)
     ask(f"ALTER TABLE django_hookflow_event ENABLE ALWAYS TRIGGER {GUARD}")
+    ask(
+        f"ALTER TABLE django_hookflow_event ADD CONSTRAINT {RULES} {rules['text'].removesuffix(' NOT VALID')} NOT VALID"
+    )
 
 
 def make_run(run_id: str, steps: int = 5) -> UUID:
     """A run of ``steps`` + 3 events: triggered, a turn, its steps, completed."""
     uid: UUID = start(run_id, {"order": run_id})["run_uid"]
-    append(uid, 1, ("turn.started", None, {"worker": "w"}))
+    append(uid, 1, ("turn.started", None, None, {"worker": "w"}))
     for number in range(steps):
         append(uid, number + 2, step(f"step-{number}", {"number": number}), actor="ann" if number == 1 else None)
     append(uid, steps + 2, ("run.completed", None, {"result": 1}), ends_turn=True)
@@ -51,7 +56,7 @@ def rewrite_chain(uid: UUID, change: str) -> None:
     recompute = """
         UPDATE django_hookflow_event AS event SET hash = hookflow_event_hash(
           coalesce(before.hash, sha256(uuid_send(event.run_uid))), event.run_uid, event.seq, event.recorded_at, event.version,
-          event.type, event.step_id, event.actor,
+          event.type, event.step_id, event.actor, event.facts::text,
           coalesce(event.payload_digest, sha256(event.salt || convert_to(event.payload::text, 'UTF8'))))
         FROM (SELECT 1) AS one LEFT JOIN django_hookflow_event AS before ON before.run_uid = '{uid}' AND before.seq = {seq} - 1
         WHERE event.run_uid = '{uid}' AND event.seq = {seq}

@@ -11,7 +11,17 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_hookflow.evidence.audit import Known, MerkleTree, check_run, event_hash, first_previous, leaf_hash
+from django_hookflow.evidence.audit import (
+    DIGEST_BESIDE_PAYLOAD,
+    HASH_DOES_NOT_HOLD,
+    REDACTION_NOT_ON_RECORD,
+    Known,
+    MerkleTree,
+    check_run,
+    event_hash,
+    first_previous,
+    leaf_hash,
+)
 from django_hookflow.sql import load
 from tests.evidence.exporting import archive, edit_lines, edit_manifest, export, manifest_of, run_audit
 from tests.evidence.tampering import make_run
@@ -27,7 +37,13 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
 )
 events = st.lists(
-    st.tuples(st.sampled_from(["turn.started", "note", "größer"]), st.none() | words, st.none() | values), max_size=6
+    st.tuples(
+        st.sampled_from(["turn.started", "note", "größer"]),
+        st.none() | words,
+        st.none() | values,
+        st.dictionaries(words, values, max_size=3),
+    ),
+    max_size=6,
 )
 
 
@@ -74,20 +90,21 @@ def test_events_exported_with_psql_are_checked(exported: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"payload": "1"}, "#2: its hash is not that of what it holds after the event before"),
-        ({"recorded_at": "2026-01-01T00:00:00.000000Z"}, "#2: its hash is not that"),
-        ({"step_id": ""}, "#2: its hash is not that"),
-        ({"actor": "eve"}, "#2: its hash is not that"),
-        ({"seq": 7}, "#7: follows #1: events are missing, or not in order"),
-        ({"payload_digest": "00" * 32}, "#2: has a payload or a salt beside the digest"),
-        (
-            {"payload": None, "salt": None, "payload_digest": "00" * 32},
-            "#2: its payload was redacted, and no event says",
-        ),
+        ({"payload": "1"}, f"#3: {HASH_DOES_NOT_HOLD}"),
+        ({"facts": "{}"}, f"#3: {HASH_DOES_NOT_HOLD}"),
+        ({"recorded_at": "2026-01-01T00:00:00.000000Z"}, f"#3: {HASH_DOES_NOT_HOLD}"),
+        ({"step_id": ""}, f"#3: {HASH_DOES_NOT_HOLD}"),
+        ({"actor": ""}, f"#3: {HASH_DOES_NOT_HOLD}"),
+        ({"actor": "eve"}, f"#3: {HASH_DOES_NOT_HOLD}"),
+        ({"version": 2}, f"#3: {HASH_DOES_NOT_HOLD}"),
+        ({"seq": 7}, "#3 to #6: missing"),
+        ({"seq": 2}, "#2: not in the order of seq"),
+        ({"payload_digest": "00" * 32}, f"#3: {DIGEST_BESIDE_PAYLOAD}"),
+        ({"payload": None, "salt": None, "payload_digest": "00" * 32}, f"#3: {REDACTION_NOT_ON_RECORD}"),
     ],
 )
 def test_what_was_changed_in_a_line_is_found(exported: Path, changes: dict[str, Any], problem: str) -> None:
-    edit_lines(exported, (1, changes))
+    edit_lines(exported, (2, changes))
     status, lines = run_audit(exported)
     assert status == 1
     assert any(problem in line for line in lines[:-1]), lines
@@ -102,6 +119,9 @@ def test_what_was_changed_in_a_line_is_found(exported: Path, changes: dict[str, 
         "{}",
         '{"run_uid": 1}',
         '{"run_uid": "x", "hash": "", "salt": null, "payload_digest": null, "recorded_at": "Z"}',
+        '{"run_uid": "00000000-0000-0000-0000-000000000000", "seq": 1, "type": "note", "step_id": null, "actor": null,'
+        ' "facts": null, "payload": null, "recorded_at": "2026-01-01T00:00:00Z", "version": 1, "salt": null,'
+        ' "payload_digest": null, "hash": ""}',
     ],
 )
 def test_a_line_that_is_no_event_is_named(exported: Path, line: str) -> None:
@@ -114,12 +134,12 @@ def test_a_line_that_is_no_event_is_named(exported: Path, line: str) -> None:
 def test_lines_of_a_run_that_are_not_together_are_found(exported: Path) -> None:
     lines = exported.read_text(encoding="utf-8").splitlines()
     exported.write_text("\n".join([*lines[8:], *lines[:8]]), encoding="utf-8")
-    status, told = run_audit(exported)
+    status, lines = run_audit(exported)
     assert status == 1
-    assert told[0].endswith("its events are not together, or the runs not in order")
+    assert lines[0].endswith("its events are not together, or the runs not in order")
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     status, lines = run_audit(tmp_path / "none.jsonl")
     assert (status, "No such file" in lines[0]) == (1, True)
 
@@ -144,8 +164,9 @@ def test_an_archive_of_which_a_byte_has_changed_is_not_the_one_of_its_manifest(e
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"runs": []}, "the manifest has it end at nowhere, the file at #8"),
-        ({"events": 25}, "24 events, the manifest says 25"),
+        ({"runs": []}, "the manifest has no such run, the file 'order-0' of 'shop.order' up to #8"),
+        ({"events": 25}, "24 events, the manifest has 25"),
+        ({"lines": "django-hookflow-event-9"}, "its lines have the format 'django-hookflow-event-9', known is"),
         ({"format": "tar"}, "has the format 'tar', known is 'django-hookflow-archive-1'"),
         ({"runs": 1}, "is not a manifest"),
         ({"file": "other.jsonl.gz"}, "is not, or no longer, the file"),
@@ -157,6 +178,17 @@ def test_a_manifest_that_says_something_else_is_found(exported: Path, changes: d
     status, lines = run_audit(path)
     assert status == 1
     assert any(problem in line for line in lines), lines
+
+
+def test_the_names_in_a_manifest_are_held_against_those_that_were_recorded(exported: Path) -> None:
+    path = archive(exported.with_name("old.jsonl.gz"), exported)
+    runs = json.loads(manifest_of(path).read_text(encoding="utf-8"))["runs"]
+    edit_manifest(path, runs=[{**runs[0], "run_id": "order-9"}, *runs[1:]])
+    status, (problem, _) = run_audit(path)
+    assert status == 1
+    assert (
+        f"the manifest has 'order-9' of 'shop.order' up to #8 {runs[0]['head_hash'][:8]}…, the file 'order-" in problem
+    )
 
 
 def test_an_archive_cut_short_is_found_also_without_a_manifest(exported: Path) -> None:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_a_checkpoint_says_where_each_chain_ends_and_is_signed(uids: list[UUID], tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
-    said = checkpoint(path)
+    printed = checkpoint(path)
     header, *runs = lines_of(path)
     assert header["format"] == "django-hookflow-checkpoint-1"
     heads = ask(
@@ -51,7 +51,7 @@ def test_a_checkpoint_says_where_each_chain_ends_and_is_signed(uids: list[UUID],
         "database": ask("SELECT current_database() AS name")[0]["name"],
         "first_run": runs[0][0],
     }
-    assert said == f"{path}: 3 runs, 24 events, root {claims['root']}"
+    assert printed == f"{path}: 3 runs, 24 events, root {claims['root']}"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -72,7 +72,7 @@ def remove_run(uid: UUID) -> None:
     tamper(
         f"DELETE FROM django_hookflow_event WHERE run_uid = '{uid}'",
         f"DELETE FROM django_hookflow_head WHERE run_uid = '{uid}'",
-        f"DELETE FROM django_hookflow_workflowrun WHERE run_uid = '{uid}'",
+        f"DELETE FROM django_hookflow_workflowrun WHERE id = '{uid}'",
     )
 
 
@@ -87,7 +87,7 @@ def rewrite(uid: UUID) -> None:
 def rename(uid: UUID) -> None:
     rewrite_chain(
         uid,
-        "UPDATE django_hookflow_event SET payload = replace(payload::text, 'order-2', 'order-9')::json "
+        "UPDATE django_hookflow_event SET facts = replace(facts::text, 'order-2', 'order-9')::json "
         f"WHERE run_uid = '{uid}' AND seq = 1",
     )
     ask("UPDATE django_hookflow_head SET run_id = 'order-9' WHERE run_uid = %s", uid)
@@ -103,11 +103,11 @@ def bury(uid: UUID) -> None:
 
 
 UNSEEN = {
-    remove_run: "run order-2: is gone: the checkpoint knows it up to #8, its head was removed, with all its events",
-    cut_tail: "run order-2 #6: its tail was cut: it ends at #5, the checkpoint knows #8",
-    rewrite: "run order-2 #8: is not the event that the checkpoint knows: the chain was written anew",
-    rename: "run order-2: its run_id was changed: the checkpoint knows it by this one, its head has 'order-9'",
-    bury: "run order-2 #8: is archived, and its tombstone does not end as the checkpoint knows it: it was written anew",
+    remove_run: "run order-2: has no head and no events, the checkpoint knows it up to #8",
+    cut_tail: "run order-2: its head ends at #5, the checkpoint knows it up to #8",
+    rewrite: "run order-2: #8 is not the event that the checkpoint knows",
+    rename: "run order-2: its head has the run_id 'order-9', the checkpoint knows it by this one",
+    bury: "run order-2: is archived, and its head has another hash for #8 than the checkpoint knows",
 }
 
 
@@ -141,12 +141,12 @@ def test_a_run_that_was_archived_is_proved_by_its_tombstone_or_left_to_its_archi
         "3 runs compared, 1 have gone on and been archived since: prove them with hookflow_archive verify"
     )
     archived = archive(tmp_path / "old.jsonl.gz", events)
-    status, told = run_audit("--checkpoint", path, archived)
-    assert (status, told[-1]) == (0, f"{archived}: 3 runs, 25 events, 0 problems, 3 runs proved by the checkpoint")
-    assert told[0] == f"{path}: 3 runs, root {claims_of(path)['root']}; the signature is not verified here"
+    status, lines = run_audit("--checkpoint", path, archived)
+    assert (status, lines[-1]) == (0, f"{archived}: 3 runs, 25 events, 0 problems, 3 runs proved by the checkpoint")
+    assert lines[0] == f"{path}: 3 runs, root {claims_of(path)['root']}; the signature is not verified here"
 
 
-@pytest.mark.parametrize(("tampering", "problem"), [(rewrite, "#8: is not the event"), (cut_tail, "ends at #5")])
+@pytest.mark.parametrize(("tampering", "problem"), [(rewrite, "#8: not the event"), (cut_tail, "ends at #5")])
 def test_an_archive_that_is_not_what_the_checkpoint_knows_is_found_by_the_script(
     tampering: Any, problem: str, uids: list[UUID], tmp_path: Path
 ) -> None:
@@ -225,7 +225,7 @@ def test_the_record_of_checkpoints_is_guarded(change: str, chain: list[Path]) ->
     assert prove(*chain) == (0, [])
 
 
-def test_a_checkpoint_that_the_database_does_not_know_is_said(chain: list[Path]) -> None:
+def test_a_checkpoint_that_the_database_does_not_know_is_reported(chain: list[Path]) -> None:
     """Its owner can remove the record: until the guard is on again, nothing is kept of it."""
     ask("ALTER TABLE django_hookflow_checkpoint DISABLE TRIGGER USER")
     ask("DELETE FROM django_hookflow_checkpoint")

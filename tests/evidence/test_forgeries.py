@@ -178,7 +178,7 @@ def test_with_a_pair_of_keys_whoever_verifies_cannot_sign(
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
-def test_a_key_of_the_wrong_kind_is_said_and_not_shown(
+def test_a_key_of_the_wrong_kind_is_reported_and_not_shown(
     algorithm: str, uids: list[UUID], tmp_path: Path, settings: Settings
 ) -> None:
     private, public = pem_of(KEYS[algorithm])
@@ -197,7 +197,7 @@ def test_a_key_of_the_wrong_kind_is_said_and_not_shown(
             prove(tmp_path / "one.jsonl")
 
 
-def test_keys_that_cannot_be_used_are_said_before_any_work(
+def test_keys_that_cannot_be_used_are_reported_before_any_work(
     uids: list[UUID], tmp_path: Path, settings: Settings
 ) -> None:
     path = tmp_path / "one.jsonl"

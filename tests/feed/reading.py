@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django_hookflow.feed.positions import Position
-from django_hookflow.feed.reader import Feed, Told
+from django_hookflow.feed.reader import Feed, FeedEvent
 from tests.log.calls import append, ask, session, start, step
 from tests.waiting import wait_until
 
@@ -33,9 +33,9 @@ def feed_from_now() -> Feed:
     return feed
 
 
-def read_all(feed: Feed, limit: int = 500) -> list[Told]:
+def read_all(feed: Feed, limit: int = 500) -> list[FeedEvent]:
     """Reads until nothing is left of what was visible, and once more."""
-    events: list[Told] = []
+    events: list[FeedEvent] = []
     while True:
         batch = feed.read(limit)
         events += batch
@@ -47,7 +47,7 @@ def wait_until_settled(feed: Feed, but_for: int | None = None) -> None:
     """Until all has ended that was open when the reader took its last mark, but for the transaction with this id.
 
     Snapshots and transaction ids are the server's, not the database's. So how soon a reader settles depends on what
-    tests in other databases have open; that it settles when those end, and tells nothing meanwhile, does not.
+    tests in other databases have open; that it settles when those end, and reads nothing meanwhile, does not.
     """
 
     def is_settled() -> bool:
@@ -63,7 +63,7 @@ def wait_until_settled(feed: Feed, but_for: int | None = None) -> None:
     wait_until(is_settled, "what others have open has ended", timeout=60)
 
 
-def steps_of(events: list[Told]) -> list[str | None]:
+def steps_of(events: list[FeedEvent]) -> list[str | None]:
     return [event.step_id for event in events]
 
 

@@ -30,16 +30,18 @@ def export(*arguments: str, **options: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.getvalue().splitlines()]
 
 
-def raw_append(uid: Any, type_: str, payload: str) -> None:
-    ask("SELECT hookflow_append(%s, NULL, ARRAY[%s], ARRAY[NULL::text], ARRAY[%s]::json[], NULL)", uid, type_, payload)
+def raw_append(uid: Any, type_: str, facts: str, payload: str) -> None:
+    call = "SELECT hookflow_append(%s, NULL, ARRAY[%s], ARRAY[NULL::text], ARRAY[%s]::json[], ARRAY[%s]::json[], NULL)"
+    ask(call, uid, type_, facts, payload)
 
 
 def test_a_line_an_event() -> None:
     uid = start("größe-1", {"n": 1})["run_uid"]
-    append(uid, None, ("step.completed", "a", {"kind": "run", "result": [1, None, "é"]}), actor="ada")
+    append(uid, None, ("step.completed", "a", {"result": [1, None, "é"]}, {"kind": "run", "took": 0.5}), actor="ada")
     first, second = export()
     stored = log_of(uid)[1]
-    assert first["payload"] == {"run_id": "größe-1", "workflow_id": "shop.order", "data": {"n": 1}}
+    assert first["facts"] == {"run_id": "größe-1", "workflow": "shop.order"}
+    assert first["payload"] == {"data": {"n": 1}}
     assert second == {
         "position": stored["position"],
         "run_id": "größe-1",
@@ -52,36 +54,38 @@ def test_a_line_an_event() -> None:
         "recorded_at": stored["recorded_at"].astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "redacted": False,
         "hash": stored["hash"].hex(),
-        "payload": {"kind": "run", "result": [1, None, "é"]},
+        "facts": {"kind": "run", "took": 0.5},
+        "payload": {"result": [1, None, "é"]},
     }
 
 
-def test_a_payload_is_copied_to_the_letter_and_stays_on_its_line() -> None:
+def test_facts_and_payload_are_copied_to_the_letter_and_stay_on_their_line() -> None:
     uid = new_run()
     text = '{"z": 1.10,\n "a": 12345678901234567890123,\r\n "e": 1e400, "z2": "line\\nbreak"}'
-    raw_append(uid, "a.type.of.tomorrow", text)
+    raw_append(uid, "a.type.of.tomorrow", text, text)
     output = io.StringIO()
     call_command("hookflow_export", stdout=output)
     lines = output.getvalue().splitlines()
     assert len(lines) == 2
-    assert lines[1].endswith('"payload":' + text.replace("\n", " ").replace("\r", " ") + "}")
+    on_one_line = text.replace("\n", " ").replace("\r", " ")
+    assert lines[1].endswith(f',"facts":{on_one_line},"payload":{on_one_line}}}')
     append(uid, None, ("run.completed", None, None))
     assert export()[2]["payload"] is None
 
 
 def test_a_redacted_payload_is_null_or_what_was_retained() -> None:
     uid = start("order-1", {"name": "Ada", "n": 1})["run_uid"]
-    append(uid, None, ("step.completed", "a", {"kind": "run", "result": "secret"}), ("run.completed", None, {}))
+    append(uid, None, ("step.completed", "a", {"result": "secret"}, {"kind": "run"}), ("run.completed", None, {}))
     ask("SELECT hookflow_redact(%s, 1, ARRAY['data', 'name'], 'asked for', 'dpo')", uid)
     ask("SELECT hookflow_redact(%s, 2, NULL, 'asked for', 'dpo')", uid)
-    told = export()
-    assert "Ada" not in json.dumps(told)
-    assert [event["redacted"] for event in told[:3]] == [True, True, False]
-    assert told[0]["payload"]["data"] == {"name": "[redacted]", "n": 1}
-    assert told[1]["payload"] is None
-    assert [event["type"] for event in told[3:]] == ["event.redacted", "event.retained", "event.redacted"]
+    lines = export()
+    assert "Ada" not in json.dumps(lines)
+    assert [event["redacted"] for event in lines[:3]] == [True, True, False]
+    assert lines[0]["payload"]["data"] == {"name": "[redacted]", "n": 1}
+    assert (lines[1]["facts"], lines[1]["payload"]) == ({"kind": "run"}, None)
+    assert [event["type"] for event in lines[3:]] == ["event.redacted", "event.retained", "event.redacted"]
     redacted = export("--format", "cloudevents")[1]
-    assert (redacted["redacted"], redacted["data"]) == (True, None)
+    assert (redacted["redacted"], redacted["data"]) == (True, {"facts": {"kind": "run"}, "payload": None})
 
 
 def test_since_a_position_and_since_a_date(settings: Any) -> None:
@@ -132,14 +136,14 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
         export("--output", str(path))
 
 
-def test_a_file_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "events.jsonl"
     with pytest.raises(CommandError, match=f"^{path}: No such file or directory$"):
         export("--output", str(path))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_said(process_environment: dict[str, str]) -> None:
+def test_a_full_disk_is_reported(process_environment: dict[str, str]) -> None:
     add(new_run(), "a")
     with (
         Path("/dev/full").open("wb") as output,
@@ -178,29 +182,29 @@ def assert_is_cloudevent(event: dict[str, Any]) -> None:
 def test_cloudevents(settings: Any) -> None:
     settings.DJANGO_HOOKFLOW_DOMAIN = "https://shop.example"
     uid = new_run("order 1/é")
-    append(uid, None, ("step.completed", "a", {"kind": "run", "result": 1}), actor="ada")
+    append(uid, None, ("step.completed", "a", {"result": 1}, {"kind": "run"}), actor="ada")
     append(uid, None, ("run.completed", None, None))
-    told = export("--format", "cloudevents")
-    for event in told:
+    lines = export("--format", "cloudevents")
+    for event in lines:
         assert_is_cloudevent(event)
-    assert told[1] == {
+    assert lines[1] == {
         "specversion": "1.0",
         "id": f"{uid}/2",
         "source": "https://shop.example/hookflow/workflow/shop.order/",
         "type": "django_hookflow.step.completed",
         "subject": "order 1/é",
-        "time": told[1]["time"],
+        "time": lines[1]["time"],
         "datacontenttype": "application/json",
         "position": str(log_of(uid)[1]["position"]),
         "seq": 2,
         "stepid": "a",
         "actor": "ada",
-        "data": {"kind": "run", "result": 1},
+        "data": {"facts": {"kind": "run"}, "payload": {"result": 1}},
     }
     settings.DJANGO_HOOKFLOW_DOMAIN = None
     event = export("--format", "cloudevents")[2]
     assert_is_cloudevent(event)
-    assert (event["source"], event["data"]) == ("/hookflow/workflow/shop.order/", None)
+    assert (event["source"], event["data"]) == ("/hookflow/workflow/shop.order/", {"facts": {}, "payload": None})
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
@@ -213,16 +217,16 @@ def test_follow_writes_each_event_as_it_is_committed(
         command = ("hookflow_export", "--follow", "--since", str(last_position()))
         with running(process_environment, *command, stdout=output) as process, open_transaction() as slow:
 
-            def told() -> list[str]:
+            def written() -> list[str]:
                 return [json.loads(line)["step_id"] for line in path.read_text(encoding="utf-8").splitlines()]
 
             add(b, "b1")
-            wait_until(lambda: told() == ["b1"], "b1 is written")
+            wait_until(lambda: written() == ["b1"], "b1 is written")
             add(a, "a1", within=slow)
             add(b, "b2")
-            wait_until(lambda: told() == ["b1", "b2"], "b2 is written")
+            wait_until(lambda: written() == ["b1", "b2"], "b2 is written")
             slow.commit()
-            wait_until(lambda: told() == ["b1", "b2", "a1"], "a1 is written")
+            wait_until(lambda: written() == ["b1", "b2", "a1"], "a1 is written")
             process.send_signal(ending)
             code, _, errors = finish(process)
     assert (code, errors) == (0, "")

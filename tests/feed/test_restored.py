@@ -111,7 +111,7 @@ def test_so_is_an_open_window() -> None:
 
 
 def test_a_server_that_has_gone_back_in_time_is_noticed() -> None:
-    """A failover to a standby that had not heard of the last transactions: the same cluster, and its ids come again."""
+    """A failover to a standby that had not got the last transactions: the same cluster, and its ids come again."""
     uid = new_run()
     feed = feed_from_now()
     add(uid, "a")

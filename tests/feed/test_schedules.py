@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from django_hookflow.feed.reader import Told
+    from django_hookflow.feed.reader import FeedEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,7 +46,7 @@ class Schedule:
         self.holders: dict[int, int] = {}  # by run: the writer whose transaction has its head
         self.in_savepoint: set[int] = set()
         self.feed: Feed = feed_from_now()
-        self.told: list[Told] = []
+        self.seen: list[FeedEvent] = []
 
     def do(self, action: str, writer: int, number: int) -> None:
         getattr(self, action.replace(" ", "_"))(writer, number)
@@ -75,7 +75,7 @@ class Schedule:
         self._forget(writer)
 
     def read(self, _: int, limit: int) -> None:
-        self.told += self.feed.read(limit)
+        self.seen += self.feed.read(limit)
 
     def restart(self, _: int, limit: int) -> None:
         self.feed = restarted(self.feed)
@@ -83,7 +83,7 @@ class Schedule:
     def finish(self) -> None:
         for writer in range(WRITERS):
             self.commit(writer, 0)
-        self.told += read_all(self.feed)
+        self.seen += read_all(self.feed)
 
     def _forget(self, writer: int) -> None:
         self.in_savepoint.discard(writer)
@@ -103,10 +103,10 @@ def test_each_event_once_and_each_run_in_order(schedule: list[tuple[str, int, in
         committed = ask(
             "SELECT run_uid, seq FROM django_hookflow_event WHERE run_uid = ANY (%s) AND seq > 1", going.runs
         )
-        assert Counter((event.run_uid, event.seq) for event in going.told) == Counter(
+        assert Counter((event.run_uid, event.seq) for event in going.seen) == Counter(
             (row["run_uid"], row["seq"]) for row in committed
         )
         for run in going.runs:
-            seqs = [event.seq for event in going.told if event.run_uid == run]
+            seqs = [event.seq for event in going.seen if event.run_uid == run]
             assert seqs == sorted(seqs)
         assert going.feed.read() == []

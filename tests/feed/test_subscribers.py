@@ -75,16 +75,16 @@ def test_or_everything_there_is() -> None:
 
 
 def test_all_types_or_several() -> None:
-    told: list[str] = []
+    seen: list[str] = []
     uid = new_run()
-    every = subscribed(lambda event: told.append(event.type), "*", name="every")
-    some = subscribed(lambda event: told.append(event.type), "run.failed", "run.completed", name="some")
+    every = subscribed(lambda event: seen.append(event.type), "*", name="every")
+    some = subscribed(lambda event: seen.append(event.type), "run.failed", "run.completed", name="some")
     add(uid, "a")
     append(uid, None, ("run.completed", None, {}))
     every.run_once()
-    assert told == ["step.completed", "run.completed"]
+    assert seen == ["step.completed", "run.completed"]
     some.run_once()
-    assert told == ["step.completed", "run.completed", "run.completed"]
+    assert seen == ["step.completed", "run.completed", "run.completed"]
 
 
 def test_another_process_goes_on_where_this_one_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +287,7 @@ def test_an_error_is_stored_whatever_its_text(error: Exception, stored: str, mon
     assert (row.failures, row.last_error) == (1, stored)
 
 
-def test_what_fails_after_the_commit_is_told_and_not_done_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_fails_after_the_commit_is_logged_and_not_done_again(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise RuntimeError("no broker")
 
@@ -454,7 +454,7 @@ def test_names_and_types_are_checked_where_they_are_written() -> None:
     assert [subscription.types for subscription in registered_subscriptions()] == [("run.failed", "run.diverged")]
 
 
-def test_the_list_says_how_far_each_has_come(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_how_far_each_has_come(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(event: WorkflowEvent) -> None:
         raise RuntimeError("no")
 

@@ -60,7 +60,7 @@ def test_a_rate_limit_is_waited_for_as_long_as_github_asks(github: GitHub, hookf
     run = hookflow.run(release, {"ref": "main"})
 
     (failed,) = run.events.filter(type="step.failed")
-    assert failed.payload["retry_in"] == 90
+    assert failed.facts["retry_in"] == 90
     assert (run.status, len(github.requests)) == ("completed", 2)
 
 

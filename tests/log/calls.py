@@ -40,34 +40,45 @@ def start(
     data: Any = None,
     *,
     run_uid: uuid.UUID | None = None,
+    timeout: float | None = None,
     session: psycopg.Connection[Any] | None = None,
 ) -> Row:
     run_uid = run_uid or uuid.uuid4()
     run_id = run_id or f"run-{run_uid}"
-    payload = json.dumps({"run_id": run_id, "workflow_id": WORKFLOW, "data": data}, ensure_ascii=False)
-    statement = "SELECT * FROM hookflow_start(%s, %s, %s, %s::json, NULL)"
-    (row,) = ask(statement, run_uid, run_id, WORKFLOW, payload, session=session)
+    facts = {} if timeout is None else {"timeout": timeout}
+    statement = "SELECT * FROM hookflow_start(%s, %s, %s, %s::json, %s::json, NULL)"
+    (row,) = ask(statement, run_uid, run_id, WORKFLOW, as_json(facts), as_json({"data": data}), session=session)
     return {**row, "run_id": run_id}
 
 
-def append(
+#: An event to append: type, step id, payload (None is no payload at all, SQL's NULL) and, where it has any, its facts.
+Event = tuple[str, "str | None", Any] | tuple[str, "str | None", Any, dict[str, Any]]
+
+
+def append(run_uid: uuid.UUID, expected_seq: int | None, *events: Event, **options: Any) -> int:
+    """The new length of the log; the options are those of :func:`appended`."""
+    return int(appended(run_uid, expected_seq, *events, **options)["seq"])
+
+
+def appended(
     run_uid: uuid.UUID,
     expected_seq: int | None,
-    *events: tuple[str, str | None, Any],
+    *events: Event,
     actor: str | None = None,
     ends_turn: bool = False,
-    next_in: float | None = None,
+    goes_on: bool = False,
     session: psycopg.Connection[Any] | None = None,
-) -> int:
-    """Appends events, each (type, step id, payload); a payload of None is no payload at all, SQL's NULL."""
-    types, step_ids, payloads = zip(*events, strict=True) if events else ((), (), ())
-    texts = [None if payload is None else json.dumps(payload, ensure_ascii=False) for payload in payloads]
+) -> Row:
+    """Appends events; the answer: the new length of the log and, where a turn ended, when the next one is due."""
+    facts = [as_json(event[3] if len(event) > 3 else {}) for event in events]
+    payloads = [None if event[2] is None else as_json(event[2]) for event in events]
     (row,) = ask(
-        "SELECT hookflow_append(%s, %s, %s::text[], %s::text[], %s::json[], %s, %s, make_interval(secs => %s)) AS seq",
-        *(run_uid, expected_seq, list(types), list(step_ids), texts, actor, ends_turn, next_in),
+        "SELECT * FROM hookflow_append(%s, %s, %s::text[], %s::text[], %s::json[], %s::json[], %s, %s, %s)",
+        *(run_uid, expected_seq, [event[0] for event in events], [event[1] for event in events], facts, payloads),
+        *(actor, ends_turn, goes_on),
         session=session,
     )
-    return int(row["seq"])
+    return row
 
 
 def claim(
@@ -76,27 +87,100 @@ def claim(
     *,
     workflow_id: str = WORKFLOW,
     lease: float = 60,
+    facts: dict[str, Any] | None = None,
     session: psycopg.Connection[Any] | None = None,
 ) -> list[Row]:
     return ask(
-        "SELECT * FROM hookflow_claim(%s, %s, %s, 'worker', make_interval(secs => %s), '{}'::json)",
-        *(workflow_id, run_id, seq, lease),
+        "SELECT * FROM hookflow_claim(%s, %s, %s, 'worker', make_interval(secs => %s), %s::json)",
+        *(workflow_id, run_id, seq, lease, as_json(facts or {})),
         session=session,
     )
 
 
-def step(step_id: str, result: Any = None) -> tuple[str, str, Any]:
-    return ("step.completed", step_id, {"kind": "run", "attempt": 1, "result": result})
+def settle(
+    run_uid: uuid.UUID,
+    step_id: str,
+    kind: str,
+    outcome: Any = None,
+    *,
+    actor: str | None = None,
+    session: psycopg.Connection[Any] | None = None,
+) -> bool:
+    """Ends the wait of a step; an outcome of None is none at all."""
+    (row,) = ask(
+        "SELECT hookflow_settle(%s, %s, %s, %s::json, %s, NULL, NULL) AS done",
+        *(run_uid, step_id, kind, None if outcome is None else as_json(outcome), actor),
+        session=session,
+    )
+    return bool(row["done"])
+
+
+def operate(
+    run_uid: uuid.UUID,
+    action: str,
+    *,
+    step_id: str | None = None,
+    facts: dict[str, Any] | None = None,
+    payload: Any = None,
+    actor: str = "ada",
+    session: psycopg.Connection[Any] | None = None,
+) -> Row:
+    (row,) = ask(
+        "SELECT * FROM hookflow_operate(%s, %s, %s, %s::json, %s::json, %s, NULL, NULL)",
+        *(run_uid, action, step_id, as_json(facts or {}), as_json(payload or {"reason": ""}), actor),
+        session=session,
+    )
+    return row
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def step(step_id: str, result: Any = None) -> Event:
+    return ("step.completed", step_id, {"result": result}, {"kind": "run", "attempt": 1, "took": 0.25})
+
+
+def sleep(step_id: str, seconds: float) -> Event:
+    return ("step.suspended", step_id, None, {"kind": "sleep", "seconds": seconds})
+
+
+def failure(step_id: str | None = None, message: str = "no", **facts: Any) -> Event:
+    """The end of a run that failed."""
+    return ("run.failed", step_id, {"message": message, "traceback": ""}, {"error": "E", "attempts": 1, **facts})
 
 
 def log_of(run_uid: uuid.UUID) -> list[Row]:
-    """A run's events, every column, the payload as the text that is stored."""
-    statement = "SELECT *, payload::text AS payload_text FROM django_hookflow_event WHERE run_uid = %s ORDER BY seq"
+    """A run's events, every column, facts and payload also as the texts that are stored."""
+    statement = (
+        "SELECT *, facts::text AS facts_text, payload::text AS payload_text FROM django_hookflow_event "
+        "WHERE run_uid = %s ORDER BY seq"
+    )
     return ask(statement, run_uid)
 
 
 def types_of(run_uid: uuid.UUID) -> list[str]:
     return [event["type"] for event in log_of(run_uid)]
+
+
+def waits_of(run_uid: uuid.UUID) -> list[tuple[str, str]]:
+    """What a run waits for, each (step id, kind), in the order in which it began."""
+    rows = ask("SELECT step_id, kind FROM django_hookflow_wait WHERE run_uid = %s ORDER BY since_seq", run_uid)
+    return [(row["step_id"], row["kind"]) for row in rows]
+
+
+def announced(run_uid: uuid.UUID) -> Row | None:
+    """The turn that is announced, or under way."""
+    rows = ask("SELECT * FROM django_hookflow_outbox WHERE run_uid = %s AND kind = 'turn'", run_uid)
+    return rows[0] if rows else None
+
+
+def set_clock(hours: float) -> None:
+    """Moves the database's clock away from the true time, until the test's transaction is rolled back."""
+    ask(
+        "CREATE OR REPLACE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS "
+        f"$$ SELECT clock_timestamp() + make_interval(secs => {hours * 3600}) $$"
+    )
 
 
 def head_of(run_uid: uuid.UUID) -> Row:
@@ -124,11 +208,14 @@ def wait_until_blocked(pid: int, what: str) -> None:
     wait_until(lambda: ask("SELECT FROM unnest(pg_blocking_pids(%s))", pid), what)
 
 
-def psql(*arguments: str, database: str | None = None) -> subprocess.CompletedProcess[str]:
+def psql(
+    *arguments: str, database: str | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """PostgreSQL's own client as a DBA runs it, on the test's database, without anything of ours in its session."""
     entry = connection.settings_dict
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    environment |= {
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    variables |= {
+        **(environment or {}),
         "PGHOST": entry["HOST"],
         "PGPORT": str(entry["PORT"] or 5432),
         "PGUSER": entry["USER"],
@@ -136,7 +223,7 @@ def psql(*arguments: str, database: str | None = None) -> subprocess.CompletedPr
         "PGDATABASE": database or entry["NAME"],
     }
     command = [find_psql(), "-X", "-q", "-A", "-t", "-v", "VERBOSITY=verbose", "-v", "ON_ERROR_STOP=1", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 def find_psql() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from tests.log.calls import append, ask, head_of, log_of, start, step, types_of
+from tests.log.calls import announced, append, appended, ask, head_of, log_of, sleep, start, step, types_of
 
 pytestmark = pytest.mark.django_db
 
@@ -31,9 +31,10 @@ def test_seqs_have_no_gaps_whatever_the_sizes_of_appends() -> None:
 
 def test_events_keep_what_they_were_given() -> None:
     uid = start(data={"b": 1, "a": 1.0})["run_uid"]
-    append(uid, 1, ("step.completed", "größe", {"kind": "run", "result": "雪"}), actor="ada")
+    append(uid, 1, ("step.completed", "größe", {"result": "雪"}, {"kind": "run", "took": 1.50}), actor="ada")
     first, second = log_of(uid)
-    assert first["payload_text"].endswith('"data": {"b": 1, "a": 1.0}}')  # to the letter: order and number as given
+    assert (second["facts_text"], second["payload_text"]) == ('{"kind": "run", "took": 1.5}', '{"result": "雪"}')
+    assert first["payload_text"] == '{"data": {"b": 1, "a": 1.0}}'  # to the letter: order and number as given
     assert (second["type"], second["step_id"], second["actor"]) == ("step.completed", "größe", "ada")
     assert second["position"] > first["position"]
     assert second["recorded_at"] >= first["recorded_at"]
@@ -63,12 +64,14 @@ def test_a_refused_append_draws_no_position_and_writes_nothing() -> None:
 
 def test_of_several_events_none_is_kept_when_one_cannot_be() -> None:
     uid = start()["run_uid"]
-    assert refusal_of(uid, 1, step("a"), ("step.completed", None, {})).sqlstate == "23502"
+    for nameless in (None, ""):
+        refused = refusal_of(uid, 1, step("a"), ("step.completed", nameless, {}))
+        assert (refused.sqlstate, refused.constraint_name) == ("23514", "django_hookflow_event_of_a_step")
     assert types_of(uid) == ["run.triggered"]
     assert head_of(uid)["last_seq"] == 1
 
 
-def test_an_unknown_run_and_an_archived_one_are_told_apart() -> None:
+def test_an_unknown_run_and_an_archived_one_are_distinguished() -> None:
     nobody = uuid.uuid4()
     assert refusal_of(nobody, 1, step("a")).message_primary == f"hookflow: run {nobody} is unknown"
     uid = start("order-1")["run_uid"]
@@ -81,15 +84,15 @@ def test_an_unknown_run_and_an_archived_one_are_told_apart() -> None:
 
 def test_a_steps_outcome_is_taken_after_an_operators_event() -> None:
     uid = start()["run_uid"]
-    turn = append(uid, 1, ("turn.started", None, {}))
+    turn = append(uid, 1, ("turn.started", None, None))
     append(uid, None, ("run.paused", None, {"reason": "look"}), actor="ada")
     assert append(uid, turn, step("a")) == turn + 2
     assert types_of(uid)[-2:] == ["run.paused", "step.completed"]
 
 
-def test_a_turn_does_not_end_without_having_heard_the_operator() -> None:
+def test_a_turn_does_not_end_over_the_head_of_an_operator() -> None:
     uid = start()["run_uid"]
-    turn = append(uid, 1, ("turn.started", None, {}))
+    turn = append(uid, 1, ("turn.started", None, None))
     append(uid, None, ("run.paused", None, {}), actor="ada")
     assert refusal_of(uid, turn, ("run.completed", None, {"result": 1}), ends_turn=True).sqlstate == "23505"
     assert append(uid, turn + 1, ("run.completed", None, {"result": 1}), ends_turn=True) == turn + 2
@@ -97,8 +100,8 @@ def test_a_turn_does_not_end_without_having_heard_the_operator() -> None:
 
 def test_a_turn_that_lost_the_run_is_refused_even_a_steps_outcome() -> None:
     uid = start()["run_uid"]
-    first = append(uid, 1, ("turn.started", None, {}))
-    second = append(uid, first, ("turn.abandoned", None, {"turn_seq": first}), ("turn.started", None, {}))
+    first = append(uid, 1, ("turn.started", None, None))
+    second = append(uid, first, ("turn.abandoned", None, None, {"turn_seq": first}), ("turn.started", None, None))
     assert refusal_of(uid, first, step("a")).sqlstate == "23505"
     assert refusal_of(uid, second - 1, step("a")).sqlstate == "23505"
     assert append(uid, second, step("a")) == second + 1
@@ -112,26 +115,43 @@ def test_operators_append_one_after_another_without_knowing_the_log() -> None:
 
 def test_the_next_turn_is_announced_once_a_run_and_gone_with_the_last() -> None:
     uid = start()["run_uid"]
-    outbox = "SELECT seq, due_at, send_at, turn_seq, attempts FROM django_hookflow_outbox WHERE run_uid = %s"
-    (announced,) = ask(outbox, uid)
-    assert (announced["seq"], announced["turn_seq"], announced["attempts"]) == (1, None, 0)
-    append(uid, 1, ("sleep.started", "nap", {"seconds": 60}), ends_turn=True, next_in=60)
-    (announced,) = ask(outbox, uid)
-    last_at = head_of(uid)["last_at"]
-    assert announced["seq"] == 2
-    assert (announced["due_at"] - last_at).total_seconds() == 60
-    assert announced["send_at"] == announced["due_at"]
-    append(uid, 2, ("run.completed", None, {"result": None}), ends_turn=True)
-    assert ask(outbox, uid) == []
+    first = announced(uid)
+    assert first is not None
+    assert (first["seq"], first["turn_seq"], first["attempts"], first["due_at"]) == (1, None, 0, None)
+    answer = appended(uid, 1, sleep("nap", 60), ends_turn=True)
+    assert (answer["seq"], 59 < answer["next_in"] <= 60) == (2, True)
+    (second,) = ask("SELECT * FROM django_hookflow_outbox WHERE run_uid = %s", uid)
+    assert second["seq"] == 2
+    assert second["due_at"].isoformat() == log_of(uid)[1]["facts"]["until"].replace("Z", "+00:00")
+    assert second["send_at"] == second["due_at"]
+    assert appended(uid, 2, ("run.completed", None, {"result": None}), ends_turn=True)["next_in"] is None
+    assert ask("SELECT FROM django_hookflow_outbox WHERE run_uid = %s", uid) == []
 
 
 def test_a_promise_to_publish_keeps_the_relay_off_for_the_grace() -> None:
     uid = uuid.uuid4()
-    payload = '{"run_id": "r", "workflow_id": "w", "data": null}'
-    ask("SELECT hookflow_start(%s, 'r', 'w', %s::json, NULL, p_grace => interval '300 s')", uid, payload)
-    (announced,) = ask("SELECT due_at, send_at, attempts FROM django_hookflow_outbox WHERE run_uid = %s", uid)
-    assert (announced["send_at"] - announced["due_at"]).total_seconds() == 300
-    assert announced["attempts"] == 1
+    ask(
+        "SELECT hookflow_start(%s, 'r', 'w', '{}', '{}', NULL, p_grace => interval '300 s', p_reach => interval '0')",
+        uid,
+    )
+    first = announced(uid)
+    assert first is not None
+    assert (first["send_at"] - first["announced_at"]).total_seconds() == 300
+    assert (first["due_at"], first["attempts"]) == (None, 1)
+
+
+@pytest.mark.parametrize(("reach", "attempts", "grace"), [(60, 1, 300), (59, 0, 0)])
+def test_whoever_promises_to_publish_does_so_only_within_its_reach(reach: int, attempts: int, grace: int) -> None:
+    """What is due later than a transport can delay a message is the relay's when it is due."""
+    uid = start()["run_uid"]
+    ask(
+        "SELECT hookflow_append(%s, 1, '{step.suspended}', '{nap}', %s::json[], '{NULL}', NULL, true, false, "
+        "interval '300 s', make_interval(secs => %s))",
+        *(uid, ['{"kind": "sleep", "seconds": 60}'], reach),
+    )
+    row = announced(uid)
+    assert row is not None
+    assert (row["attempts"], (row["send_at"] - row["due_at"]).total_seconds()) == (attempts, grace)
 
 
 def test_time_in_a_run_never_goes_back() -> None:
@@ -140,3 +160,25 @@ def test_time_in_a_run_never_goes_back() -> None:
     future = head_of(uid)["last_at"]
     append(uid, 1, step("a"))
     assert log_of(uid)[1]["recorded_at"] == head_of(uid)["last_at"] == future
+
+
+def test_moments_at_which_waits_are_due_are_the_databases() -> None:
+    """Whoever appends gives seconds; what else it knows stands beside the moment, and one without seconds has none."""
+    uid = start()["run_uid"]
+    append(uid, 1, ("step.suspended", "nap", None, {"seconds": 90, "kind": "sleep", "until": "1970-01-01T00:00:00Z"}))
+    append(uid, 2, ("step.suspended", "call", None, {"kind": "callback", "key": "k"}))
+    facts = [event["facts"] for event in log_of(uid)][1:]
+    (row,) = ask(
+        "SELECT (%s::timestamptz - recorded_at) AS later FROM django_hookflow_event WHERE run_uid = %s AND seq = 2",
+        *(facts[0]["until"], uid),
+    )
+    assert row["later"].total_seconds() == 90
+    assert facts[0] | {"until": ""} == {"kind": "sleep", "seconds": 90, "until": ""}
+    assert facts[0]["until"].endswith("Z")
+    assert facts[1] == {"kind": "callback", "key": "k"}
+
+
+def test_nothing_is_appended_by_an_append_of_nothing() -> None:
+    uid = start()["run_uid"]
+    assert refusal_of(uid, 1).sqlstate == "23502"
+    assert types_of(uid) == ["run.triggered"]

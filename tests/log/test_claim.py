@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
 
-from tests.log.calls import Row, append, ask, claim, log_of, start, step, types_of
+from tests.log.calls import Row, announced, append, ask, claim, log_of, sleep, start, step, types_of
 
 pytestmark = pytest.mark.django_db
 
 
 def lease_of(run_uid: Any) -> list[Row]:
     return ask("SELECT * FROM django_hookflow_lease WHERE run_uid = %s", run_uid)
-
-
-def announced(run_uid: Any) -> Row:
-    (row,) = ask("SELECT * FROM django_hookflow_outbox WHERE run_uid = %s", run_uid)
-    return row
 
 
 def test_unknown_is_a_run_that_the_workflow_does_not_have() -> None:
@@ -33,11 +27,12 @@ def test_run_comes_with_the_history_and_a_turn() -> None:
     first = claim("order-1", 1)
     assert [(row["answer"], row["type"], row["seq"]) for row in first] == [("run", "run.triggered", 1)]
     assert first[0]["turn_seq"] == 2
-    append(run["run_uid"], 2, step("a", 1), ("sleep.started", "nap", {"seconds": 0}), ends_turn=True, next_in=0)
-    second = claim("order-1", 4)
-    assert [row["type"] for row in second] == ["run.triggered", "step.completed", "sleep.started"]
-    assert {row["turn_seq"] for row in second} == {5}
-    assert second[1]["payload"] == log_of(run["run_uid"])[2]["payload_text"]
+    append(run["run_uid"], 2, step("a", 1), ends_turn=True, goes_on=True)
+    second = claim("order-1", 3)
+    assert [row["type"] for row in second] == ["run.triggered", "step.completed"]
+    assert {row["turn_seq"] for row in second} == {4}
+    event = log_of(run["run_uid"])[2]
+    assert (second[1]["facts"], second[1]["payload"]) == (event["facts_text"], event["payload_text"])
     assert types_of(run["run_uid"]).count("turn.started") == 2
 
 
@@ -46,23 +41,22 @@ def test_busy_until_the_lease_ends() -> None:
     claim("order-1", 1, lease=60)
     (answer,) = claim("order-1", 1)
     assert answer["answer"] == "busy"
-    assert answer["due_at"] == lease_of(run["run_uid"])[0]["expires_at"]
+    assert 59 < answer["later"] <= 60
     assert types_of(run["run_uid"]) == ["run.triggered", "turn.started"]
 
 
 def test_early_until_the_turn_is_due() -> None:
     run = start("order-1")
-    append(run["run_uid"], 1, ("sleep.started", "nap", {"seconds": 3600}), ends_turn=True, next_in=3600)
+    append(run["run_uid"], 1, sleep("nap", 3600), ends_turn=True)
     (answer,) = claim("order-1", 2)
-    assert (answer["answer"], answer["due_at"]) == ("early", announced(run["run_uid"])["due_at"])
-    assert 3590 < (answer["due_at"] - answer["now"]).total_seconds() <= 3600
-    assert types_of(run["run_uid"]) == ["run.triggered", "sleep.started"]
+    assert (answer["answer"], 3590 < answer["later"] <= 3600) == ("early", True)
+    assert types_of(run["run_uid"]) == ["run.triggered", "step.suspended"]
 
 
 def test_stale_is_a_message_of_an_earlier_turn_and_one_from_nowhere() -> None:
     run = start("order-1")
     claim("order-1", 1)
-    append(run["run_uid"], 2, step("a"), ends_turn=True, next_in=0)
+    append(run["run_uid"], 2, step("a"), ends_turn=True, goes_on=True)
     assert [row["answer"] for row in claim("order-1", 1)] == ["stale"]
     assert [row["answer"] for row in claim("order-1", 2)] == ["stale"]
     assert [row["answer"] for row in claim("order-1", 99)] == ["stale"]
@@ -86,7 +80,7 @@ def test_an_expired_lease_is_taken_over_and_the_abandoned_turn_recorded() -> Non
     assert (second["type"], abandoned["type"]) == ("run.triggered", "turn.abandoned")
     assert (second["answer"], second["turn_seq"]) == ("run", 4)
     assert types_of(run["run_uid"]) == ["run.triggered", "turn.started", "turn.abandoned", "turn.started"]
-    assert json.loads(log_of(run["run_uid"])[2]["payload_text"]) == {"turn_seq": first["turn_seq"]}
+    assert log_of(run["run_uid"])[2]["facts"] == {"turn_seq": first["turn_seq"]}
     with pytest.raises(IntegrityError, match="order-1 is at seq 4, expected 2"), transaction.atomic():
         append(run["run_uid"], first["turn_seq"], step("a"))
 
@@ -117,7 +111,9 @@ def test_a_released_run_is_taken_up_again_and_nothing_was_abandoned() -> None:
     (first,) = claim("order-1", 1)
     release = "SELECT hookflow_release(%s, %s, interval '5 s') AS released"
     assert ask(release, run["run_uid"], first["turn_seq"]) == [{"released": True}]
-    assert (announced(run["run_uid"])["turn_seq"], lease_of(run["run_uid"])) == (None, [])
+    row = announced(run["run_uid"])
+    assert row is not None
+    assert (row["turn_seq"], lease_of(run["run_uid"])) == (None, [])
     (second,) = claim("order-1", 1)
     assert (second["answer"], second["turn_seq"]) == ("run", 3)
     assert ask(release, run["run_uid"], first["turn_seq"]) == [{"released": False}]

@@ -142,6 +142,6 @@ def test_pgtrigger_knows_the_guards_and_finds_them_as_installed(capsys: pytest.C
 def test_the_migration_installs_the_guards_that_the_model_has() -> None:
     from importlib import resources
 
-    frozen = resources.files("django_hookflow.migrations").joinpath("0001_event_log.sql").read_text(encoding="utf-8")
+    frozen = resources.files("django_hookflow.migrations").joinpath("0001_initial.sql").read_text(encoding="utf-8")
     for guard in EVENT_GUARDS:
         assert guard.compile(WorkflowEvent).install_sql.strip() in frozen

@@ -11,7 +11,8 @@ from django.db import IntegrityError, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.log.calls import Row, append, ask, claim, head_of, log_of, start, step
+from django_hookflow.projections import diff
+from tests.log.calls import Row, append, ask, claim, head_of, log_of, operate, session, sleep, start, step
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +51,7 @@ def hash_after(previous: bytes, event: Row) -> bytes:
         + text(event["type"])
         + text(event["step_id"])
         + text(event["actor"])
+        + text(event["facts_text"])
         + digest_of_payload(event)
     )
 
@@ -64,17 +66,13 @@ def assert_chain_holds(run_uid: Any) -> None:
 
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 values = st.recursive(st.none() | st.booleans() | st.integers() | words, lambda inner: st.lists(inner, max_size=3))
-payloads = st.none() | st.fixed_dictionaries({"result": values}) | st.dictionaries(words, values, max_size=3)
+objects = st.dictionaries(words, values, max_size=3)
+payloads = st.none() | st.fixed_dictionaries({"result": values}) | objects
+events = st.tuples(st.sampled_from(["turn.started", "note", "größer"]), st.none() | words, payloads, objects)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    data=values,
-    steps=st.lists(
-        st.tuples(st.sampled_from(["turn.started", "note", "größer"]), st.none() | words, payloads), max_size=6
-    ),
-    actor=st.none() | words,
-)
+@given(data=values, steps=st.lists(events, max_size=6), actor=st.none() | words)
 def test_the_chain_of_any_history_holds(data: Any, steps: list[Any], actor: str | None) -> None:
     run = start(data=data)
     if steps:
@@ -82,11 +80,61 @@ def test_the_chain_of_any_history_holds(data: Any, steps: list[Any], actor: str 
     assert_chain_holds(run["run_uid"])
 
 
+#: What a role, a database or a pooler may have set. Each changes how PostgreSQL reads literals or writes values.
+SESSIONS = {
+    "backslashes are escapes": "SET standard_conforming_strings = off; SET escape_string_warning = off",
+    "bytes as escapes": "SET bytea_output = escape",
+    "time elsewhere": "SET timezone = 'Asia/Kathmandu'; SET datestyle = 'German'",
+    "intervals and numbers": "SET intervalstyle = 'sql_standard'; SET extra_float_digits = -5",
+    "other bytes for characters": "SET client_encoding = 'LATIN1'",
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("settings", SESSIONS)
+def test_the_chain_is_the_same_whatever_the_session_has_set(settings: str) -> None:
+    with session() as own:  # a new one: what a function has been parsed to in a session stays so
+        own.execute(SESSIONS[settings])
+        run = start("order-1", {"name": "C:\\Zoë\\'n", "nothing": None}, timeout=3600.5, session=own)
+        (claimed,) = claim("order-1", 1, session=own)
+        append(run["run_uid"], 2, step("Zoë's step", "\\x48"), sleep("nap", 1.5), ("note", None, None), session=own)
+        operate(run["run_uid"], "cancel", payload={"reason": "\\x48"}, session=own)
+        redacted = ask("SELECT hookflow_redact(%s, 1, '{data,name}', 'erasure', 'é') AS n", run["run_uid"], session=own)
+    assert (claimed["turn_seq"], redacted) == (2, [{"n": 1}])
+    assert_chain_holds(run["run_uid"])
+    events = log_of(run["run_uid"])
+    assert events[2]["payload"] == {"result": "\\x48"}
+    until = datetime.datetime.fromisoformat(events[0]["facts"]["until"].replace("Z", "+00:00"))
+    assert until - events[0]["recorded_at"] == datetime.timedelta(seconds=3600.5)
+    assert list(diff()) == []
+
+
+def test_an_event_without_payload_has_neither_salt_nor_digest() -> None:
+    run = start()
+    append(run["run_uid"], 1, ("turn.started", None, None), ("turn.started", None, {}))
+    _, without, with_empty = log_of(run["run_uid"])
+    assert (without["payload_text"], without["salt"], without["payload_digest"]) == (None, None, None)
+    assert (with_empty["payload_text"], len(bytes(with_empty["salt"]))) == ("{}", 16)
+    assert_chain_holds(run["run_uid"])
+
+
+def test_the_chain_covers_what_the_engine_says_also_of_a_redacted_event() -> None:
+    """Facts are hashed in the clear: whoever may not see a payload can still verify what happened."""
+    run = start()
+    append(run["run_uid"], 1, step("a", "secret"))
+    ask(REDACT, run["run_uid"], 2)
+    event = log_of(run["run_uid"])[1]
+    previous = bytes(log_of(run["run_uid"])[0]["hash"])
+    assert hash_after(previous, event) == bytes(event["hash"])
+    changed = {**event, "facts_text": event["facts_text"].replace("0.25", "0.24")}
+    assert hash_after(previous, changed) != bytes(event["hash"])
+
+
 def test_the_chain_covers_turns_taken_over_and_payloads_of_any_size() -> None:
     run = start("order-1", {"name": "Zoë 雪 🦆", "nothing": None})
     claim("order-1", 1, lease=-1)
     row, _abandoned = claim("order-1", 1)
-    append(run["run_uid"], row["turn_seq"], step("big", "🦆" * 700_000), ("step.completed", "none", {"result": None}))
+    append(run["run_uid"], row["turn_seq"], step("big", "🦆" * 700_000), step("none"))
     append(run["run_uid"], None, ("note", None, None), actor="Zoë")
     assert_chain_holds(run["run_uid"])
 

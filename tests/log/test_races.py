@@ -62,7 +62,7 @@ def test_an_operators_append_waits_and_then_stands_behind() -> None:
     assert types_of(uid) == ["run.triggered", "step.completed", "run.cancelled"]
 
 
-def test_of_two_deliveries_at_once_one_runs_and_the_other_is_told_busy() -> None:
+def test_of_two_deliveries_at_once_one_runs_and_the_other_finds_it_busy() -> None:
     """Scenario 4, in the small: the two claims meet at the run's head."""
     uid = start("order-1")["run_uid"]
     with second_waits_for_first(lambda s: claim("order-1", 1, session=s), lambda s: claim("order-1", 1, session=s)) as (
@@ -87,7 +87,7 @@ def test_a_takeover_waits_for_a_late_append_and_then_has_it_in_its_history() -> 
 
 
 def test_a_worker_frozen_before_its_commit_is_taken_over_from_when_postgresql_ends_its_session() -> None:
-    """What the README advises: nothing else can tell a session whose process is frozen from one that thinks."""
+    """What the README advises: nothing else distinguishes a session whose process is frozen, from one that thinks."""
     uid = start("order-1")["run_uid"]
     claim("order-1", 1, lease=-1)
 

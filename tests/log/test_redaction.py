@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from django_hookflow.exceptions import OperationRefused, WorkflowError
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowEvent, WorkflowRun
 from django_hookflow.projections import diff
-from tests.log.calls import append, ask, log_of, start, step
+from tests.log.calls import Event, append, ask, failure, log_of, start, step
 from tests.log.test_hash_chain import assert_chain_holds
 
 pytestmark = pytest.mark.django_db
 
+TURN = ("turn.started", None, None, {"worker": "w"})
 CUSTOMER = {"customer": {"email": "ada@example.com", "name": "Ada"}, "total": 12}
 
 
 def ended_run(run_id: str = "order-1") -> WorkflowRun:
     uid = start(run_id, CUSTOMER)["run_uid"]
-    append(uid, 1, ("turn.started", None, {"worker": "w"}), step("charge", {"email": "ada@example.com", "paid": True}))
-    failure = {"error": {"type": "E", "message": "no stock for ada@example.com", "traceback": ""}, "attempts": 3}
-    append(uid, None, ("run.failed", "ship", failure), ends_turn=False)
-    return WorkflowRun.objects.get(run_uid=uid)
+    append(uid, 1, TURN, step("charge", {"email": "ada@example.com", "paid": True}))
+    append(uid, None, failure("ship", "no stock for ada@example.com", attempts=3))
+    return WorkflowRun.objects.get(id=uid)
 
 
 def whole_log() -> str:
     """Everything the database says of the runs, as one text to look for what must not be there."""
-    tables = ("event", "workflowrun", "stepexecution", "deadletterentry", "head", "outbox")
+    tables = ("event", "workflowrun", "stepexecution", "wait", "deadletterentry", "head", "outbox")
     return str([ask(f"SELECT to_jsonb(t) FROM django_hookflow_{table} AS t") for table in tables])
 
 
-def test_one_value_goes_and_the_rest_is_still_told() -> None:
+def test_one_value_goes_and_the_rest_can_still_be_read() -> None:
     run = ended_run()
     assert run.redact("data.customer.email", reason="erasure request 7", actor="ada") == 1
     assert run.data == {"customer": {"email": "[redacted]", "name": "Ada"}, "total": 12}
@@ -46,8 +45,10 @@ def test_one_value_goes_and_the_rest_is_still_told() -> None:
     assert events[0]["payload"] is None
     assert events[0]["salt"] is None
     assert [(e["type"], e["actor"]) for e in events[-2:]] == [("event.redacted", "ada"), ("event.retained", "ada")]
-    said = {"seq": 1, "path": ["data", "customer", "email"], "reason": "erasure request 7"}
-    assert json.loads(events[-2]["payload_text"]) == said
+    path = ["data", "customer", "email"]
+    assert events[-2]["facts"] == {"seq": 1, "path": path, "login": connection.settings_dict["USER"]}
+    assert events[-2]["payload"] == {"reason": "erasure request 7"}
+    assert events[-1]["facts"] == {"seq": 1}
     assert_chain_holds(run.run_uid)
     assert list(diff()) == []
 
@@ -89,12 +90,15 @@ def test_asked_for_again_it_finds_nothing_more_to_do() -> None:
     assert log_of(run.run_uid) == before
 
 
-def test_without_a_path_every_payload_of_the_run_goes_but_for_what_was_said_about_it() -> None:
+def test_without_a_path_every_payload_of_the_run_goes_but_for_the_reasons() -> None:
     run = ended_run()
     assert run.redact("total", reason="nothing there") == 0
-    assert run.redact(reason="erasure") == 4
-    told = {event.type for event in run.events.all() if event.payload is not None}
-    assert told == {"event.redacted"}
+    facts = [(event["type"], event["facts_text"]) for event in log_of(run.run_uid)]
+    assert run.redact(reason="erasure") == 3
+    assert {event.type for event in run.events.all() if event.payload is not None} == {"event.redacted"}
+    assert [(event["type"], event["facts_text"]) for event in log_of(run.run_uid)][:4] == facts
+    (completed,) = StepExecution.objects.all()
+    assert (completed.kind, completed.attempts, completed.took, completed.result) == ("run", 1, 0.25, None)
     assert (run.run_id, run.workflow_id, run.status, run.data) == ("order-1", "shop.order", "failed", None)
     assert_chain_holds(run.run_uid)
     assert list(diff()) == []
@@ -103,25 +107,25 @@ def test_without_a_path_every_payload_of_the_run_goes_but_for_what_was_said_abou
 @pytest.mark.parametrize(
     "events",
     [
-        [("turn.started", None, {})],
+        [TURN],
         [("run.paused", None, {"reason": ""})],
-        [("run.diverged", None, {"error": {"message": "m"}})],
+        [("run.diverged", None, {"message": "m"}, {"error": "E"})],
     ],
 )
-def test_a_run_that_has_not_ended_is_refused(events: list[tuple[str, str | None, Any]]) -> None:
+def test_a_run_that_has_not_ended_is_refused(events: list[Event]) -> None:
     uid = start("order-1", CUSTOMER)["run_uid"]
     append(uid, None, *events)
     run = WorkflowRun.objects.get()
-    with pytest.raises(OperationRefused, match=f"cannot redact run order-1, it is {run.status}"):
+    with pytest.raises(OperationRefused, match=f"^hookflow: cannot redact run order-1, it is {run.status}$"):
         run.redact("data.customer", reason="erasure")
 
 
 def test_a_worker_still_at_the_last_step_of_a_cancelled_run_brings_nothing_back() -> None:
     uid = start("order-1", CUSTOMER)["run_uid"]
-    append(uid, 1, ("turn.started", None, {"worker": "w"}))
+    append(uid, 1, TURN)
     append(uid, None, ("run.cancelled", None, {"reason": "a person asked for erasure"}))
     WorkflowRun.objects.get().redact(reason="erasure")
-    with pytest.raises(IntegrityError, match="run order-1 is at seq 6, expected 2"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="run order-1 is at seq 5, expected 2"), transaction.atomic():
         append(uid, 2, step("charge", {"email": "ada@example.com"}))
     assert "ada@" not in whole_log()
     assert_chain_holds(uid)
@@ -131,6 +135,9 @@ def test_a_redaction_says_why_and_where() -> None:
     run = ended_run()
     with pytest.raises(WorkflowError, match="give a reason"):
         run.redact("data.customer", reason=" ")
+    for reason in (None, "", " \t"):
+        with pytest.raises(DataError, match="a redaction says why: give a reason"), transaction.atomic():
+            ask("SELECT hookflow_redact(%s, 1, '{data}', %s, 'ada')", run.run_uid, reason)
     for path in ("data..email", "", [], ["data", ""]):
         with pytest.raises(WorkflowError, match=re.escape(f"path {path!r} is not a path")):
             run.redact(path, reason="erasure")
@@ -159,14 +166,14 @@ def test_what_is_read_and_written_grows_with_the_redacted_events_and_not_with_th
     reading, writing = rows_read(), heads_written()
     assert run.redact("result.email", reason="erasure") == 400
     assert list(diff()) == []
-    assert {event["payload"]["result"]["email"] for event in told_steps(uid)} == {"[redacted]"}
+    assert {event["payload"]["result"]["email"] for event in readable_steps(uid)} == {"[redacted]"}
     assert rows_read() - reading < 30 * 1202
     assert heads_written() - writing < 30
     assert_chain_holds(uid)
 
 
-def told_steps(uid: UUID) -> list[dict[str, Any]]:
-    return ask("SELECT payload FROM hookflow_event_told WHERE run_uid = %s AND type = 'step.completed'", uid)
+def readable_steps(uid: UUID) -> list[dict[str, Any]]:
+    return ask("SELECT payload FROM hookflow_event_readable WHERE run_uid = %s AND type = 'step.completed'", uid)
 
 
 def test_by_hand_only_a_redaction_with_the_right_digest_is_let_through() -> None:
@@ -178,7 +185,7 @@ def test_by_hand_only_a_redaction_with_the_right_digest_is_let_through() -> None
         )
 
 
-def test_what_happened_before_is_not_told_of_the_past_either() -> None:
+def test_what_is_redacted_is_not_shown_of_the_past_either() -> None:
     run = ended_run()
     run.redact("data.customer.email", reason="erasure")
     assert run.as_of(1).data["customer"]["email"] == "[redacted]"
@@ -188,10 +195,11 @@ def test_who_names_a_redacted_run_again_is_given_it() -> None:
     run = ended_run()
     run.redact(reason="erasure")
     (again,) = ask(
-        "SELECT created, same FROM hookflow_start(%s, 'order-1', 'shop.order', '{\"data\": 5}', NULL)", UUID(int=9)
+        "SELECT created, same FROM hookflow_start(%s, 'order-1', 'shop.order', '{}', '{\"data\": 5}', NULL)",
+        UUID(int=9),
     )
     assert again == {"created": False, "same": True}
-    (other,) = ask("SELECT created, same FROM hookflow_start(%s, 'order-1', 'another', '{}', NULL)", UUID(int=9))
+    (other,) = ask("SELECT created, same FROM hookflow_start(%s, 'order-1', 'another', '{}', '{}', NULL)", UUID(int=9))
     assert other == {"created": False, "same": False}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError
 
-from tests.log.calls import Row, ask, head_of, log_of, session, start, wait_until_blocked
+from tests.log.calls import Row, append, ask, head_of, log_of, session, start, wait_until_blocked
 
 THREADS = 20
 
@@ -40,7 +40,7 @@ def test_twenty_threads_with_the_same_data_get_one_run() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_threads_with_other_data_are_told_so() -> None:
+def test_twenty_threads_with_other_data_learn_it() -> None:
     """Scenario 10, second half."""
     answers = start_from_threads([{"amount": n} for n in range(THREADS)])
     assert len({answer["run_uid"] for answer in answers}) == 1
@@ -59,7 +59,7 @@ def test_the_same_data_in_other_words_is_the_same_run() -> None:
 @pytest.mark.django_db
 def test_a_later_start_answers_with_the_length_of_the_log() -> None:
     run = start("order-1")
-    ask("SELECT hookflow_append(%s, 1, '{turn.started}', '{NULL}', ARRAY['{}']::json[], NULL)", run["run_uid"])
+    append(run["run_uid"], 1, ("turn.started", None, None))
     assert start("order-1")["seq"] == 2
 
 

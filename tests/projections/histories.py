@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from hypothesis import strategies as st
 
-from tests.log.calls import append, start, step
+from django_hookflow.events.types import CATALOGUE, RUN_TRIGGERED, EventType
+from tests.log.calls import Event, append, failure, sleep, start, step
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-Event = tuple[str, "str | None", Any]
-
 STEPS = ["validate", "charge", "größe", "ship it"]
+#: Kinds of wait that a step may have, one of which nobody knows yet.
+WAITS = ["sleep", "backoff", "doubt", "signal", "of tomorrow"]
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 values = st.recursive(
     st.none()
@@ -25,75 +26,60 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=6,
 )
-errors = st.fixed_dictionaries({"type": words, "message": words}, optional={"traceback": words})
 step_ids = st.sampled_from(STEPS)
 seconds = st.floats(0, 10**6)
-kinds = st.sampled_from(["run", "atomic", "call", "sleep"])
-reasons = st.fixed_dictionaries({}, optional={"reason": words})
+numbers = st.integers(1, 14)
+
+#: What may stand under each key of facts and payloads. A key that is missing here is new in the catalogue.
+KEYS: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(("worker", "transport", "version", "message_id", "run_id", "login", "recorded", "asked"), words),
+    **dict.fromkeys(("attempt", "of", "retried", "attempts", "turn_seq", "failed_seq", "seq", "repaired"), numbers),
+    **dict.fromkeys(("kind", "step_kind"), st.sampled_from(["run", "atomic", "call", "sleep"])),
+    **dict.fromkeys(("key", "scope"), st.none() | words),
+    **dict.fromkeys(("took", "seconds"), seconds),
+    **dict.fromkeys(("message", "traceback", "reason", "error", "from", "id", "status", "updated_at"), words),
+    **dict.fromkeys(("result", "payload"), values),
+    "retry_in": st.none() | seconds,
+    "until": st.sampled_from(["2026-01-01T00:00:00.000000Z", "2030-12-31T23:59:59.999999Z"]),
+    "fingerprint": st.text("0123456789abcdef", max_size=16),
+    "resolved": st.just(True),
+    "path": st.none() | st.lists(words, max_size=3),
+}
 
 
-def of_run(type_: str, payload: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
-    return st.tuples(st.just(type_), st.none(), payload)
+def objects(keys: tuple[str, ...], **always: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(always, optional={key: KEYS[key] for key in keys if key not in always})
 
 
-def of_step(type_: str, payload: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
-    return st.tuples(st.just(type_), step_ids, payload)
+def events_of(type_: EventType) -> st.SearchStrategy[Event]:
+    """Events of a type with any of its keys: whole ones, and such as only a careless client would write."""
+    steps = step_ids if type_.is_of_step else st.none() | step_ids
+    kind = {"kind": st.sampled_from(WAITS)} if type_.waits_begun == "kind" else {}
+    return st.tuples(st.just(type_.name), steps, st.none() | objects(type_.payload), objects(type_.facts, **kind))
 
 
-completed = st.fixed_dictionaries({"kind": kinds, "result": values}, optional={"attempt": st.integers(1, 9)})
-failed_step = st.fixed_dictionaries(
-    {"kind": kinds, "attempt": st.integers(1, 9), "error": errors, "retry_in": st.none() | seconds}
-)
-failed_run = st.fixed_dictionaries({"error": errors}, optional={"attempts": st.integers(1, 9)})
-
+#: Any event but the first, and one of a later release.
 events: st.SearchStrategy[Event] = st.one_of(
-    of_run("turn.started", st.just({"worker": "w"})),
-    of_run("turn.failed", st.fixed_dictionaries({"retry_in": st.none() | seconds})),
-    of_run("turn.abandoned", st.fixed_dictionaries({"turn_seq": st.integers(2, 9)})),
-    of_step("step.completed", completed),
-    of_step("step.failed", failed_step),
-    of_step("step.superseded", st.just({})),
-    of_step("step.doubted", reasons),
-    of_step("step.resolved", reasons),
-    of_step("sleep.started", st.fixed_dictionaries({"seconds": seconds})),
-    of_run("run.completed", st.fixed_dictionaries({"result": values})),
-    of_run("run.failed", failed_run),
-    of_step("run.failed", failed_run),
-    of_run("run.diverged", st.fixed_dictionaries({"error": errors})),
-    of_run("run.replayed", st.fixed_dictionaries({"failed_seq": st.integers(2, 14)})),
-    of_run("run.rewound", reasons),
-    of_run("run.cancelled", reasons),
-    of_run("run.paused", reasons),
-    of_run("run.resumed", reasons | st.fixed_dictionaries({"seconds": st.none() | seconds})),
-    of_run("run.woken", st.fixed_dictionaries({"seconds": seconds})),
-    of_run("run.restarted", st.fixed_dictionaries({"failed_seq": st.integers(2, 14)})),
-    of_run("a.type.of.tomorrow", st.none() | values),
+    *(events_of(each) for each in CATALOGUE.values() if each.name != RUN_TRIGGERED),
+    st.tuples(st.just("a.type.of.tomorrow"), st.none() | step_ids, st.none() | values, st.just({})),
 )
 #: What is appended to a run, call by call.
 batches = st.lists(st.lists(events, min_size=1, max_size=4), max_size=6)
 
-REPLAYS = ("run.replayed", "run.restarted")
-
-
-def as_they_could_happen(history: list[Event], length: int) -> list[Event]:
-    """``history`` as it can follow a log of that length: what is replayed has failed before."""
-    return [
-        (type_, step_id, {"failed_seq": min(payload["failed_seq"], seq - 1)} if type_ in REPLAYS else payload)
-        for seq, (type_, step_id, payload) in enumerate(history, start=length + 1)
-    ]
-
-
-TURN: Event = ("turn.started", None, {"worker": "w"})
-FAILURE: Event = ("run.failed", "charge", {"error": {"type": "E", "message": "no", "traceback": "T"}, "attempts": 2})
+TURN: Event = ("turn.started", None, None, {"worker": "w"})
+FAILURE = failure("charge", attempts=2)
+FAILED_STEP: Event = ("step.failed", "charge", {"message": "no"}, {"kind": "run", "attempt": 1, "retry_in": 5})
+BACKOFF: Event = ("step.suspended", "charge", None, {"kind": "backoff", "seconds": 5, "attempt": 1})
+SUPERSEDED: Event = ("step.superseded", "validate", None)
 MIXED: list[list[Event]] = [
     [],
     [TURN, step("validate", {"ok": True}), step("charge", 1.0), ("run.completed", None, {"result": {"a": [1, None]}})],
-    [TURN, step("validate"), ("sleep.started", "nap", {"seconds": 3600})],
-    [TURN, step("validate"), ("step.failed", "charge", {"kind": "run", "attempt": 1, "retry_in": 5}), FAILURE],
-    [TURN, step("validate"), FAILURE, ("run.replayed", None, {"failed_seq": 4}), TURN, FAILURE],
-    [TURN, step("validate"), ("step.superseded", "validate", {}), ("run.rewound", None, {}), TURN, step("validate", 2)],
-    [TURN, ("run.paused", None, {"reason": "look"}), ("run.resumed", None, {}), ("run.cancelled", None, {})],
-    [TURN, step("validate"), ("run.diverged", None, {"error": {"type": "E", "message": "renamed"}})],
+    [TURN, step("validate"), sleep("nap", 3600)],
+    [TURN, step("validate"), FAILED_STEP, BACKOFF, FAILURE],
+    [TURN, step("validate"), FAILURE, ("run.replayed", None, None, {"failed_seq": 4}), TURN, FAILURE],
+    [TURN, step("validate"), SUPERSEDED, ("run.rewound", None, None), TURN, step("validate", 2)],
+    [TURN, ("run.paused", None, {"reason": "look"}), ("run.resumed", None, None), ("run.cancelled", None, None)],
+    [TURN, step("validate"), ("run.diverged", None, {"message": "renamed"}, {"error": "E"})],
 ]
 
 
@@ -104,7 +90,7 @@ def make_runs(number: int) -> list[UUID]:
 
 
 def make_run(run_id: str, history: list[Event]) -> UUID:
-    uid: UUID = start(run_id, {"id": run_id})["run_uid"]
+    uid: UUID = start(run_id, {"id": run_id}, timeout=86_400)["run_uid"]
     if history:
         append(uid, 1, *history, ends_turn=True)
     return uid

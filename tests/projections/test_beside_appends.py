@@ -11,7 +11,7 @@ from django.db import connection
 
 from django_hookflow.projections import diff, rebuild
 from django_hookflow.projections import ranges as ranges_module
-from tests.log.calls import append, ask, head_of, session, start, step, wait_until_blocked
+from tests.log.calls import append, ask, failure, head_of, session, sleep, start, step, wait_until_blocked
 from tests.projections.histories import make_runs
 from tests.waiting import wait_until
 
@@ -34,7 +34,7 @@ def test_a_run_whose_head_is_held_is_done_last_and_holds_up_nobody() -> None:
     uids = make_runs(20)
     held, others = uids[7], [uid for uid in uids if uid != uids[7]]
     ask("DELETE FROM django_hookflow_workflowrun")
-    ask("DELETE FROM django_hookflow_stepexecution")
+    ask("DELETE FROM django_hookflow_wait")
     pids: list[int] = []
     with session() as worker, session() as others_worker, ThreadPoolExecutor(1) as pool:
         worker.autocommit = False
@@ -42,7 +42,7 @@ def test_a_run_whose_head_is_held_is_done_last_and_holds_up_nobody() -> None:
         rebuilding = pool.submit(rebuild_on_own_connection, pids)
         (pid,) = wait_until(lambda: pids, "the rebuild has begun")
         wait_until_blocked(pid, "the rebuild has come to the run that is held")
-        assert ask("SELECT run_id FROM django_hookflow_workflowrun WHERE run_uid = %s", held) == []
+        assert ask("SELECT run_id FROM django_hookflow_workflowrun WHERE id = %s", held) == []
         assert len(ask("SELECT FROM django_hookflow_workflowrun")) == len(others)
         others_worker.execute("SET lock_timeout = '1ms'")
         for uid in others:  # a lock of the rebuild's would be an error here
@@ -54,14 +54,15 @@ def test_a_run_whose_head_is_held_is_done_last_and_holds_up_nobody() -> None:
 
 
 def work_until(stop: threading.Event, uids: list[UUID], appended: list[int]) -> None:
-    """Appends to every run in turn, and starts new ones, until told to stop."""
+    """Appends to every run in turn, and starts new ones, until it is to stop."""
     with session() as own:
         turn = 0
         while not stop.is_set():
             turn += 1
             for n, uid in enumerate(uids):
-                append(uid, None, step(f"step-{turn}", n), ("sleep.started", "nap", {"seconds": n}), session=own)
-                append(uid, None, ("run.failed", "charge", {"error": {"message": "no"}}), session=own)
+                append(uid, None, step(f"step-{turn}", n), sleep(f"nap-{turn % 9}", n), session=own)
+                append(uid, None, failure("charge"), session=own)
+                append(uid, None, ("run.resumed", None, None), session=own)
                 appended.append(turn)
             start(f"new-{turn}", session=own)
 
@@ -81,7 +82,7 @@ def test_rebuilds_and_comparisons_beside_steady_appends_end_without_a_difference
         try:
             for statement in (
                 "UPDATE django_hookflow_workflowrun SET status = 'x', data = '1' WHERE run_id LIKE 'order-%2'",
-                "DELETE FROM django_hookflow_stepexecution WHERE step_id = 'validate'",
+                "UPDATE django_hookflow_wait SET due_at = NULL, kind = 'x' WHERE step_id = ''",
                 "DELETE FROM django_hookflow_deadletterentry WHERE seq < 9",
             ):
                 ask(statement)

@@ -67,9 +67,7 @@ def test_killed_at_ten_random_moments_and_resumed_it_ends_with_no_difference(
 ) -> None:
     uids = make_runs(RUNS)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE django_hookflow_workflowrun, django_hookflow_stepexecution, django_hookflow_deadletterentry"
-        )
+        cursor.execute("TRUNCATE django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry")
     seed = int(os.environ.get("HOOKFLOW_SEED", random.randrange(10**8)))
     sys.stdout.write(f"seed: {seed}\n")  # shown if it fails
     for uid in random.Random(seed).sample(uids, KILLS):
@@ -82,7 +80,7 @@ def test_killed_at_ten_random_moments_and_resumed_it_ends_with_no_difference(
             rebuilding.send_signal(signal.SIGKILL)
             assert rebuilding.wait() == -signal.SIGKILL
         wait_until(lambda: not others_at_work(), "the server has noticed")
-    ask("DELETE FROM django_hookflow_workflowrun WHERE run_uid = ANY (%s)", uids[::7])
+    ask("DELETE FROM django_hookflow_workflowrun WHERE id = ANY (%s)", uids[::7])
     assert list(diff()) != []
     stop, errors = threading.Event(), list[Exception]()
     worker = threading.Thread(target=work_until, args=(stop, uids, errors))

@@ -1,7 +1,7 @@
 """A later release's column, filled from the log while old and new code are served.
 
-The way is the one that 0006_folds.sql describes: the column is added to the table, the texts of the mapping say where it
-comes from, and a rebuild fills it in the rows that are there. Here it is ``triggered_by``, from the first event's actor.
+The way is the one that migrations_sql/README.md describes: the column is added to the table, the texts of the template
+have where it comes from, and a rebuild fills it in the rows that are there. Here it is ``triggered_by``, from the first event's actor.
 """
 
 from __future__ import annotations
@@ -9,46 +9,40 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 from django.db import connection
 
-import django_hookflow
 from django_hookflow.models import WorkflowRun
 from django_hookflow.projections import diff, rebuild
+from migrations_sql.templates import TEMPLATES, expand
 from tests.log.calls import append, ask, session, start, step
 from tests.projections.histories import make_runs
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FOLDS = Path(django_hookflow.__file__).parent / "migrations" / "0006_folds.sql"
+FOLDS = TEMPLATES / "0002_folds.sql"
 
-#: What the later release's migration changes in the texts.
+#: What the later release's template changes in the texts.
 CHANGES = {
-    "data, created_at, label $$;": "data, created_at, label, triggered_by $$;",
-    "AS label $$;\n  -- how it stands": "AS label, event.actor AS triggered_by $$;\n  -- how it stands",
-    "completed_at, wake_at, label $$;": "completed_at, wake_at, label, triggered_by $$;",
-    "SELECT position, run_uid, seq, type, step_id, payload, recorded_at FROM hookflow_event_told": (
-        "SELECT position, run_uid, seq, type, step_id, payload, recorded_at, actor FROM hookflow_event_told"
+    "run_id, workflow_id, data, label, created_at\n": "run_id, workflow_id, data, label, created_at, triggered_by\n",
+    "AS created_at\n--@ how it stands:": "AS created_at,\n    event.actor AS triggered_by\n--@ how it stands:",
+    "updated_at, completed_at\n  FROM begun": "updated_at, completed_at, triggered_by\n  FROM begun",
+    "SELECT run_uid, seq, type, facts, payload, recorded_at FROM hookflow_event_readable": (
+        "SELECT run_uid, seq, type, facts, payload, recorded_at, actor FROM hookflow_event_readable"
     ),
 }
 
 
-def mapping() -> str:
-    """The texts as 0006 has them, and the functions made from them."""
-    begin, end = "DO $install$", "END $install$;"
-    return begin + FOLDS.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0] + end
-
-
-def later_mapping() -> str:
-    text = mapping()
-    for before, after in CHANGES.items():
+def mapping(changes: dict[str, str]) -> str:
+    """The functions as the template makes them, each replaced whole."""
+    text = FOLDS.read_text(encoding="utf-8")
+    for before, after in changes.items():
         assert text.count(before) == 1, before
         text = text.replace(before, after)
-    return text
+    return expand(text).replace("\nCREATE ", "\nCREATE OR REPLACE ")
 
 
 @contextmanager
@@ -56,17 +50,17 @@ def later_release() -> Iterator[None]:
     """Its migration, and at the end the way back."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"BEGIN; ALTER TABLE django_hookflow_workflowrun ADD triggered_by text; {later_mapping()} COMMIT"
+            f"BEGIN; ALTER TABLE django_hookflow_workflowrun ADD triggered_by text; {mapping(CHANGES)} COMMIT"
         )
     try:
         yield
     finally:
         with connection.cursor() as cursor:
-            cursor.execute(f"BEGIN; ALTER TABLE django_hookflow_workflowrun DROP triggered_by; {mapping()} COMMIT")
+            cursor.execute(f"BEGIN; ALTER TABLE django_hookflow_workflowrun DROP triggered_by; {mapping({})} COMMIT")
 
 
 def work_until(stop: threading.Event, finished: list[str]) -> None:
-    """Starts runs and ends them, one after the other, until told to stop."""
+    """Starts runs and ends them, one after the other, until it is to stop."""
     with session() as own:
         while not stop.is_set():
             run = start(session=own)
@@ -96,7 +90,7 @@ def test_a_new_column_is_filled_while_work_goes_on() -> None:
 
 def a_column_is_filled(finished: list[str]) -> None:
     assert ask("SELECT count(triggered_by) AS filled FROM django_hookflow_workflowrun")[0]["filled"] == 0
-    ask("SELECT * FROM hookflow_start(%s, 'by-ada', 'shop.order', '{}', 'ada')", UUID(int=7))
+    ask("SELECT * FROM hookflow_start(%s, 'by-ada', 'shop.order', '{}', '{}', 'ada')", UUID(int=7))
     before = len(finished)
     wait_until(lambda: len(finished) > before, "work goes on after it")
     # Rows that are there wait for the rebuild; new ones have the column at once, and old code reads on.

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import DatabaseError, transaction
 
-from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
+from django_hookflow.models import DeadLetterEntry, StepExecution, Wait, WorkflowRun
 from django_hookflow.projections import diff, rebuild, rebuilding
 from django_hookflow.projections import ranges as ranges_module
-from tests.log.calls import Row, ask
+from tests.log.calls import Row, ask, sleep, step
 from tests.projections.histories import make_run, make_runs
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db
 
-MODELS = (WorkflowRun, StepExecution, DeadLetterEntry)
+MODELS = (WorkflowRun, Wait, DeadLetterEntry)
 
 
 def check(*arguments: str) -> tuple[int, list[str]]:
@@ -45,33 +46,32 @@ def contents() -> list[list[Row]]:
     return [ask(f"SELECT * FROM {model._meta.db_table} ORDER BY 1") for model in MODELS]
 
 
-#: What a hand may do to the rows of the first runs that make_runs makes, and the line that tells of it.
+#: What a hand may do to the rows of the first runs that make_runs makes, and the lines that name it.
 TAMPERINGS = {
     "UPDATE django_hookflow_workflowrun SET status = 'failed', result = NULL WHERE run_id = 'order-1'": [
         "WorkflowRun of run order-1: changed status, result"
     ],
     "DELETE FROM django_hookflow_workflowrun WHERE run_id = 'order-8'": ["WorkflowRun of run order-8: missing"],
     "INSERT INTO django_hookflow_workflowrun SELECT '00000000-0000-7000-8000-000000000001', 'ghost', workflow_id, status, data, "
-    "result, error_message, created_at, updated_at, completed_at, wake_at FROM django_hookflow_workflowrun "
+    "result, error_type, error_message, label, created_at, updated_at, completed_at FROM django_hookflow_workflowrun "
     "WHERE run_id = 'order-1'": ["WorkflowRun of run ghost: invented"],
-    "UPDATE django_hookflow_stepexecution SET result = '1' WHERE step_id = 'charge' AND workflow_run_id = "
-    "(SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-9')": [
-        "StepExecution of run order-9 step charge seq 4: changed result"
+    "UPDATE django_hookflow_wait SET due_at = NULL, key = 'k' WHERE step_id = 'nap' AND run_uid = "
+    "(SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-10')": [
+        "Wait of run order-10 step nap kind sleep: changed due_at, key"
     ],
-    "DELETE FROM django_hookflow_stepexecution WHERE workflow_run_id = "
-    "(SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-17')": [
-        "StepExecution of run order-17 step charge seq 4: missing",
-        "StepExecution of run order-17 step validate seq 3: missing",
+    "DELETE FROM django_hookflow_wait WHERE run_uid = (SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-2')": [
+        "Wait of run order-2 kind deadline: missing",
+        "Wait of run order-2 step nap kind sleep: missing",
     ],
-    "INSERT INTO django_hookflow_stepexecution SELECT -1, run_uid, 'dreamt', 'run', NULL, 1, last_at, 2 "
-    "FROM django_hookflow_head WHERE run_id = 'order-2'": ["StepExecution of run order-2 step dreamt seq 2: invented"],
+    "INSERT INTO django_hookflow_wait SELECT -1, run_uid, 'dreamt', 'sleep', last_at, NULL, NULL, 2 "
+    "FROM django_hookflow_head WHERE run_id = 'order-7'": ["Wait of run order-7 step dreamt kind sleep: invented"],
     "UPDATE django_hookflow_deadletterentry SET is_replayed = true, error_message = '' WHERE run_id = 'order-3'": [
-        "DeadLetterEntry of run order-3 step charge seq 5: changed error_message, is_replayed"
+        "DeadLetterEntry of run order-3 step charge seq 6: changed error_message, is_replayed"
     ],
     "DELETE FROM django_hookflow_deadletterentry WHERE run_id = 'order-4' AND seq = 4": [
         "DeadLetterEntry of run order-4 step charge seq 4: missing"
     ],
-    "INSERT INTO django_hookflow_deadletterentry SELECT -1, run_uid, 2, workflow_id, run_id, '', '{}', 'x', '', 1, false, NULL, "
+    "INSERT INTO django_hookflow_deadletterentry SELECT -1, run_uid, 2, workflow_id, run_id, '', '{}', 'E', 'x', '', '', 1, false, NULL, "
     "last_at FROM django_hookflow_head WHERE run_id = 'order-5'": ["DeadLetterEntry of run order-5 seq 2: invented"],
 }
 
@@ -84,12 +84,12 @@ def test_after_a_thousand_mixed_runs_each_difference_is_named_and_repaired() -> 
         ask(statement)
     status, lines = check()
     assert status == 1
-    assert sorted(lines) == sorted(line for told in TAMPERINGS.values() for line in told)
+    assert sorted(lines) == sorted(line for lines_of_one in TAMPERINGS.values() for line in lines_of_one)
     assert contents() != before
-    assert repair() == {"WorkflowRun": 3, "StepExecution": 4, "DeadLetterEntry": 3}
+    assert repair() == {"WorkflowRun": 3, "Wait": 4, "DeadLetterEntry": 3}
     assert check() == (0, [])
     assert contents() == before
-    assert repair() == {"WorkflowRun": 0, "StepExecution": 0, "DeadLetterEntry": 0}
+    assert repair() == {"WorkflowRun": 0, "Wait": 0, "DeadLetterEntry": 0}
 
 
 @pytest.mark.parametrize(("statement", "lines"), TAMPERINGS.items())
@@ -121,16 +121,16 @@ SWAPS: dict[str, Iterable[str]] = {
         "UPDATE django_hookflow_workflowrun SET run_id = 'order-1' WHERE run_id = 'order-2'",
     ],
     "a run's id, held by a row of no run": [
-        "UPDATE django_hookflow_workflowrun SET run_uid = 'ffffffff-ffff-ffff-ffff-ffffffffffff' WHERE run_id = 'order-1'",
+        "UPDATE django_hookflow_workflowrun SET id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' WHERE run_id = 'order-1'",
     ],
-    "a step's id, held by a row of no run": [
-        "UPDATE django_hookflow_stepexecution SET workflow_run_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' "
-        "WHERE id = (SELECT max(id) FROM django_hookflow_stepexecution)",
+    "a wait's id, held by a row of no run": [
+        "UPDATE django_hookflow_wait SET run_uid = 'ffffffff-ffff-ffff-ffff-ffffffffffff' "
+        "WHERE id = (SELECT max(id) FROM django_hookflow_wait)",
     ],
-    "two steps of a run with their names exchanged": [
-        "UPDATE django_hookflow_stepexecution SET step_id = 'aside' WHERE seq = 3",
-        "UPDATE django_hookflow_stepexecution SET step_id = 'validate' WHERE seq = 4",
-        "UPDATE django_hookflow_stepexecution SET step_id = 'charge' WHERE seq = 3",
+    "two waits of a run with their kinds exchanged": [
+        "UPDATE django_hookflow_wait SET step_id = 'aside' WHERE kind = 'sleep'",
+        "UPDATE django_hookflow_wait SET step_id = 'nap', kind = 'sleep' WHERE kind = 'deadline'",
+        "UPDATE django_hookflow_wait SET step_id = '', kind = 'deadline' WHERE step_id = 'aside'",
     ],
     "a dead letter's id, held by a row of no run": [
         "UPDATE django_hookflow_deadletterentry SET run_uid = '00000000-0000-0000-0000-000000000000'",
@@ -153,9 +153,9 @@ def test_a_row_that_stands_in_the_way_of_the_right_one_is_removed(swap: str, mon
 
 def test_a_number_written_in_another_way_is_a_difference() -> None:
     """To jsonb 1 and 1.0 are equal; a workflow that gets one for the other may not agree."""
-    make_run("order-1", [("step.completed", "a", {"kind": "run", "result": 1.0})])
-    ask("UPDATE django_hookflow_stepexecution SET result = '1'")
-    assert check() == (1, ["StepExecution of run order-1 step a seq 2: changed result"])
+    make_run("order-1", [("run.completed", None, {"result": 1.0})])
+    ask("UPDATE django_hookflow_workflowrun SET result = '1'")
+    assert check() == (1, ["WorkflowRun of run order-1: changed result"])
 
 
 def test_a_null_of_json_in_place_of_no_value_is_a_difference() -> None:
@@ -164,7 +164,7 @@ def test_a_null_of_json_in_place_of_no_value_is_a_difference() -> None:
     assert check() == (1, ["WorkflowRun of run order-1: changed result"])
 
 
-def test_a_difference_tells_both_sides() -> None:
+def test_a_difference_has_both_sides() -> None:
     make_run("order-1", [])
     ask("UPDATE django_hookflow_workflowrun SET status = 'failed'")
     (difference,) = diff("order-1")
@@ -175,16 +175,16 @@ def test_a_difference_tells_both_sides() -> None:
 
 
 def test_a_name_with_a_line_break_does_not_pass_for_another_line() -> None:
-    make_run("order-1", [("step.completed", "a\nb", {"kind": "run", "result": 1})])
+    make_run("order-1", [sleep("a\nb", 1)])
     ask("DELETE FROM django_hookflow_workflowrun")
     ask(
-        "INSERT INTO django_hookflow_stepexecution SELECT -1, run_uid, E'c\nd', 'run', NULL, 1, last_at, 2 FROM django_hookflow_head"
+        "INSERT INTO django_hookflow_wait SELECT -1, run_uid, E'c\nd', 'sleep', NULL, NULL, NULL, 2 FROM django_hookflow_head"
     )
     ask("UPDATE django_hookflow_head SET run_id = E'order\n1'")
-    assert check()[1][1:] == [
-        r"StepExecution of run 'order\n1' step 'c\nd' seq 2: invented",
+    assert check()[1] == [
+        r"WorkflowRun of run 'order\n1': missing",
+        r"Wait of run 'order\n1' step 'c\nd' kind sleep: invented",
     ]
-    assert check()[1][0] == r"WorkflowRun of run 'order\n1': missing"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
@@ -202,7 +202,7 @@ def test_an_archived_run_is_left_alone() -> None:
     ask("DELETE FROM django_hookflow_workflowrun WHERE run_id = 'order-3'")
     before = contents()
     assert check() == (0, [])
-    assert repair() == {"WorkflowRun": 0, "StepExecution": 0, "DeadLetterEntry": 0}
+    assert repair() == {"WorkflowRun": 0, "Wait": 0, "DeadLetterEntry": 0}
     assert contents() == before
     with pytest.raises(CommandError, match="run 'order-3' has been archived: its events are no longer in the log"):
         call_command("hookflow_rebuild", "--run", "order-3")
@@ -215,14 +215,15 @@ def test_archived_runs_whose_events_are_still_there_do_not_come_back_with_an_emp
     for model in MODELS:
         ask(f"DELETE FROM {model._meta.db_table}")
     assert {line.split(":")[0].split()[3] for line in check()[1]} == {"order-1"}
-    assert repair() == {"WorkflowRun": 1, "StepExecution": 2, "DeadLetterEntry": 0}
+    assert repair() == {"WorkflowRun": 1, "Wait": 0, "DeadLetterEntry": 0}
+    assert {step.workflow_run_id for step in StepExecution.objects.all()} == {uids[0]}
     assert [run.run_uid for run in WorkflowRun.objects.all()] == uids[:1]
     assert check() == (0, [])
 
 
 @pytest.mark.parametrize("emptied", [True, False])
 def test_events_whose_head_was_removed_keep_nobody_else_from_being_repaired(emptied: bool) -> None:
-    """``hookflow_verify`` tells of them. Without a head there is no name to give to their rows: those stay as they are."""
+    """``hookflow_verify`` names them. Without a head there is no name to give to their rows: those stay as they are."""
     uids = make_runs(4)
     ask("DELETE FROM django_hookflow_head WHERE run_uid = %s", uids[2])
     ask("DELETE FROM django_hookflow_deadletterentry")
@@ -298,8 +299,16 @@ def test_when_all_is_done_it_is_on_the_disk() -> None:
 
 
 def test_a_log_without_runs_has_no_rows() -> None:
-    ask(
-        "INSERT INTO django_hookflow_stepexecution VALUES (1, %s, 'a', 'run', NULL, 1, hookflow_now(), 1)", uuid.uuid4()
-    )
-    assert repair() == {"WorkflowRun": 0, "StepExecution": 1, "DeadLetterEntry": 0}
+    ask("INSERT INTO django_hookflow_wait VALUES (1, %s, 'a', 'sleep', NULL, NULL, NULL, 1)", uuid.uuid4())
+    assert repair() == {"WorkflowRun": 0, "Wait": 1, "DeadLetterEntry": 0}
+    assert check() == (0, [])
+
+
+def test_steps_are_read_from_the_log_and_cannot_be_written() -> None:
+    """StepExecution is a view: there is nothing to compare, to repair or to tamper with."""
+    make_run("order-1", [step("a", 1)])
+    assert [(s.step_id, s.result, s.took) for s in StepExecution.objects.all()] == [("a", 1, 0.25)]
+    for statement in ("UPDATE django_hookflow_stepexecution SET took = 1", "DELETE FROM django_hookflow_stepexecution"):
+        with pytest.raises(DatabaseError, match="append-only|cannot"), transaction.atomic():
+            ask(statement)
     assert check() == (0, [])

@@ -7,6 +7,7 @@ import sys
 import types
 import unittest
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,7 +118,7 @@ def test_retry_and_timeout(hookflow: Hookflow, names: dict[str, Any], shop: Shop
     shop.failures = [ConnectionError("away"), TimeoutError("slow")]
     run = hookflow.run(import_prices, {"supplier": "acme"})
     assert (run.status, run.result) == ("completed", 1)
-    waits = [event.payload["retry_in"] for event in run.events.filter(type="step.failed").order_by("seq")]
+    waits = [event.facts.get("retry_in") for event in run.events.filter(type="step.failed").order_by("seq")]
     assert 54 <= waits[0] <= 60
     assert 216 <= waits[1] <= 240
     shop.failures = [PriceListWithdrawnError()]
@@ -153,14 +154,13 @@ def test_doubt_that_a_function_settles(hookflow: Hookflow, names: dict[str, Any]
 @shows("Changing a workflow while runs are under way")
 def test_a_renamed_step(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
     block = find_block("Changing a workflow while runs are under way")
-    renamed = block.run(**names)["signup"]
-
-    def signup(ctx: Any) -> None:
-        ctx.step.run("send-mail", shop.send_welcome, ctx.data["email"])
-        ctx.step.sleep("a-week", seconds=7 * 86_400)
-
-    signup.__module__, signup.__qualname__ = renamed.function.__module__, "signup"
-    old = workflow(workflow_id="signup")(signup)
+    before = (
+        "@workflow(workflow_id='signup')\n"
+        "def signup(ctx):\n"
+        "    ctx.step.run('send-mail', shop.send_welcome, ctx.data['email'])\n"
+        "    ctx.step.sleep('a-week', seconds=7 * 86_400)\n"
+    )
+    old: Workflow = replace(block, text=before).run(**{**names, "workflow": workflow, "shop": shop})["signup"]
     run_id = old.trigger({"email": "ada@example.com"})
     assert hookflow.deliver(run_id).answer == "suspended"
     block.run(**names)

@@ -12,14 +12,13 @@ from django.core.management import call_command
 from django_hookflow.evidence.audit import check_archive, manifest_path, read_events
 from django_hookflow.projections import diff
 from django_hookflow.runtime.trigger import uuid7
-from tests.log.calls import Row, append, ask, start
+from tests.log.calls import Event, Row, append, ask, start
 from tests.projections.histories import MIXED
 
 if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from tests.projections.histories import Event
 
 #: The histories of MIXED, by their place in it, that are over: completed, failed, cancelled.
 ENDED = {1, 3, 4, 6}
@@ -27,10 +26,12 @@ TABLES = (
     "django_hookflow_head",
     "django_hookflow_event",
     "django_hookflow_workflowrun",
+    "django_hookflow_wait",
     "django_hookflow_stepexecution",
     "django_hookflow_deadletterentry",
     "django_hookflow_outbox",
 )
+RUN_OF = {"django_hookflow_workflowrun": "id", "django_hookflow_stepexecution": "workflow_run_id"}
 DAYS = 86_400
 
 
@@ -65,16 +66,15 @@ def run_command(name: str, *arguments: str) -> str:
 
 def cleanup(*arguments: str) -> dict[str, int]:
     """The counts that ``cleanup_workflows`` prints, by model."""
-    told = run_command("cleanup_workflows", *arguments)
-    return {model: int(number) for model, number in re.findall(r"^(\w+): (\d+) ", told, re.MULTILINE)}
+    printed = run_command("cleanup_workflows", *arguments)
+    return {model: int(number) for model, number in re.findall(r"^(\w+): (\d+) ", printed, re.MULTILINE)}
 
 
 def contents(*, without: tuple[UUID, ...] = ()) -> list[list[Row]]:
     """Every row of every table, but for those of some runs."""
-    columns = {"django_hookflow_stepexecution": "workflow_run_id"}
     return [
         ask(
-            f"SELECT t::text AS row FROM {table} AS t WHERE {columns.get(table, 'run_uid')} <> ALL (%s) ORDER BY 1",
+            f"SELECT t::text AS row FROM {table} AS t WHERE {RUN_OF.get(table, 'run_uid')} <> ALL (%s) ORDER BY 1",
             list(without),
         )
         for table in TABLES
@@ -83,9 +83,8 @@ def contents(*, without: tuple[UUID, ...] = ()) -> list[list[Row]]:
 
 def traces_of(*uids: UUID) -> int:
     """How many rows there are of some runs, heads apart."""
-    columns = {"django_hookflow_stepexecution": "workflow_run_id"}
     return sum(
-        len(ask(f"SELECT FROM {table} WHERE {columns.get(table, 'run_uid')} = ANY (%s)", list(uids)))
+        len(ask(f"SELECT FROM {table} WHERE {RUN_OF.get(table, 'run_uid')} = ANY (%s)", list(uids)))
         for table in TABLES[1:]
     )
 

@@ -75,7 +75,7 @@ def test_an_archive_has_every_event_of_what_goes(hookflow: Hookflow, tmp_path: P
     assert found.keys() == before.keys()
     for uid, events in found.items():
         for event, row in zip(events, before[uid], strict=True):
-            assert event["payload"] == row["payload_text"]
+            assert (event["facts"], event["payload"]) == (row["facts_text"], row["payload_text"])
             assert (event["seq"], event["type"], event["step_id"]) == (row["seq"], row["type"], row["step_id"])
             assert bytes.fromhex(event["hash"]) == bytes(row["hash"])
     (path,) = archives_in(tmp_path)
@@ -121,9 +121,9 @@ def test_a_long_run_is_read_alone_and_many_runs_go_into_several_files(
 
 def test_verify_and_show(archive: Path) -> None:
     status, lines = verify(str(archive))
-    assert (status, lines) == (0, [f"{archive}: 8 runs, 44 events, 0 problems; 8 runs end as their tombstones say"])
+    assert (status, lines) == (0, [f"{archive}: 8 runs, 46 events, 0 problems; 8 runs end as their tombstones do"])
     shown = run_command("hookflow_archive", "show", str(archive)).splitlines()
-    assert len(shown) == 8 + 44
+    assert len(shown) == 8 + 46
     one = run_command("hookflow_archive", "show", str(archive), "--run", "order-1").splitlines()
     assert one[0] == "run order-1"
     assert [line.split()[2] for line in one[1:]] == [
@@ -145,7 +145,7 @@ def test_the_script_that_stands_alone_agrees(archive: Path) -> None:
     command = [sys.executable, "-I", str(Path(audit.__file__)), str(archive)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "8 runs, 44 events, 0 problems" in done.stdout
+    assert "8 runs, 46 events, 0 problems" in done.stdout
 
 
 def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -162,8 +162,19 @@ def other_payload(line: str) -> str:
     return json.dumps({**event, "payload": event["payload"].replace("order", "0rder")}) + "\n"
 
 
-def tell_of_runs(path: Path, **changed: object) -> None:
-    """Has the manifest say something else of its first run."""
+def other_facts(line: str) -> str:
+    event = json.loads(line)
+    return json.dumps({**event, "facts": event["facts"].replace("order", "0rder")}) + "\n"
+
+
+def change_byte(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def change_first_run(path: Path, **changed: object) -> None:
+    """Changes what the manifest has of its first run."""
     manifest = manifest_of(path)
     first, *others = manifest["runs"]
     manifest_path(path).write_text(json.dumps({**manifest, "runs": [{**first, **changed}, *others]}))
@@ -171,20 +182,25 @@ def tell_of_runs(path: Path, **changed: object) -> None:
 
 FORGERIES: dict[str, Callable[[Path], object]] = {
     "cut short": lambda path: path.write_bytes(path.read_bytes()[:-30]),
-    "a byte changed": lambda path: path.write_bytes(path.read_bytes()[:-9] + b"\0" + path.read_bytes()[-8:]),
+    "a byte changed": lambda path: change_byte(path, -9),
     "an event left out": lambda path: rewrite(path, lambda lines: lines[:1] + lines[2:]),
     "the last event left out": lambda path: rewrite(path, lambda lines: lines[:-1]),
+    "facts changed": lambda path: rewrite(path, lambda lines: [other_facts(lines[0]), *lines[1:]]),
+    "lines of another format": lambda path: manifest_path(path).write_text(
+        json.dumps({**manifest_of(path), "lines": "?"})
+    ),
+    "a run of another name": lambda path: change_first_run(path, run_id="order-2"),
     "an event changed": lambda path: rewrite(path, lambda lines: [other_payload(lines[0]), *lines[1:]]),
     "two events exchanged": lambda path: rewrite(path, lambda lines: [lines[1], lines[0], *lines[2:]]),
     "no manifest": lambda path: manifest_path(path).unlink(),
     "a manifest of something else": lambda path: manifest_path(path).write_text("[]"),
     "a manifest nested too deep": lambda path: manifest_path(path).write_text("[" * 100_000),
-    "runs of a manifest that have no names": lambda path: tell_of_runs(path, run_id=None),
-    "runs of a manifest that are no texts": lambda path: tell_of_runs(path, run_uid=7),
-    "runs of a manifest that are lists": lambda path: tell_of_runs(path, run_uid=[]),
-    "ends of a manifest that are no hashes": lambda path: tell_of_runs(path, head_hash=7),
-    "ends of a manifest that are no numbers": lambda path: tell_of_runs(path, last_seq="7"),
-    "ends of a manifest beyond all bounds": lambda path: tell_of_runs(path, last_seq=2**40),
+    "runs of a manifest that have no names": lambda path: change_first_run(path, run_id=None),
+    "runs of a manifest that are no texts": lambda path: change_first_run(path, run_uid=7),
+    "runs of a manifest that are lists": lambda path: change_first_run(path, run_uid=[]),
+    "ends of a manifest that are no hashes": lambda path: change_first_run(path, head_hash=7),
+    "ends of a manifest that are no numbers": lambda path: change_first_run(path, last_seq="7"),
+    "ends of a manifest beyond all bounds": lambda path: change_first_run(path, last_seq=2**40),
     "an event nested too deep": lambda path: rewrite(path, lambda lines: ["[" * 100_000 + "\n", *lines[1:]]),
     "no file": lambda path: path.unlink(),
 }
@@ -198,12 +214,12 @@ def test_an_archive_that_is_not_what_it_was_does_not_verify(archive: Path, forge
     assert len(lines) > 1
 
 
-@pytest.mark.parametrize("payload", ["not JSON", "[1]", "7"])
-def test_what_is_no_trigger_is_shown_all_the_same(archive: Path, payload: str) -> None:
-    rewrite(archive, lambda lines: [json.dumps({**json.loads(lines[0]), "payload": payload}) + "\n", *lines[1:]])
+@pytest.mark.parametrize("facts", ["not JSON", "[1]", "7", "{}"])
+def test_what_is_no_trigger_is_shown_all_the_same(archive: Path, facts: str) -> None:
+    rewrite(archive, lambda lines: [json.dumps({**json.loads(lines[0]), "facts": facts}) + "\n", *lines[1:]])
     shown = run_command("hookflow_archive", "show", str(archive)).splitlines()
     assert shown[0] == f"run {manifest_of(archive)['runs'][0]['run_uid']}"
-    assert shown[1].endswith(f"run.triggered  {payload}")
+    assert f"run.triggered  {facts}  {{" in shown[1].replace("  {}  ", "  ") or facts == "{}"
 
 
 def test_a_tombstone_that_does_not_agree_is_named(archive: Path) -> None:
@@ -213,14 +229,13 @@ def test_a_tombstone_that_does_not_agree_is_named(archive: Path) -> None:
     ask("UPDATE django_hookflow_head SET run_id = 'other' WHERE run_id = 'order-6'")
     status, lines = verify(str(archive))
     assert status == 1
-    told = "\n".join(lines)
     for run_id, problem in {
         "order-1": "has no head in this database",
-        "order-3": "has another hash at #5 in this database",
+        "order-3": "has another hash at #6 in this database",
         "order-4": "ends at #2 in this database, at #7 in the archive",
         "order-6": "is run 'other' of 'shop.order' in this database",
     }.items():
-        assert any(line.startswith(f"run '{run_id}'") and problem in line for line in lines), (problem, told)
+        assert any(line.startswith(f"run '{run_id}'") and problem in line for line in lines), (problem, lines)
     assert verify("--without-database", str(archive))[0] == 0
 
 
@@ -234,7 +249,7 @@ def test_an_archive_can_be_verified_where_the_database_is_not(archive: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "8 runs, 44 events, 0 problems; the database could not be asked" in done.stdout
+    assert "8 runs, 46 events, 0 problems; the database could not be asked" in done.stdout
 
 
 def test_a_run_that_moves_between_its_archive_and_its_removal_stays(hookflow: Hookflow, tmp_path: Path) -> None:
@@ -246,25 +261,25 @@ def test_a_run_that_moves_between_its_archive_and_its_removal_stays(hookflow: Ho
     def replay_first(execute: Callable[..., Any], sql: str, *context: Any) -> Any:
         if "FROM hookflow_retire(" in sql and archives_in(tmp_path):
             with session() as operator:
-                append(replayed, None, ("run.replayed", None, {"failed_seq": 5}), session=operator)
+                append(replayed, None, ("run.replayed", None, {"reason": ""}, {"failed_seq": 6}), session=operator)
         return execute(sql, *context)
 
     with connection.execute_wrapper(replay_first):
-        told = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
-    assert "1 runs were held or have moved on" in told
+        printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
+    assert "1 runs were held or have moved on" in printed
     assert archived() == set(runs) - {"order-3"}
     append(replayed, None, ("run.completed", None, {"result": 1}))
     (first,) = archives_in(tmp_path)
     assert verify(str(first)) == (
         0,
-        [f"{first}: 8 runs, 44 events, 0 problems; 7 runs end as their tombstones say, 1 are still in the log"],
+        [f"{first}: 8 runs, 46 events, 0 problems; 7 runs end as their tombstones do, 1 are still in the log"],
     )
     hookflow.advance(31 * DAYS)
     assert cleanup("--archive-to", str(tmp_path))["WorkflowRun"] == 1
     status, lines = verify(*map(str, archives_in(tmp_path)))
     assert status == 0
-    assert any("7 runs end as their tombstones say, 1 went on after this archive was made" in line for line in lines)
-    assert len(archived_in(tmp_path)[str(replayed)]) == 8  # its old dead letter went by an event
+    assert any("7 runs end as their tombstones do, 1 went on after this archive was made" in line for line in lines)
+    assert len(archived_in(tmp_path)[str(replayed)]) == 9  # its old dead letter went by an event
     assert_nothing_differs()
 
 
@@ -288,16 +303,16 @@ def test_two_cleanups_at_once_retire_each_run_once(hookflow: Hookflow, tmp_path:
         return execute(sql, *context)
 
     with connection.execute_wrapper(let_another_go_first):
-        told = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
-    assert "WorkflowRun: 0 removed" in told
-    assert "8 runs were held or have moved on: left for the next time" in told
+        printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
+    assert "WorkflowRun: 0 removed" in printed
+    assert "8 runs were held or have moved on: left for the next time" in printed
     assert others == [len(runs)]
     assert len(archives_in(tmp_path)) == (2 if has_archived else 1)
     assert verify(*map(str, archives_in(tmp_path)))[0] == 0
     assert_nothing_differs()
 
 
-def test_on_a_terminal_it_says_how_far_it_is(hookflow: Hookflow, tmp_path: Path) -> None:
+def test_on_a_terminal_it_shows_how_far_it_is(hookflow: Hookflow, tmp_path: Path) -> None:
     class Terminal(StringIO):
         def isatty(self) -> bool:
             return True
@@ -332,7 +347,7 @@ def test_a_run_whose_chain_does_not_hold_is_evidence_and_stays(hookflow: Hookflo
 
 
 @pytest.mark.parametrize("name", ["missing", "a-file", "a-file/below"])
-def test_a_place_where_nothing_can_be_written_is_said_before_anything_is_done(
+def test_a_place_where_nothing_can_be_written_is_reported_before_anything_is_done(
     hookflow: Hookflow, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "a-file").touch()
@@ -344,7 +359,7 @@ def test_a_place_where_nothing_can_be_written_is_said_before_anything_is_done(
     assert contents() == before
 
 
-def test_a_directory_that_may_not_be_written_is_said(hookflow: Hookflow, tmp_path: Path) -> None:
+def test_a_directory_that_may_not_be_written_is_reported(hookflow: Hookflow, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     if os.access(tmp_path, os.W_OK):
         pytest.skip("this user may write everywhere (root)")

@@ -11,7 +11,7 @@ def find(*, deploy: bool = True) -> list[str]:
     return [message.msg for message in found if message.id == "django_hookflow.W011"]
 
 
-def test_a_deployment_without_an_archive_is_told_what_it_gives_away() -> None:
+def test_a_deployment_without_an_archive_is_warned_of_what_it_gives_away() -> None:
     for nothing in (None, ""):
         with override_settings(DJANGO_HOOKFLOW_ARCHIVE_DIR=nothing):
             assert find() == [

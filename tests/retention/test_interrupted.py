@@ -112,11 +112,11 @@ def test_the_connection_is_cut_at_every_statement(
         attempt = Attempt(hookflow, name)
         clean_up(wire, directory, cut)
         assert wire.has_cut, f"nothing was cut {cut}"
-        told = f"{cut} ({statements[cut.at]:.60})"
-        failed += [f"{told}: {problem}" for problem in attempt.problems(directory)]
+        printed = f"{cut} ({statements[cut.at]:.60})"
+        failed += [f"{printed}: {problem}" for problem in attempt.problems(directory)]
         cleanup("--archive-to", str(directory))
-        failed += [f"{told}, then again: {problem}" for problem in attempt.problems(directory)]
-        failed += [f"{told}: {run_id} is still there" for run_id in attempt.gone.keys() - archived()]
+        failed += [f"{printed}, then again: {problem}" for problem in attempt.problems(directory)]
+        failed += [f"{printed}: {run_id} is still there" for run_id in attempt.gone.keys() - archived()]
     record_property("crash points", f"{len(statements)} statements of a cleanup")
     assert failed == []
     assert_nothing_differs()
@@ -166,5 +166,5 @@ def test_a_run_may_stand_in_two_archives_and_both_are_right(
     files = [str(path) for path in sorted(tmp_path.glob("*.jsonl.gz"))]
     named = [run["run_uid"] for path in archives_in(tmp_path) for run in manifest_of(path)["runs"]]
     assert len(named) > len(set(named)) == len(attempt.gone)
-    told = run_command("hookflow_archive", "verify", *files).splitlines()
-    assert all("0 problems; " in line for line in told)
+    printed = run_command("hookflow_archive", "verify", *files).splitlines()
+    assert all("0 problems; " in line for line in printed)

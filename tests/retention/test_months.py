@@ -89,12 +89,12 @@ def is_table(name: str) -> bool:
 
 def test_a_month_that_is_over_goes_into_an_archive_and_out_of_the_log(months: Months, tmp_path: Path) -> None:
     detach_older(months, tmp_path)
-    told = archive(months.old, tmp_path)
-    assert f"detached {months.old.name}: a table of its own now" in told
+    printed = archive(months.old, tmp_path)
+    assert f"detached {months.old.name}: a table of its own now" in printed
     assert archived() == months.runs.keys()
     assert {uid: len(events) for uid, events in archived_in(tmp_path).items()} == months.lengths
     (file,) = archives_in(tmp_path)
-    assert "8 runs end as their tombstones say" in run_command("hookflow_archive", "verify", str(file))
+    assert "8 runs end as their tombstones do" in run_command("hookflow_archive", "verify", str(file))
     assert [partition.name for partition in partitions()][:2] == ["django_hookflow_event_past", months.next.name]
     assert [len(log_of(uid)) for uid in months.runs.values()] == [0] * RUNS
     assert WorkflowRun.objects.get().run_id == "young"
@@ -153,8 +153,8 @@ def test_only_a_partition_whose_time_is_over_goes(months: Months, tmp_path: Path
     before = partitions()
     with pytest.raises(CommandError, match="runs are still started in it, or will be|there is no partition"):
         run_command("hookflow_partitions", "archive", name, "--archive-to", str(tmp_path))
-    told = psql("-c", f"CALL hookflow_detach_partition('{name}')")
-    assert "is not a partition of the log whose time is over" in told.stderr
+    printed = psql("-c", f"CALL hookflow_detach_partition('{name}')")
+    assert "is not a partition of the log whose time is over" in printed.stderr
     assert partitions() == before
 
 
@@ -230,7 +230,7 @@ def test_a_run_that_is_being_started_in_a_month_as_it_goes_keeps_it(
         finally:
             connection.close()
 
-    waiting = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL hookflow_detach%%' AND state = 'active'"
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CALL hookflow_detach%%' AND state = 'active'"
     with session() as late, ThreadPoolExecutor(1) as pool:
         with late.transaction():
             start("late", run_uid=uid, session=late)

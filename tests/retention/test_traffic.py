@@ -21,7 +21,7 @@ from django_hookflow.exceptions import ArchivedRun, OperationRefused
 from django_hookflow.models import Head, OutboxMessage, WorkflowRun
 from django_hookflow.retention.cleaning import clean
 from django_hookflow.retention.runs import moment_before
-from django_hookflow.runtime.turn import run_turn
+from django_hookflow.runtime.receiving import receive
 from django_hookflow.testing import Hookflow
 from tests.log.calls import ask
 from tests.retention.small import make_batches_small
@@ -32,7 +32,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 STEPS = 3
-#: What an operator who replays a dead letter may be told when the run has gone meanwhile, or has been replayed.
+#: What an operator who replays a dead letter may get when the run has gone meanwhile, or has been replayed.
 REFUSALS = (ArchivedRun, OperationRefused)
 
 
@@ -76,7 +76,7 @@ class Crew:
 
 
 def relay() -> None:
-    Relay("inline", run_turn, concurrency=1).run_once()
+    Relay("inline", receive, concurrency=1).run_once()
 
 
 def replay_what_failed() -> None:

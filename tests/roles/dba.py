@@ -6,6 +6,7 @@ import os
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,7 @@ from tests.log.calls import find_psql
 FOLDER = Path(migrations_sql.__file__).parent
 MIGRATIONS = sorted(FOLDER.glob("0*.sql"))
 ROLES = FOLDER / "roles.sql"
+_NUMBERS = count(1)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class DBA:
 
     def __init__(self, server: str) -> None:
         self.server = server
-        self.prefix = f"hookflow_{os.getpid()}"
+        self.prefix = f"hookflow_{os.getpid()}_{next(_NUMBERS)}"  # roles are the whole server's, and there may be two
         self._exits = ExitStack()
         self._logins: list[str] = []
 
@@ -82,7 +84,7 @@ class DBA:
         return Database(make_conninfo(database.conninfo, user=name, password="of-a-test"))
 
     def apply(self, database: Database, *files: Path, schema: str = "public", options: str = "") -> str:
-        """Applies files as the README says, all or none; what psql said on stderr."""
+        """Applies files as the README says, all or none; what psql wrote to stderr."""
         done = self.try_to_apply(database, *files, schema=schema, options=options)
         assert done.returncode == 0, done.stderr
         return done.stderr
@@ -97,6 +99,15 @@ class DBA:
         return subprocess.run(
             [*command, "-d", database.conninfo], env=environment, capture_output=True, text=True, check=False
         )
+
+    def restore_without_privileges(self, database: Database) -> Database:
+        """A copy of it as ``pg_dump --no-acl`` and psql make it."""
+        restored = self.create_database()
+        dump = f"'{Path(find_psql()).with_name('pg_dump')}' --no-acl -d '{database.conninfo}'"
+        # A pg_dump that is newer than the server sets what the server does not know.
+        done = self.in_shell(restored, f"{dump} | grep -v '^SET transaction_timeout' | psql -X -q -v ON_ERROR_STOP=1")
+        assert done.returncode == 0, done.stderr
+        return restored
 
     def in_shell(self, database: Database, command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the folder of the files; psql connects by what the environment says."""

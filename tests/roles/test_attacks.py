@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.e2e.database import Database
-from tests.log.calls import append, ask, claim, start, step
+from tests.log.calls import append, ask, claim, failure, start, step
 from tests.roles.dba import DBA, Guarded
 
 DENIED = "42501"  # insufficient_privilege
@@ -33,13 +33,13 @@ ATTACKS = {
     "truncate events": "TRUNCATE django_hookflow_event",
     "truncate as a test environment may": "SET hookflow.allow_truncate = on; TRUNCATE django_hookflow_event_all",
     "insert an event": (
-        "INSERT INTO django_hookflow_event (run_uid, seq, type, recorded_at, hash) "
-        "VALUES ('{run_uid}', 99, 'run.completed', now(), sha256(''))"
+        "INSERT INTO django_hookflow_event (run_uid, seq, type, facts, recorded_at, hash) "
+        "VALUES ('{run_uid}', 99, 'run.completed', '{{}}', now(), sha256(''))"
     ),
     "insert into a partition": "INSERT INTO django_hookflow_event_all SELECT * FROM django_hookflow_event",
     "copy events in": "COPY django_hookflow_event FROM STDIN",
     "in a block": "DO $$ BEGIN DELETE FROM django_hookflow_event; END $$",
-    "through the view of what may be told": "UPDATE hookflow_event_told SET type = 'run.failed'",
+    "through the view of what may be read": "UPDATE hookflow_event_readable SET type = 'run.failed'",
     "through a view of one's own": (
         "CREATE VIEW {attic}.mine AS SELECT * FROM django_hookflow_event; UPDATE {attic}.mine SET type = 'run.failed'"
     ),
@@ -53,10 +53,12 @@ ATTACKS = {
     "hold heads": "SELECT FROM django_hookflow_head FOR NO KEY UPDATE",
     "complete a run by hand": "UPDATE django_hookflow_workflowrun SET status = 'completed'",
     "remove a run's row": "DELETE FROM django_hookflow_workflowrun",
-    "change a result": "UPDATE django_hookflow_stepexecution SET result = '1'",
+    "change a result": "UPDATE django_hookflow_stepexecution SET seq = 1",
+    "end a wait": "DELETE FROM django_hookflow_wait",
+    "put off a deadline": "UPDATE django_hookflow_wait SET due_at = 'infinity'",
     "hide a failure": "DELETE FROM django_hookflow_deadletterentry",
-    "take a lease": "INSERT INTO django_hookflow_lease VALUES ('{run_uid}', 1, 'me', 'infinity')",
-    "announce a turn": "INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, send_at) VALUES ('{run_uid}', 1, now(), now())",
+    "take a lease": "INSERT INTO django_hookflow_lease VALUES ('{run_uid}', 1, 'me', now(), 'infinity')",
+    "announce a turn": "INSERT INTO django_hookflow_outbox (run_uid, seq, announced_at, send_at) VALUES ('{run_uid}', 1, now(), now())",
     "withdraw a turn": "DELETE FROM django_hookflow_outbox",
     "wake a run early": "UPDATE django_hookflow_outbox SET due_at = now()",
     "draw positions": "SELECT nextval('django_hookflow_event_position_seq')",
@@ -94,9 +96,12 @@ ATTACKS = {
     "have a function run as its caller": "ALTER FUNCTION hookflow_append SECURITY INVOKER",
     "call a fold": ("SELECT hookflow_project(e) FROM (SELECT * FROM django_hookflow_event LIMIT 1) AS e"),
     "call a refusal": "SELECT hookflow_refuse('{run_uid}', 1)",
-    "ask for a refusal": "SELECT hookflow_refuse_to('forge', r) FROM django_hookflow_workflowrun AS r",
+    "ask for a refusal": "SELECT hookflow_refuse_to('forge', '{run_uid}', 'so')",
+    "have an operation checked": "SELECT hookflow_check('{run_uid}', 'cancel')",
+    "settle a wait": "SELECT hookflow_settle('{run_uid}', 'a', 'doubt', NULL, 'me', NULL, NULL)",
+    "announce a turn by the function": "SELECT hookflow_announce('{run_uid}', 1, true, NULL, NULL)",
+    "end a run's time": "SELECT hookflow_time_out('{run_uid}')",
     "look into a rewind": "SELECT hookflow_steps_from('{run_uid}', 'a')",
-    "look into a doubt": "SELECT hookflow_is_in_doubt('{run_uid}', 'a')",
     "redact": "SELECT hookflow_redact('{run_uid}', 1, NULL, 'forged', 'me')",
     "put a function beside them": "CREATE FUNCTION sha256(text) RETURNS bytea LANGUAGE sql AS $$ SELECT ''::bytea $$",
     "put an operator beside them": "CREATE OPERATOR public.|| (FUNCTION = byteacat, LEFTARG = bytea, RIGHTARG = bytea)",
@@ -117,10 +122,12 @@ ATTACKS = {
 }
 #: What readers and redactors must be refused beside what everyone is.
 WRITING = {
-    "start": "SELECT hookflow_start('{run_uid}', 'forged', 'w', '{{}}', NULL)",
-    "append": "SELECT hookflow_append('{run_uid}', NULL, ARRAY['run.failed'], ARRAY[NULL], ARRAY['{{}}'::json], NULL)",
-    "operate": "SELECT hookflow_operate('{run_uid}', 'cancel', NULL, '{{}}', NULL, NULL)",
-    "wake": "SELECT hookflow_wake('{run_uid}', '{{}}', NULL, NULL)",
+    "start": "SELECT hookflow_start('{run_uid}', 'forged', 'w', '{{}}', '{{}}', NULL)",
+    "append": (
+        "SELECT hookflow_append('{run_uid}', NULL, ARRAY['run.failed'], ARRAY[NULL], ARRAY['{{}}'::json], ARRAY[NULL]::json[], NULL)"
+    ),
+    "operate": "SELECT hookflow_operate('{run_uid}', 'cancel', NULL, '{{}}', NULL, NULL, NULL, NULL)",
+    "expire": "SELECT hookflow_expire('shop.order', 'order-1')",
     "postpone": "UPDATE django_hookflow_outbox SET send_at = 'infinity'",
 }
 
@@ -160,13 +167,7 @@ def scene(dba: DBA, guarded: Guarded) -> Scene:
         append(run_uid, 2, step("a", "as it was"), step("b"), session=session)
         start("order-2", session=session)
         failed = start("order-3", session=session)["run_uid"]
-        append(
-            failed,
-            1,
-            ("run.failed", None, {"error": {"message": "no"}, "attempts": 1}),
-            ends_turn=True,
-            session=session,
-        )
+        append(failed, 1, failure(), ends_turn=True, session=session)
     names = {
         "run_uid": run_uid,
         "attic": attic,
@@ -199,7 +200,7 @@ def test_the_application_is_refused(scene: Scene, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITHOUT_EFFECT)
-def test_the_application_is_not_heard(dba: DBA, scene: Scene, name: str) -> None:
+def test_the_application_has_no_effect(dba: DBA, scene: Scene, name: str) -> None:
     """Scenario 16: what PostgreSQL does not call an error."""
     before = scene.everything()
     rights = "SELECT oid, relfilenode, relacl::text FROM pg_class UNION SELECT oid, 0, nspacl::text FROM pg_namespace ORDER BY 1"
@@ -244,7 +245,7 @@ CREATE TEMP TABLE django_hookflow_outbox AS TABLE django_hookflow_outbox;
 INSERT INTO pg_temp.django_hookflow_head SELECT * FROM public.django_hookflow_head;
 CREATE FUNCTION {attic}.hookflow_now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT 'epoch'::timestamptz $$;
 CREATE FUNCTION {attic}.sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT decode(repeat('00', 32), 'hex') $$;
-CREATE FUNCTION {attic}.hookflow_event_hash(bytea, uuid, integer, timestamptz, smallint, text, text, text, bytea)
+CREATE FUNCTION {attic}.hookflow_event_hash(bytea, uuid, integer, timestamptz, smallint, text, text, text, text, bytea)
   RETURNS bytea LANGUAGE sql AS $$ SELECT decode(repeat('00', 32), 'hex') $$;
 CREATE FUNCTION {attic}.hookflow_project(public.django_hookflow_event) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION {attic}.nextval(text) RETURNS bigint LANGUAGE sql AS $$ SELECT 1::bigint $$;
@@ -257,7 +258,7 @@ SET search_path = {attic}, pg_temp, public, pg_catalog;
 CHAIN = """
     SELECT bool_and(hash = expected) FROM (
       SELECT hash, hookflow_event_hash(coalesce(lag(hash) OVER (ORDER BY seq), sha256(uuid_send(run_uid))), run_uid, seq,
-        recorded_at, version, type, step_id, actor, sha256(salt || convert_to(payload::text, 'UTF8'))) AS expected
+        recorded_at, version, type, step_id, actor, facts::text, sha256(salt || convert_to(payload::text, 'UTF8'))) AS expected
       FROM django_hookflow_event WHERE run_uid = %s) AS chain
 """
 
@@ -275,7 +276,7 @@ def test_what_a_session_puts_in_the_way_does_not_deceive_the_functions(scene: Sc
         assert ask("SELECT count(*) AS n FROM pg_temp.django_hookflow_event", session=session) == [{"n": 0}]
     assert guarded.database.value(CHAIN, run_uid) is True
     assert guarded.database.rows(
-        "SELECT status, completed_at > now() - interval '1 hour' FROM django_hookflow_workflowrun WHERE run_uid = %s",
+        "SELECT status, completed_at > now() - interval '1 hour' FROM django_hookflow_workflowrun WHERE id = %s",
         run_uid,
     ) == [("completed", True)]
     assert guarded.database.rows("SELECT FROM django_hookflow_outbox WHERE run_uid = %s", run_uid) == []

@@ -20,40 +20,40 @@ import json
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 from django_hookflow.registry import get_workflow
-from django_hookflow.runtime.turn import run_turn
+from django_hookflow.runtime.receiving import receive
 
 def go_on():
-    relay = Relay("inline", run_turn, 1)
+    relay = Relay("inline", receive, 1)
     while relay.run_once():
         pass
 
 def run_of(workflow, **data):
     return WorkflowRun.objects.get(run_id=get_workflow(workflow).trigger(data=data))
 
-told = {}
+seen = {}
 cancelled = run_of("two-effects")
-told["cancel"] = cancelled.cancel(reason="not wanted"), cancelled.status
+seen["cancel"] = cancelled.cancel(reason="not wanted"), cancelled.status
 held = run_of("two-effects")
-told["pause"] = held.pause(), held.status
+seen["pause"] = held.pause(), held.status
 go_on()
 held.refresh_from_db()
-told["still"] = held.status
-told["resume"] = held.resume(), held.status
+seen["still"] = held.status
+seen["resume"] = held.resume(), held.status
 go_on()
 held.refresh_from_db()
-told["resumed"] = held.status
-told["rewind"] = held.rewind(to_step="atomic"), held.status
+seen["resumed"] = held.status
+seen["rewind"] = held.rewind(to_step="atomic"), held.status
 go_on()
 held.refresh_from_db()
-told["rewound"] = held.status
+seen["rewound"] = held.status
 failed = run_of("waiting")
 go_on()
 failed.refresh_from_db()
-told["failed"] = failed.status
+seen["failed"] = failed.status
 DeadLetterEntry.objects.get(run_id=failed.run_id).replay()
 go_on()
-told["replayed"] = list(DeadLetterEntry.objects.filter(run_id=failed.run_id).order_by("id").values_list("is_replayed", flat=True))
-print(json.dumps(told))
+seen["replayed"] = list(DeadLetterEntry.objects.filter(run_id=failed.run_id).order_by("id").values_list("is_replayed", flat=True))
+print(json.dumps(seen))
 """
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from django_hookflow.runtime.trigger import uuid7
-from tests.log.calls import append, start, step
+from tests.log.calls import append, failure, start, step
 from tests.roles.conftest import Deploy
 from tests.roles.dba import DBA, Guarded
 
@@ -63,7 +63,7 @@ def test_who_may_run_it(deploy: Deploy, guarded: Guarded, tmp_path: Path, comman
         ("hookflow_checkpoint --output {directory}/new.checkpoint", "make checkpoints"),
     ],
 )
-def test_the_others_are_told_whom_it_takes(
+def test_the_others_learn_whom_it_takes(
     deploy: Deploy, guarded: Guarded, tmp_path: Path, command: str, what: str
 ) -> None:
     with psycopg.connect(guarded.web.conninfo, autocommit=True) as session:
@@ -81,8 +81,8 @@ from django.core.management import call_command
 from django_hookflow import on_event
 
 @on_event("*", name="everything", from_start=True)
-def hear(event):
-    print("heard", event.type)
+def show(event):
+    print("seen", event.type)
 
 call_command("hookflow_subscribers", once=True)
 """
@@ -93,8 +93,8 @@ def test_a_subscriber_runs_with_the_credentials_of_the_application(dba: DBA, dep
     guarded = dba.create_guarded()
     with psycopg.connect(guarded.web.conninfo, autocommit=True) as session:
         start(session=session)
-    told = deploy(guarded.web, **SETTINGS).manage("shell", "-c", SUBSCRIBE)
-    assert (told.returncode, "heard run.triggered" in told.stdout) == (0, True), told.stderr
+    done = deploy(guarded.web, **SETTINGS).manage("shell", "-c", SUBSCRIBE)
+    assert (done.returncode, "seen run.triggered" in done.stdout) == (0, True), done.stderr
     refused = deploy(guarded.analyst, **SETTINGS).manage("shell", "-c", SUBSCRIBE)
     assert "permission denied for table django_hookflow_subscriber" in refused.stderr
 
@@ -117,8 +117,7 @@ def test_the_owner_retires_runs(deploy: Deploy, guarded: Guarded, tmp_path: Path
 def fail_run(session: psycopg.Connection[Any]) -> None:
     run_uid = uuid7()
     start(run_uid=run_uid, session=session)
-    failure = ("run.failed", None, {"error": {"type": "ValueError", "message": "no", "traceback": ""}, "attempts": 1})
-    append(run_uid, 1, failure, ends_turn=True, session=session)
+    append(run_uid, 1, failure(), ends_turn=True, session=session)
 
 
 def end_run(session: psycopg.Connection[Any], run_id: str) -> None:

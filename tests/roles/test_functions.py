@@ -11,7 +11,8 @@ import pytest
 from django_hookflow.projections.ranges import PROJECTIONS
 from django_hookflow.sql import load
 from tests.e2e.database import Database
-from tests.log.calls import Row, append, ask, claim, start, step
+from tests.log.calls import Row, append, ask, claim, failure, sleep, start, step
+from tests.log.calls import operate as operated
 from tests.roles.dba import Guarded
 
 EVERYTHING = {"from": "00000000-0000-0000-0000-000000000000", "to": "ffffffff-ffff-ffff-ffff-ffffffffffff"}
@@ -24,14 +25,12 @@ def session(guarded: Guarded) -> Iterator[Session]:
         yield session
 
 
-def operate(session: Session, run: Row, action: str, step_id: str | None = None, details: str = "{}") -> bool:
-    statement = "SELECT applied FROM hookflow_operate(%s, %s, %s, %s::json, 'ops', NULL)"
-    (answer,) = ask(statement, run["run_uid"], action, step_id, details, session=session)
-    return bool(answer["applied"])
+def operate(session: Session, run: Row, action: str, **details: Any) -> bool:
+    return bool(operated(run["run_uid"], action, session=session, **details)["applied"])
 
 
 def status(session: Session, run: Row) -> str:
-    statement = "SELECT status FROM django_hookflow_workflowrun WHERE run_uid = %s"
+    statement = "SELECT status FROM django_hookflow_workflowrun WHERE id = %s"
     return str(ask(statement, run["run_uid"], session=session)[0]["status"])
 
 
@@ -68,28 +67,22 @@ def test_operators(session: Session) -> None:
     assert operate(session, run, "pause")
     assert operate(session, run, "resume")
     claim(run["run_id"], announced(session, run), session=session)
-    sleep = ("sleep.started", "a", {"seconds": 3600})
-    append(run["run_uid"], None, sleep, ends_turn=True, next_in=3600, session=session)
-    woken = "SELECT applied FROM hookflow_wake(%s, '{}'::json, 'ops', NULL)"
-    assert ask(woken, run["run_uid"], session=session) == [{"applied": True}]
-    assert operate(session, run, "rewind", "a")
-    append(run["run_uid"], None, ("step.doubted", "b", {"kind": "run", "attempt": 1}), session=session)
-    outcome = '{"outcome": {"kind": "run", "attempt": 1, "result": 1}}'
-    assert operate(session, run, "resolve", "b", outcome)
+    append(run["run_uid"], 4, sleep("a", 3600), ends_turn=True, session=session)
+    assert operate(session, run, "wake")
+    assert operate(session, run, "rewind", step_id="a")
+    doubt = ("step.suspended", "b", None, {"kind": "doubt", "step_kind": "run", "attempt": 1})
+    append(run["run_uid"], None, doubt, session=session)
+    assert operate(session, run, "resolve", step_id="b", payload={"reason": "", "outcome": {"result": 1}})
     assert operate(session, run, "cancel")
     assert status(session, run) == "cancelled"
 
 
 def test_a_failure_is_replayed_and_a_run_expires(session: Session) -> None:
     run = start(session=session)
-    failure = ("run.failed", None, {"error": {"message": "no"}, "attempts": 1})
-    seq = append(run["run_uid"], 1, failure, ends_turn=True, session=session)
-    assert operate(session, run, "replay", details=f'{{"failed_seq": {seq}}}')
+    seq = append(run["run_uid"], 1, failure(), ends_turn=True, session=session)
+    assert operate(session, run, "replay", facts={"failed_seq": seq})
     assert status(session, run) == "running"
-    statement = (
-        "SELECT * FROM hookflow_start(gen_random_uuid(), 'late', 'shop.order', '{}', NULL, p_timeout => interval '0')"
-    )
-    ask(statement, session=session)
+    start("late", timeout=0, session=session)
     assert ask("SELECT hookflow_expire('shop.order', 'late') AS answer", session=session) == [{"answer": "failed"}]
 
 
@@ -100,21 +93,27 @@ def test_a_relay(session: Session) -> None:
     (mine,) = [row for row in taken if row[1] == run["run_id"]]
     again = {"run_uid": mine[3], "seq": mine[2], "attempt": mine[4], "in_seconds": 5}
     assert session.execute(load("outbox_reschedule").encode(), again).rowcount == 1
-    assert session.execute(load("outbox_seconds_until_next").encode()).fetchone() is not None
+    assert session.execute(load("outbox_next_due").encode()).fetchone() is not None
+    session.execute(load("outbox_catch_up").encode(), {"is_back": True})
 
 
+@pytest.mark.django_db  # names are quoted by a connection of Django's
 @pytest.mark.parametrize("login", ["web", "analyst", "officer"])
 def test_reading_and_comparing(guarded: Guarded, login: str) -> None:
     """What the admin reads, and ``hookflow_rebuild --check``: folds included, and inlined as for their owner."""
     database: Database = getattr(guarded, login)
     with psycopg.connect(guarded.web.conninfo, autocommit=True) as session:
         run = start(session=session)
+        append(run["run_uid"], 1, step("validate"), session=session)
     with psycopg.connect(database.conninfo, autocommit=True) as session:
         for projection in PROJECTIONS:
-            assert session.execute(projection.statement("diff_rows"), EVERYTHING).fetchall() == []
+            assert session.execute(projection.compose("diff_rows"), EVERYTHING).fetchall() == []
         assert session.execute("SELECT status FROM hookflow_fold_runs_as_of(%s, 1)", (run["run_uid"],)).fetchall()
-        plan = session.execute("EXPLAIN SELECT * FROM hookflow_fold_steps(%(from)s, %(to)s)", EVERYTHING).fetchall()
-        assert "Function Scan" not in str(plan)
+        assert session.execute("SELECT verdict FROM hookflow_may(%s)", (run["run_uid"],)).fetchall()
+        for projection in PROJECTIONS:
+            plan = session.execute(f"EXPLAIN SELECT * FROM {projection.fold}(%(from)s, %(to)s)", EVERYTHING).fetchall()
+            assert "Function Scan on hookflow_fold" not in str(plan)
+        assert session.execute("SELECT took FROM django_hookflow_stepexecution").fetchall()
         session.execute("SELECT last_value FROM django_hookflow_event_position_seq")
     views = guarded.database.rows(
         "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'v' AND relname LIKE 'hookflow%%'"

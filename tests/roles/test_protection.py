@@ -7,11 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from django_hookflow.protection import Layers, describe, look
+from django_hookflow.checks.protection import Layers, describe, look
 from tests.e2e.database import Database
 from tests.roles.dba import DBA, ROLES, Guarded
 
-#: What a DBA may have left a login of hookflow_app with, and what is said of it. {web} is the login.
+#: What a DBA may have left a login of hookflow_app with, and what is found of it. {web} is the login.
 WAYS_AROUND = {
     "GRANT TRIGGER ON django_hookflow_event_all TO {web}": "has privileges to write to the tables of the log",
     "GRANT DELETE ON django_hookflow_head TO PUBLIC": "has privileges to write to the tables of the log",
@@ -33,9 +33,9 @@ def test_the_application_is_confined(dba: DBA, guarded: Guarded) -> None:
     assert layers.text == (
         f"guards on, privileges on for {dba.role('web')}, hash chain on, signed checkpoints off, archive off"
     )
-    (told,) = describe(layers)
-    assert (told.id, told.msg) == ("django_hookflow.I030", f"What protects the event log: {layers.text}.")
-    assert str(told.hint).startswith("Checkpoints: without them a removed run")
+    (message,) = describe(layers)
+    assert (message.id, message.msg) == ("django_hookflow.I030", f"What protects the event log: {layers.text}.")
+    assert str(message.hint).startswith("Checkpoints: without them a removed run")
 
 
 def test_owners_are_not(guarded: Guarded) -> None:
@@ -72,6 +72,6 @@ def test_checkpoints_and_an_archive_count_when_they_are_there(dba: DBA, settings
     assert "Guards: see E021." in str(next(describe(look_as(guarded.web, guards=False))).hint)
 
 
-def test_without_a_log_nothing_is_said(dba: DBA) -> None:
+def test_without_a_log_nothing_is_found(dba: DBA) -> None:
     with psycopg.connect(dba.create_database().conninfo) as session, session.cursor() as cursor:
         assert look(cursor, guards=False) is None

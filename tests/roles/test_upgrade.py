@@ -15,16 +15,16 @@ from tests.e2e.conftest import migrate
 from tests.e2e.deployment import Deployment
 from tests.e2e.project import Project
 from tests.log.calls import append as append_events
-from tests.log.calls import ask, claim
+from tests.log.calls import ask, claim, failure, sleep, step
 from tests.roles.conftest import Deploy
 from tests.roles.dba import DBA, MIGRATIONS, ROLES, Guarded
 from tests.sql.catalog import catalog_of
 from tests.waiting import wait_until
 
-#: The files of the first release that had an application role to run under.
+#: An application can write with these; the others are here what a later release brings.
 OLDER, LATER = MIGRATIONS[:5], MIGRATIONS[5:]
 ORDER = "shop.workflows.process_order"
-FAILURE = {"error": {"type": "builtins.OSError", "message": "no network", "traceback": ""}, "attempts": 4}
+FAILURE = failure("plain", "no network", error="builtins.OSError", attempts=4)
 
 
 @pytest.fixture
@@ -33,24 +33,20 @@ def older(dba: DBA) -> Guarded:
     guarded = dba.create_guarded(files=OLDER)
     with psycopg.connect(guarded.web.conninfo, autocommit=True) as session:
         finished = begin(session, "finished", "two-effects")
-        done = [("step.completed", name, {"kind": "run", "attempt": 1, "result": name}) for name in ("plain", "atomic")]
+        done = [step(name, name) for name in ("plain", "atomic")]
         append_events(finished, 2, *done, ("run.completed", None, {"result": None}), ends_turn=True, session=session)
         asleep = begin(session, "asleep", ORDER, order_id="7")
-        validated = {"kind": "run", "attempt": 1, "result": {"id": "7", "amount": 100}}
-        sleep = ("sleep.started", "wait-for-payment", {"seconds": 1})
-        append_events(
-            asleep, 2, ("step.completed", "validate", validated), sleep, ends_turn=True, next_in=1, session=session
-        )
+        validated = step("validate", {"id": "7", "amount": 100})
+        append_events(asleep, 2, validated, sleep("wait-for-payment", 1), ends_turn=True, session=session)
         failed = begin(session, "failed", "two-effects")
-        append_events(failed, 2, ("run.failed", "plain", FAILURE), ends_turn=True, session=session)
+        append_events(failed, 2, FAILURE, ends_turn=True, session=session)
     return guarded
 
 
 def begin(session: psycopg.Connection[Any], run_id: str, workflow: str, **data: Any) -> uuid.UUID:
     run_uid = uuid7()
-    payload = json.dumps({"run_id": run_id, "workflow_id": workflow, "data": data})
-    statement = "SELECT * FROM hookflow_start(%s, %s, %s, %s::json, NULL)"
-    ask(statement, run_uid, run_id, workflow, payload, session=session)
+    statement = "SELECT * FROM hookflow_start(%s, %s, %s, '{}'::json, %s::json, NULL)"
+    ask(statement, run_uid, run_id, workflow, json.dumps({"data": data}), session=session)
     assert claim(run_id, 1, workflow_id=workflow, session=session)[0]["answer"] == "run"
     return run_uid
 

@@ -93,7 +93,7 @@ def test_a_failing_status_fails_the_step_and_some_are_tried_again(
     server.otherwise = Answer(status, b"out of order")
     run = call(hookflow, url=f"{server.url}/path?token=secret")
     assert run.status == "failed"
-    assert f"GET {server.url}/path answered {status}: out of order" in run.error_message
+    assert run.error_message.endswith(f"GET {server.url}/path answered {status} (12 bytes)")
     assert "token=secret" not in run.error_message
     assert len(server.received) == attempts
 
@@ -102,8 +102,7 @@ def test_retry_after_sets_the_next_attempt(hookflow: Hookflow, server: Server) -
     server.answers.append(Answer(429, headers={"Retry-After": "120"}))
     run = call(hookflow, url=server.url)
     [failed] = [event for event in hookflow.events(run.run_id) if event.type == "step.failed"]
-    assert failed.payload is not None
-    assert failed.payload["retry_in"] == 120
+    assert failed.facts["retry_in"] == 120
 
 
 def test_a_redirect_within_the_origin_is_followed(hookflow: Hookflow, server: Server) -> None:
@@ -138,5 +137,5 @@ def test_a_server_that_hangs_is_given_up_and_tried_again(hookflow: Hookflow, ser
     run = call(hookflow, url=server.url, timeout=0.3)
     assert run.status == "completed"
     [failed] = [event for event in hookflow.events(run.run_id) if event.type == "step.failed"]
-    assert failed.payload["error"]["type"] == "requests.exceptions.ReadTimeout"
+    assert failed.facts["error"] == "requests.exceptions.ReadTimeout"
     server.let_go.set()

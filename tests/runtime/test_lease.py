@@ -73,7 +73,7 @@ def test_a_worker_that_lost_the_run_is_told_before_its_next_step(hookflow: Hookf
 
 def test_renewing_says_when_the_run_has_gone(hookflow: Hookflow) -> None:
     run_id = workflow(workflow_id="tests.lease.gone")(lambda ctx: None).trigger()
-    claim = log.claim("tests.lease.gone", run_id, 1, owner="me", lease_seconds=1, delivery={})
+    claim = log.claim("tests.lease.gone", run_id, 1, owner="me", lease_seconds=1, facts={})
     assert claim.run_uid is not None
     assert log.renew(claim.run_uid, claim.turn_seq, 60) is True
     assert log.renew(claim.run_uid, claim.turn_seq + 1, 60) is False

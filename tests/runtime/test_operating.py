@@ -11,6 +11,7 @@ from django.db import connection
 from django_hookflow import Retry, WorkflowContext, workflow
 from django_hookflow.exceptions import OperationRefused, UnknownWorkflow, WorkflowError
 from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun
+from django_hookflow.runtime.turn import end_overdue
 from django_hookflow.testing import Hookflow
 from tests.testapp.models import LedgerEntry
 
@@ -237,7 +238,7 @@ class TestReplay:
         entry.refresh_from_db()
         assert entry.is_replayed
         [restarted] = [event for event in hookflow.events(entry.run_id) if event.type == "run.restarted"]
-        assert restarted.payload["run_id"] == new_id
+        assert restarted.facts["run_id"] == new_id
 
     def test_many_are_replayed_each_with_its_result(self, hookflow: Hookflow) -> None:
         entry = self.failed(hookflow)
@@ -249,7 +250,7 @@ class TestReplay:
 
     def test_secrets_in_the_data_do_not_show_in_the_entry(self, hookflow: Hookflow) -> None:
         entry = self.failed(hookflow)
-        assert entry.payload["data"] == {"api_key": "[redacted]", "order": 1}
+        assert entry.payload["data"] == {"api_key": "[masked]", "order": 1}
 
     def test_without_its_code_a_run_cannot_start_again(self, hookflow: Hookflow) -> None:
         entry = self.failed(hookflow)
@@ -369,7 +370,7 @@ class TestDivergence:
     def test_the_difference_is_told(self, hookflow: Hookflow, settings: Any) -> None:
         run, _now = self.diverged(hookflow, settings, "told", ("a", "x", "c"))
         event = hookflow.events(run.run_id)[-1]
-        assert (event.payload["recorded"], event.payload["asked"]) == ("b", "x")
+        assert (event.facts["recorded"], event.facts["asked"]) == ("b", "x")
         assert (
             run.error_message
             == "step 'b' is recorded, but the code has not asked for it and asks for 'x', which is not recorded"
@@ -403,7 +404,7 @@ class TestDoubt:
     def test_retry_runs_it_again_and_the_lost_attempt_shows(self, hookflow: Hookflow) -> None:
         run = self.crashing(hookflow, "retry", "retry")
         assert (run.status, run.result, calls) == ("completed", "charged", ["charge", "charge"])
-        attempts = [event.payload["attempt"] for event in hookflow.events(run.run_id) if event.type == "step.intended"]
+        attempts = [event.facts["attempt"] for event in hookflow.events(run.run_id) if event.type == "step.intended"]
         assert attempts == [1, 2]
 
     def test_ask_waits_for_an_operator_who_says_what_came_of_it(self, hookflow: Hookflow) -> None:
@@ -463,8 +464,8 @@ class TestTimeouts:
         run = hookflow.run(timed)
         assert (run.status, run.result) == ("completed", "done")
         [failed] = [event for event in hookflow.events(run.run_id) if event.type == "step.failed"]
-        assert failed.payload["error"]["type"] == "django_hookflow.exceptions.StepTimedOut"
-        assert "was given 5 s" in failed.payload["error"]["message"]
+        assert failed.facts["error"] == "django_hookflow.exceptions.StepTimedOut"
+        assert "was given 5 s" in failed.payload["message"]
 
     def test_an_atomic_step_that_took_too_long_rolls_back(self, hookflow: Hookflow) -> None:
         def slow() -> None:
@@ -485,13 +486,13 @@ class TestTimeouts:
 
         run_id = timed.trigger()
         hookflow.deliver(run_id)
-        assert hookflow.deliver(run_id, seq=0).answer == "early"
+        assert end_overdue(timed.workflow_id, run_id).answer == "early"
         hookflow.advance(31)
-        assert hookflow.deliver(run_id, seq=0).answer == "failed"
+        assert end_overdue(timed.workflow_id, run_id).answer == "failed"
         assert get(run_id).status == "failed"
         assert DeadLetterEntry.objects.get().error_message == "the run did not end within its timeout"
         assert not OutboxMessage.objects.exists()
-        assert hookflow.deliver(run_id, seq=0).answer == "stale"
+        assert end_overdue(timed.workflow_id, run_id).answer == "stale"
 
     def test_a_run_that_ends_in_time_leaves_no_deadline(self, hookflow: Hookflow) -> None:
         @workflow(workflow_id="tests.timed_in_time", timeout=30)
@@ -513,7 +514,7 @@ def test_a_workflow_that_raises_between_steps_is_tried_again_if_that_may_pass(ho
 
     run = hookflow.run(stumbling)
     assert (run.status, run.result) == ("completed", "through")
-    attempts = [event.payload["attempt"] for event in hookflow.events(run.run_id) if event.type == "turn.failed"]
+    attempts = [event.facts["attempt"] for event in hookflow.events(run.run_id) if event.type == "turn.failed"]
     assert attempts == [1, 2]
     assert calls.count("one") == 1
 
@@ -534,7 +535,7 @@ def test_retry_after_wins(hookflow: Hookflow) -> None:
         calls.append(failure.value.attempts)
 
     run = hookflow.run(asking)
-    failed = [event.payload["retry_in"] for event in hookflow.events(run.run_id) if event.type == "step.failed"]
+    failed = [event.facts.get("retry_in") for event in hookflow.events(run.run_id) if event.type == "step.failed"]
     assert failed == [77, None]
     assert calls == ["busy", "busy", 2]
 

@@ -65,7 +65,13 @@ def test_an_atomic_step_that_spoils_its_transaction_has_failed(
 
     run = hookflow.run(spoiling)
     assert (run.status, told in run.error_message) == ("failed", True), run.error_message
-    assert hookflow.history(run.run_id)[1:] == ["step.failed spoil", "step.failed spoil", "run.failed spoil"]
+    assert hookflow.history(run.run_id)[1:] == [
+        "step.failed spoil",
+        "step.suspended spoil",
+        "step.retried spoil",
+        "step.failed spoil",
+        "run.failed spoil",
+    ]
     assert not LedgerEntry.objects.exists()
 
 
@@ -246,5 +252,12 @@ def test_under_repeatable_read_an_atomic_step_that_conflicts_with_an_operator_is
     with repeatable_read():
         run = hookflow.drive(run_id)
     assert run.status == "completed"
-    assert hookflow.history(run_id)[1:] == ["run.noted", "step.failed work", "step.completed work", "run.completed"]
+    assert hookflow.history(run_id)[1:] == [
+        "run.noted",
+        "step.failed work",
+        "step.suspended work",
+        "step.retried work",
+        "step.completed work",
+        "run.completed",
+    ]
     assert LedgerEntry.objects.count() == 1

@@ -72,9 +72,9 @@ def test_a_run_goes_from_trigger_to_end(hookflow: Hookflow) -> None:
         "run.triggered",
         "turn.started",
         "step.completed",
-        "sleep.started",
-        "turn.started",
+        "step.suspended",
         "step.completed",
+        "turn.started",
         "step.completed",
         "step.completed",
         "run.completed",
@@ -230,8 +230,8 @@ def test_a_retryable_failure_is_tried_again_later(hookflow: Hookflow) -> None:
 
     run = hookflow.run(retrying)
     assert (run.status, run.result) == ("completed", "ok")
-    failed = [event.payload for event in hookflow.events(run.run_id) if event.type == "step.failed"]
-    assert [(payload["attempt"], payload["retry_in"]) for payload in failed] == [(1, 10.0), (2, 40.0)]
+    failed = [event.facts for event in hookflow.events(run.run_id) if event.type == "step.failed"]
+    assert [(facts["attempt"], facts["retry_in"]) for facts in failed] == [(1, 10.0), (2, 40.0)]
     assert StepExecution.objects.get().attempts == 3
 
 

@@ -33,6 +33,14 @@ QUERIES = {
         SELECT proname, pg_get_functiondef(oid)
         FROM pg_proc WHERE proname LIKE 'hookflow%' OR proname LIKE 'pgtrigger%'
     """,
+    "views": """
+        SELECT relname, pg_get_viewdef(oid), relacl::text FROM pg_class
+        WHERE relkind = 'v' AND (relname LIKE 'django_hookflow%' OR relname LIKE 'hookflow%')
+    """,
+    "comments": """
+        SELECT objoid::regclass::text, objsubid, description FROM pg_description JOIN pg_class ON pg_class.oid = objoid
+        WHERE classoid = 'pg_class'::regclass AND (relname LIKE 'django_hookflow%' OR relname LIKE 'hookflow%')
+    """,
     "sequences": """
         SELECT seqrelid::regclass::text, seqstart, seqincrement, seqcache, seqcycle, format_type(seqtypid, NULL)
         FROM pg_sequence WHERE seqrelid IN {relations}

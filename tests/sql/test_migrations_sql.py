@@ -1,4 +1,4 @@
-"""``migrations_sql`` says what the migrations say, and a database made from it is the one that ``migrate`` makes."""
+"""``migrations_sql`` has what the migrations have, and a database made from it is the one that ``migrate`` makes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import django
 import pytest
@@ -17,10 +16,7 @@ from django.db.migrations import RunPython, RunSQL
 import migrations_sql.__main__ as tool
 from migrations_sql.collect import APP, collected_files, migrations_in_order
 from tests.log.calls import psql
-from tests.sql.catalog import catalog_of, connect
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.sql.catalog import catalog_of
 
 FOLDER = Path(tool.__file__).parent
 FILES = sorted(FOLDER.glob("0*.sql"))
@@ -40,24 +36,65 @@ def test_the_files_are_as_the_migrations_have_them() -> None:
 
 
 @only_on_pinned_django
+def test_what_is_installed_is_as_the_migrations_make_it() -> None:
+    """On any version of PostgreSQL that the tests run on."""
+    command = [sys.executable, "-m", "migrations_sql", "--installed", "--check"]
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run(command, cwd=FOLDER.parent, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@only_on_pinned_django
+def test_an_installed_object_that_differs_is_named_with_the_command_that_writes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool.INSTALLED_OBJECTS.write(tmp_path) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in tool.INSTALLED.iterdir()}
+    (tmp_path / "hookflow_append.sql").write_text("-- edited", encoding="utf-8")
+    (tmp_path / "django_hookflow_head.sql").unlink()
+    (tmp_path / "hookflow_of_a_branch.sql").touch()
+    capsys.readouterr()
+    assert tool.INSTALLED_OBJECTS.check(tmp_path) == 1
+    assert capsys.readouterr().err == (
+        "not as the migrations have it: django_hookflow_head.sql, hookflow_append.sql, hookflow_of_a_branch.sql\n"
+        "run: python -m migrations_sql --installed\n"
+    )
+
+
+@only_on_pinned_django
 def test_a_file_that_differs_is_named_with_the_command_that_writes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tool.main([], tmp_path) == 0
-    assert tool.main(["--check"], tmp_path) == 0
+    assert tool.MIRRORS.write(tmp_path) == 0
+    assert tool.MIRRORS.check(tmp_path) == 0
     first, *_, last = sorted(tmp_path.iterdir())
     first.write_text("-- edited", encoding="utf-8")
     last.unlink()
     (tmp_path / "0099_of_a_branch.sql").touch()
     (tmp_path / "roles.sql").touch()
     capsys.readouterr()
-    assert tool.main(["--check"], tmp_path) == 1
+    assert tool.MIRRORS.check(tmp_path) == 1
     assert capsys.readouterr().err == (
         f"not as the migrations have it: {first.name}, {last.name}, 0099_of_a_branch.sql\nrun: python -m migrations_sql\n"
     )
-    assert tool.main([], tmp_path) == 0
-    assert tool.main(["--check"], tmp_path) == 0
+    assert tool.MIRRORS.write(tmp_path) == 0
+    assert tool.MIRRORS.check(tmp_path) == 0
     assert (tmp_path / "roles.sql").exists()
+
+
+def test_a_migration_that_its_template_would_write_otherwise_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when it is missing. Others beside it, written by hand, are left alone."""
+    by_hand = tmp_path / "0001_initial.sql"
+    by_hand.touch()
+    refused = "not as its template and the catalogue of events have it: 0002_folds.sql\nrun: python -m migrations_sql\n"
+    assert tool.EXPANDED.check(tmp_path) == 1
+    assert tool.EXPANDED.write(tmp_path) == tool.EXPANDED.check(tmp_path) == 0
+    (tmp_path / "0002_folds.sql").write_text("-- edited", encoding="utf-8")
+    assert tool.EXPANDED.check(tmp_path) == 1
+    assert capsys.readouterr().err == refused * 2
+    assert {path.name for path in tmp_path.iterdir()} == {"0001_initial.sql", "0002_folds.sql"}
 
 
 def test_every_migration_has_its_file_in_order() -> None:
@@ -76,17 +113,6 @@ def test_no_migration_does_what_sql_cannot() -> None:
             assert not isinstance(operation, RunPython), f"{migration}: {operation}"
             assert not isinstance(operation, RunSQL) or isinstance(operation.sql, str), f"{migration}: {operation}"
     assert not any("CANNOT BE WRITTEN AS SQL" in text for _, text in collected_files())
-
-
-@pytest.fixture
-def database(transactional_db: None) -> Iterator[str]:
-    """An empty database on the test's server."""
-    name = f"{connection.settings_dict['NAME']}_psql"
-    with connect("postgres") as server:
-        server.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-        yield name
-        server.execute(f'DROP DATABASE "{name}"')
 
 
 def apply(path: Path, database: str) -> subprocess.CompletedProcess[str]:

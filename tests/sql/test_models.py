@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db
 
+#: PostgreSQL knows of no column of a view that it is never null.
+VIEWS = {"django_hookflow_stepexecution"}
 MODELS = list(apps.get_app_config("django_hookflow").get_models())
 #: The model has it nullable so that an event without a run row joins as such; in the table it is part of the key.
 NULL_ONLY_IN_THE_MODEL = {"django_hookflow_event.run_uid"}
@@ -36,6 +38,7 @@ def columns_of_model(model: type[models.Model]) -> Iterator[tuple[str, tuple[str
     for field in model._meta.concrete_fields:
         type_ = (field.db_type(connection) or "").replace("varchar", "character varying")
         nullable = field.null and f"{model._meta.db_table}.{field.column}" not in NULL_ONLY_IN_THE_MODEL
+        nullable = nullable or model._meta.db_table in VIEWS
         yield str(field.column), (type_, nullable)
 
 
@@ -75,8 +78,8 @@ def test_indexes_and_constraints(model: type[models.Model], kind: str, thing: An
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_nothing_is_indexed_or_constrained_behind_the_models_back(model: type[models.Model]) -> None:
-    """The event table alone has more: its key is (run_uid, seq), which Django 4.2 cannot say, a BRIN index and one for the view
-    of what may be told."""
+    """Tables alone have more that have a key of several columns, which Django 4.2 does not know; and the table of events,
+    which has a BRIN index, one for each of two views, and the constraint that is its format."""
     table = model._meta.db_table
     named = {thing.name for thing in (*model._meta.indexes, *model._meta.constraints)}
     found = set(connection.introspection.get_constraints(connection.cursor(), table)) - named
@@ -86,9 +89,11 @@ def test_nothing_is_indexed_or_constrained_behind_the_models_back(model: type[mo
             "django_hookflow_event_pk",
             "django_hookflow_event_feed",
             "django_hookflow_event_retained",
-            "django_hookflow_event_seq_from_one",
-            "django_hookflow_event_hash_is_sha256",
+            "django_hookflow_event_superseded",
+            "django_hookflow_event_is_well_formed",
         }
+    elif table in VIEWS:
+        assert by_meaning == set()
     else:
         unique = {
             f"{table}_{field.name}_once" for field in model._meta.fields if field.unique and not field.primary_key

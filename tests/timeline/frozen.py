@@ -1,4 +1,4 @@
-"""Runs of the real engine in a time that stands still and is moved by hand, so that what is told of them is told the same."""
+"""Runs of the real engine in a time that stands still and is moved by hand, so that their story is always the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START = datetime.datetime(2026, 5, 1, 12, 0, tzinfo=datetime.timezone.utc)
 
 
 class Stage:
-    """A run on a clock of its own. Steps take the seconds that :meth:`work` is told; turns begin when they are due."""
+    """A run on a clock of its own. Steps take the seconds that :meth:`work` is given; turns begin when they are due."""
 
     def __init__(self, hookflow: Hookflow) -> None:
         self.hookflow = hookflow
@@ -49,9 +49,10 @@ class Stage:
         return WorkflowRun.objects.get(run_id=run_id)
 
     def deliver(self, run_id: str, late: float = 0.0) -> str:
-        """Delivers the announced turn, so many seconds after it was due, and says what it came to."""
-        message = OutboxMessage.objects.get(run_uid=WorkflowRun.objects.get(run_id=run_id).run_uid, kind="turn")
-        self.set(max(self.seconds, (message.due_at - START).total_seconds()) + late)
+        """Delivers the announced turn, so many seconds after it was due, and answers what it came to."""
+        message = OutboxMessage.objects.get(run_uid=WorkflowRun.objects.get(run_id=run_id).pk, kind="turn")
+        due = (message.due_at - START).total_seconds() if message.due_at else self.seconds
+        self.set(max(self.seconds, due) + late)
         return self.hookflow.deliver(run_id).answer
 
     def drive(self, run_id: str, late: float = 0.0) -> WorkflowRun:

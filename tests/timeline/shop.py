@@ -1,4 +1,4 @@
-"""The workflows that stories are told of."""
+"""The workflows that stories are about."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def charge() -> Any:
     return "ch_1"
 
 
-@workflow(workflow_id="tests.told.order", retry=Retry(max_attempts=3, first_delay=5, factor=4, jitter=0))
+@workflow(workflow_id="tests.timeline.order", retry=Retry(max_attempts=3, first_delay=5, factor=4, jitter=0))
 def order(ctx: WorkflowContext) -> str:
     ctx.step.run(renamed.get("validate", "validate"), lambda: work(0.4))
     ctx.step.run("charge", charge)
@@ -29,16 +29,22 @@ def order(ctx: WorkflowContext) -> str:
     return "shipped"
 
 
-@workflow(workflow_id="tests.told.asking")
+@workflow(workflow_id="tests.timeline.asking")
 def asking(ctx: WorkflowContext) -> str:
     ctx.step.run("validate", lambda: work(0.4))
     charged: str = ctx.step.options(on_doubt="ask").run("charge", charge)
     return charged
 
 
-@workflow(workflow_id="tests.told.between", retry=Retry(max_attempts=2, first_delay=5, factor=4, jitter=0))
+@workflow(workflow_id="tests.timeline.between", retry=Retry(max_attempts=2, first_delay=5, factor=4, jitter=0))
 def between(ctx: WorkflowContext) -> None:
     ctx.step.run("validate", lambda: work(0.4))
     work(1)
     if troubles:
         raise troubles.pop(0)
+
+
+@workflow(workflow_id="tests.timeline.urgent", timeout=300)
+def urgent(ctx: WorkflowContext) -> None:
+    ctx.step.run("charge", charge)
+    ctx.step.sleep("wait-for-payment", seconds=600)

@@ -10,7 +10,6 @@ import pytest
 
 import django_hookflow
 from django_hookflow.timeline.errors import innermost_own_frame
-from django_hookflow.timeline.words import count, in_words
 
 PACKAGE = Path(django_hookflow.__file__).parent
 INSTALLED = "/srv/venv/lib/python3.12/site-packages/requests/api.py"
@@ -56,29 +55,3 @@ def test_a_real_one_is_named_from_where_it_is_imported() -> None:
         innermost_own_frame(told)
         == f"tests/timeline/test_errors.py:{line} in {test_a_real_one_is_named_from_where_it_is_imported.__name__}"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        *(
-            (-1, "0 s"),
-            (0, "0 s"),
-            (0.0002, "0 s"),
-            (0.004, "4 ms"),
-            (0.0996, "0.1 s"),
-            (0.351, "0.35 s"),
-            (9.999, "10 s"),
-            (12.34, "12.3 s"),
-            (41, "41 s"),
-        ),
-        *((59.94, "59.9 s"), (59.96, "1 min"), (200, "3 min 20 s"), (3599.7, "1 h"), (7500, "2 h 5 min")),
-        *((86_400, "1 d"), (273_600, "3 d 4 h"), (10**9, "11574 d 1 h")),
-    ],
-)
-def test_spans_of_time(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
-
-
-def test_numbers_of_things() -> None:
-    assert [count(1, "retry"), count(2, "retry"), count(2000, "step")] == ["1 retry", "2 retries", "2,000 steps"]

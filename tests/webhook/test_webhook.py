@@ -50,8 +50,8 @@ def test_a_signed_delivery_runs_a_turn_and_its_journey_is_recorded(hookflow: Hoo
     assert (response.status_code, response.json()) == (200, {"status": "suspended"})
     started = hookflow.events(run_id)[1]
     assert started.type == "turn.started"
-    assert started.payload["message_id"] == "msg_1"
-    assert started.payload["retried"] == "2"
+    assert started.facts["message_id"] == "msg_1"
+    assert started.facts["retried"] == "2"
 
 
 def test_what_is_decided_is_answered_with_200_and_no_event(hookflow: Hookflow) -> None:

@@ -6,7 +6,7 @@ One seam, :class:`Transport`, and one conformance suite for all three (``tests/d
 from __future__ import annotations
 
 from django_hookflow.conf import TRANSPORTS, conf
-from django_hookflow.delivery.transports.base import RunTurn, SendFailed, Transport, Undeliverable
+from django_hookflow.delivery.transports.base import Receive, SendFailed, Transport, Undeliverable
 from django_hookflow.delivery.transports.http import HttpTransport
 from django_hookflow.delivery.transports.inline import InlineTransport
 from django_hookflow.delivery.transports.qstash import QStashTransport
@@ -15,13 +15,13 @@ from django_hookflow.exceptions import NotConfigured
 __all__ = ["TRANSPORTS", "SendFailed", "Transport", "Undeliverable", "get_transport"]
 
 
-def get_transport(name: str | None = None, *, run_turn: RunTurn | None = None) -> Transport:
-    """The transport ``name``, by default DJANGO_HOOKFLOW_TRANSPORT; only a relay's inline transport needs ``run_turn``."""
+def get_transport(name: str | None = None, *, receive: Receive | None = None) -> Transport:
+    """The transport ``name``, by default DJANGO_HOOKFLOW_TRANSPORT; only a relay's inline transport needs ``receive``."""
     name = conf.transport if name is None else name
     if name == "qstash":
         return QStashTransport()
     if name == "http":
         return HttpTransport()
     if name == "inline":
-        return InlineTransport(run_turn)
+        return InlineTransport(receive)
     raise NotConfigured("DJANGO_HOOKFLOW_TRANSPORT", f"{name!r} is none of {', '.join(TRANSPORTS)}")

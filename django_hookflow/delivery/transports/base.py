@@ -21,7 +21,7 @@ ANSWER_BYTES = 65_536
 
 
 class SendFailed(HookFlowException):
-    """A message was not sent, or arrived and a new delivery is wanted. ``retry_after``: seconds, None if not told."""
+    """A message was not sent, or arrived and a new delivery is wanted. ``retry_after``: seconds, None if not known."""
 
     def __init__(self, problem: str, *, retry_after: float | None = None) -> None:
         super().__init__(problem)
@@ -59,8 +59,8 @@ class Transport(Protocol):
         """Calls back what was handed over for a run and is not delivered yet, as far as that can be done."""
 
 
-class TurnAnswer(Protocol):
-    """How a turn ended; ``retry_after`` is seconds, not None exactly when a new delivery is wanted."""
+class Answer(Protocol):
+    """What came of a message; ``retry_after`` is seconds, not None exactly when a new delivery is wanted."""
 
     @property
     def answer(self) -> str: ...
@@ -69,10 +69,12 @@ class TurnAnswer(Protocol):
     def retry_after(self) -> float | None: ...
 
 
-class RunTurn(Protocol):
-    """Runs one turn in this thread: ``runtime.turn.run_turn``, which nothing in this package imports."""
+class Receive(Protocol):
+    """Does what a message asks for, in this thread: ``runtime.receiving.receive``, which nothing in this package imports."""
 
-    def __call__(self, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]) -> TurnAnswer: ...
+    def __call__(
+        self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]
+    ) -> Answer: ...
 
 
 class ThreadSession(threading.local):

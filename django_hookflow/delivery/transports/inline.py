@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from django_hookflow.delivery.messages import Message
-from django_hookflow.delivery.transports.base import RunTurn, SendFailed
+from django_hookflow.delivery.transports.base import Receive, SendFailed
 
 
 class InlineTransport:
@@ -13,21 +13,21 @@ class InlineTransport:
     publishes_on_commit = False
     max_delay = 0.0
 
-    def __init__(self, run_turn: RunTurn | None = None) -> None:
-        self._run_turn = run_turn
+    def __init__(self, receive: Receive | None = None) -> None:
+        self._receive = receive
 
     def check_configured(self) -> None:
-        """Nothing to configure: what is needed is a relay, and a relay brings its own ``run_turn``."""
+        """Nothing to configure: what is needed is a relay, and a relay brings its own ``receive``."""
 
     def withdraw(self, run_uid: UUID) -> None:
         """Nothing is under way: a relay sends what the outbox holds, and a run that has ended has nothing there."""
 
     def send(self, message: Message) -> None:
-        if self._run_turn is None:
+        if self._receive is None:
             raise SendFailed("only a relay runs turns inline: start manage.py hookflow_relay --transport inline")
         delivery: dict[str, object] = {"transport": self.name, "attempt": message.attempt}
         try:
-            result = self._run_turn(message.workflow_id, message.run_id, message.seq, delivery=delivery)
+            result = self._receive(message.kind, message.workflow_id, message.run_id, message.seq, delivery=delivery)
         except Exception as error:
             raise SendFailed(f"the turn of {message} raised {type(error).__name__}: {error}") from error
         if result.retry_after is not None:

@@ -54,7 +54,7 @@ class Command(BaseCommand):
         except HookFlowException as error:
             raise CommandError(str(error)) from error
         finally:
-            self._tell(done)
+            self._print(done)
         if done.broken:
             raise CommandError(
                 "\n".join(
@@ -90,7 +90,7 @@ class Command(BaseCommand):
                 if step.archive:
                     self.stdout.write(f"archived in {step.archive}")
 
-    def _tell(self, done: Cleaned) -> None:
+    def _print(self, done: Cleaned) -> None:
         for model in MODELS:
             self.stdout.write(f"{model}: {done.removed[model]} removed")
         if done.left:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
-from django_hookflow.evidence.audit import Unreadable, check_archive, manifest_path, read_events
+from django_hookflow.evidence.audit import Unreadable, check_archive, facts_of, manifest_path, read_events
 from django_hookflow.evidence.proving import checked_claims, signed_claims
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.retention.proving import compare_with_tombstones
@@ -56,17 +55,17 @@ class Command(BaseCommand):
         if not manifest_path(path).exists():
             checked.problems.append(f"{path}: {manifest_path(path).name} is not beside it")
         problems = list(checked.problems)
-        told = str(checked)
+        line = str(checked)
         if not problems and not options["without_database"]:
             try:
                 compared = compare_with_tombstones(path)
                 problems += compared.problems
-                told += f"; {compared}"
+                line += f"; {compared}"
             except (OperationalError, InterfaceError) as error:
-                told += f"; the database could not be asked: {str(error).strip()}"
+                line += f"; the database could not be asked: {str(error).strip()}"
         for problem in problems:
             self.stdout.write(problem)
-        self.stdout.write(told)
+        self.stdout.write(line)
         return len(problems)
 
     def _show(self, path: Path, run_id: str | None) -> None:
@@ -87,14 +86,17 @@ class Command(BaseCommand):
 
 
 def _run_id_of(event: dict[str, Any]) -> str:
-    """The id of a run, from its first event; of one that is redacted, or is no trigger, only the run_uid is left."""
-    try:
-        return str(json.loads(event["payload"])["run_id"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return str(event["run_uid"])
+    """The id of a run, from its first event."""
+    return str(facts_of(event).get("run_id", event["run_uid"]))
 
 
 def _as_line(event: dict[str, Any]) -> str:
     payload = "[redacted]" if event["payload_digest"] else event["payload"]
-    told = [f"  #{event['seq']}", event["recorded_at"], event["type"], event["step_id"], event["actor"], payload]
-    return "  ".join(part for part in told if part)
+    facts = event["facts"] if event["facts"] != "{}" else ""
+    parts = [
+        f"  #{event['seq']}",
+        *(event[name] for name in ("recorded_at", "type", "step_id", "actor")),
+        facts,
+        payload,
+    ]
+    return "  ".join(part for part in parts if part)

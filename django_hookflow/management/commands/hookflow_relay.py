@@ -1,4 +1,4 @@
-"""``manage.py hookflow_relay``: sends what is due in the outbox until it is told to stop, or once."""
+"""``manage.py hookflow_relay``: sends what is due in the outbox until it is stopped, or once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_hookflow.delivery.transports import TRANSPORTS
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.management.signals import stopped_by_signals
 from django_hookflow.runtime import stopping
-from django_hookflow.runtime.turn import run_turn
+from django_hookflow.runtime.receiving import receive
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1")
         try:
-            relay = Relay(transport, run_turn, concurrency)
+            relay = Relay(transport, receive, concurrency)
             relay.transport.check_configured()
         except HookFlowException as error:
             raise CommandError(str(error)) from error

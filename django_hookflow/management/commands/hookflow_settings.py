@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from django.core.management.base import CommandParser
 
 WIDTH = 80
-#: A secret at least so long shows its last characters, by which one can be told from another.
+#: A secret at least so long shows its last characters, which set it apart from another.
 LONG_SECRET, SHOWN = 16, 4
 
 
@@ -28,11 +28,11 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print a JSON array, for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        told = [describe(setting) for setting in SETTINGS.values()]
+        described = [describe(setting) for setting in SETTINGS.values()]
         if options["json"]:
-            self.stdout.write(json.dumps(told, indent=2, ensure_ascii=False))
+            self.stdout.write(json.dumps(described, indent=2, ensure_ascii=False))
         else:
-            self.stdout.write("\n\n".join(render(entry) for entry in told))
+            self.stdout.write("\n\n".join(render(entry) for entry in described))
 
 
 def describe(setting: Setting) -> dict[str, Any]:

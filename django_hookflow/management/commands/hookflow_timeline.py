@@ -21,8 +21,8 @@ from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf
 from django_hookflow.terminals import encodable, encoding_of
-from django_hookflow.timeline import Present, Story, events_of, present_of, say, tell
-from django_hookflow.timeline.reading import ToldEvent
+from django_hookflow.timeline import Present, Story, events_of, present_of, sentence_for, story_of
+from django_hookflow.timeline.reading import EventExcerpt
 from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
 
 #: Seconds between two looks with --follow.
@@ -36,17 +36,17 @@ HOME, CLEAR = "\x1b[H", "\x1b[J"
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
+class View:
     """All that is to be shown of a run."""
 
     run: WorkflowRun | RunAsOf
     story: Story
     present: Present
-    events: list[ToldEvent]
+    events: list[EventExcerpt]
 
     @property
     def sentence(self) -> str:
-        return say(self.run, self.story, self.present)
+        return sentence_for(self.run, self.story, self.present)
 
 
 class Command(BaseCommand):
@@ -71,8 +71,8 @@ class Command(BaseCommand):
 
     def handle(self, *, run_id: str, follow: bool, as_of: int | datetime.datetime | None, **options: Any) -> None:
         if not follow:
-            told = _tell(run_id, as_of)
-            self.stdout.write(_as_json(told) if options["json"] else "\n".join(self._lines(told, options)))
+            view = _read(run_id, as_of)
+            self.stdout.write(_as_json(view) if options["json"] else "\n".join(self._lines(view, options)))
             return
         try:
             self._follow(run_id, options)
@@ -81,38 +81,38 @@ class Command(BaseCommand):
 
     def _follow(self, run_id: str, options: dict[str, Any]) -> None:
         """On a terminal one picture that is drawn over; elsewhere another one each time an event has come."""
-        wait, on_terminal, shown = threading.Event().wait, self.stdout.isatty(), -1
+        wait, on_terminal, last_seq = threading.Event().wait, self.stdout.isatty(), -1
         while True:
-            told = _tell(run_id, None)
+            view = _read(run_id, None)
             if options["json"] or not on_terminal:
-                if told.story.last_seq != shown:
-                    indented = _as_json(told, indent=None) if options["json"] else "\n".join(self._lines(told, options))
-                    self.stdout.write(indented if shown < 0 or options["json"] else f"\n{indented}")
+                if view.story.last_seq != last_seq:
+                    indented = _as_json(view, indent=None) if options["json"] else "\n".join(self._lines(view, options))
+                    self.stdout.write(indented if last_seq < 0 or options["json"] else f"\n{indented}")
             else:
-                picture = list(self._lines(told, options))
-                if told.run.status not in ENDED:  # what is drawn over has to fit; what stays may be as long as it is
+                picture = list(self._lines(view, options))
+                if view.run.status not in ENDED:  # what is drawn over has to fit; what stays may be as long as it is
                     picture = cut_to_height(picture, shutil.get_terminal_size((80, 24)).lines - 1)
                 lines = [f"{line}\x1b[K" for line in picture]
                 self.stdout.write(
-                    (f"{HOME}{CLEAR}" if shown < 0 else HOME) + "\n".join(lines) + f"\n{CLEAR}", ending=""
+                    (f"{HOME}{CLEAR}" if last_seq < 0 else HOME) + "\n".join(lines) + f"\n{CLEAR}", ending=""
                 )
             self.stdout.flush()
-            shown = told.story.last_seq
-            if told.run.status in ENDED:
+            last_seq = view.story.last_seq
+            if view.run.status in ENDED:
                 return
             wait(INTERVAL)
 
-    def _lines(self, told: Told, options: dict[str, Any]) -> Iterator[str]:
+    def _lines(self, view: View, options: dict[str, Any]) -> Iterator[str]:
         encoding = encoding_of(self.stdout)
-        yield from (encodable(line, encoding) for line in self._drawn(told, options))
+        yield from (encodable(line, encoding) for line in self._drawn(view, options))
 
-    def _drawn(self, told: Told, options: dict[str, Any]) -> Iterator[str]:
+    def _drawn(self, view: View, options: dict[str, Any]) -> Iterator[str]:
         drawing = self._drawing(options)
-        header = Header(told.run.run_id, told.run.workflow_id, told.run.status, told.run.label)
-        yield from drawing.draw(header, told.story, told.present.now, told.sentence)
+        header = Header(view.run.run_id, view.run.workflow_id, view.run.status, view.run.label)
+        yield from drawing.draw(header, view.story, view.present.now, view.sentence)
         if options["events"]:
             yield ""
-            yield from drawing.draw_events(told.story, told.events)
+            yield from drawing.draw_events(view.story, view.events)
 
     def _drawing(self, options: dict[str, Any]) -> Drawing:
         on_terminal = self.stdout.isatty()
@@ -131,7 +131,7 @@ class Command(BaseCommand):
 
 
 def cut_to_height(lines: list[str], height: int) -> list[str]:
-    """The first lines, which say what the run is and does, and the last ones, which say what it did last."""
+    """The first lines, which show what the run is and does, and the last ones, which show what it did last."""
     if len(lines) <= height:
         return lines
     first = min(FIRST_LINES, height // 2)
@@ -149,29 +149,29 @@ def read_moment(text: str) -> int | datetime.datetime:
     return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
-def _tell(run_id: str, as_of: int | datetime.datetime | None) -> Told:
+def _read(run_id: str, as_of: int | datetime.datetime | None) -> View:
     try:
         stored = WorkflowRun.objects.using(alias()).defer("data", "result").get(run_id=run_id)
     except WorkflowRun.DoesNotExist:
-        raise CommandError(_say_why_not(run_id)) from None
+        raise CommandError(_reason_missing(run_id)) from None
     if as_of is None:
         events = list(events_of(stored.run_uid))
         present = present_of(stored.run_uid)
-        # Read last, so that what is said of the run is not older than the run is.
+        # Read last, so that its status is not older than its story.
         stored.refresh_from_db(fields=["status"])
         if not events:
-            raise CommandError(_say_why_not(run_id))
-        return Told(stored, tell(events, present), present, events)
+            raise CommandError(_reason_missing(run_id))
+        return View(stored, story_of(events, present), present, events)
     try:
         run = stored.as_of(as_of)
     except (ValueError, HookFlowException) as error:
         raise CommandError(str(error)) from error
     events = list(events_of(stored.run_uid, run.seq))
     present = Present(now=events[-1].recorded_at if isinstance(as_of, int) else as_of)
-    return Told(run, tell(events, present), present, events)
+    return View(run, story_of(events, present), present, events)
 
 
-def _say_why_not(run_id: str) -> str:
+def _reason_missing(run_id: str) -> str:
     head = Head.objects.using(alias()).filter(run_id=run_id).first()
     if head is None:
         return f"there is no run with the id {run_id!r}"
@@ -183,16 +183,16 @@ def _say_why_not(run_id: str) -> str:
     return f"run {run_id!r} is not in the projections: hookflow_rebuild --run {run_id} folds them from the log again"
 
 
-def _as_json(told: Told, indent: int | None = 2) -> str:
-    run, story = told.run, dataclasses.asdict(told.story)
-    current = told.story.current
+def _as_json(view: View, indent: int | None = 2) -> str:
+    run, story = view.run, dataclasses.asdict(view.story)
+    current = view.story.current
     document = {
         "run_id": run.run_id,
         "workflow_id": run.workflow_id,
         "label": run.label,
         "status": run.status,
-        "sentence": told.sentence,
-        "now": told.present.now,
+        "sentence": view.sentence,
+        "now": view.present.now,
         **story,
         "current": current.step_id if current else None,
     }

@@ -13,8 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from django_hookflow.evidence.audit import Known
-from django_hookflow.evidence.explaining import Break
+from django_hookflow.evidence.audit import Known, Problem
 from django_hookflow.evidence.proving import BrokenCheckpoint, prove
 from django_hookflow.evidence.verifying import count_runs, uids_between, verify
 from django_hookflow.exceptions import HookFlowException, UnknownRun
@@ -26,7 +25,7 @@ Moment = datetime.datetime | None
 class Command(BaseCommand):
     help = (
         "Recomputes the hash of every event in the database, without locks and beside running work, and compares the ends "
-        "of the chains with their heads and with checkpoints. Names run, seq and what is wrong; exits 1 if anything is."
+        "of the chains with their heads and with checkpoints. Names run, seq and what does not hold; exits 1 if anything does not."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -61,25 +60,25 @@ class Command(BaseCommand):
         compared = problems = 0
         try:
             for proved in prove(checkpoints, selects):
-                self._tell(proved.breaks)
+                self._print(proved.problems)
                 self.stdout.write(str(proved))
                 compared += proved.runs
-                problems += len(proved.breaks)
+                problems += len(proved.problems)
         except BrokenCheckpoint as error:
             self.stdout.write(str(error))
             problems += 1
         return compared, problems
 
     def _verify(self, run_id: str | None, since: Moment, until: Moment, *, may_be_gone: bool) -> int:
-        """How many problems there are. A run that a checkpoint knows may be unknown here: that has been said."""
+        """How many problems there are. A run that a checkpoint knows may be unknown here: that has been printed."""
         runs = events = archived = problems = 0
         try:
             with Progress(self.stderr, "runs", 1 if run_id is not None else count_runs(since, until)) as progress:
                 for part in verify(run_id, since=since, until=until):
-                    self._tell(part.breaks)
+                    self._print(part.problems)
                     progress.add(part.runs + part.archived)
                     runs, events, archived = runs + part.runs, events + part.events, archived + part.archived
-                    problems += len(part.breaks)
+                    problems += len(part.problems)
         except UnknownRun:
             if not may_be_gone:
                 raise
@@ -88,9 +87,9 @@ class Command(BaseCommand):
         )
         return problems
 
-    def _tell(self, breaks: list[Break]) -> None:
-        for each in breaks:
-            self.stdout.write(str(each))
+    def _print(self, problems: list[Problem]) -> None:
+        for problem in problems:
+            self.stdout.write(str(problem))
 
 
 def read_moment(text: str) -> datetime.datetime:

@@ -96,7 +96,7 @@
         return sent.get(region);
     }
 
-    /* Takes over what has changed, and says whether anything has happened: that time goes by does not count. */
+    /* Takes over what has changed, and returns whether anything has happened: that time goes by does not count. */
     function update(text) {
         const next = new DOMParser().parseFromString(text, "text/html").getElementById("hookflow-run");
         if (!next) {
@@ -113,7 +113,7 @@
             }
         }
         if (page().dataset.status !== next.dataset.status) {
-            document.getElementById("hookflow-said").textContent =
+            document.getElementById("hookflow-live-status").textContent =
                 document.getElementById("hookflow-sentence").textContent;
         }
         moveSlider(next);

@@ -1,0 +1,41 @@
+"""The server that holds the log, and whether the database checks look at it at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.checks import CheckMessage
+from django.db import connections
+
+from django_hookflow.checks.messages import error
+from django_hookflow.events.database import alias, cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+OLDEST_SERVER = 14
+
+
+def check_server(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """E020: the server is new enough."""
+    version = OLDEST_SERVER
+    if is_looked_at(databases):
+        with cursor() as c:
+            c.execute("SELECT current_setting('server_version_num')::integer")
+            version = c.fetchone()[0] // 10_000
+    return [describe_old_server(version)] if version < OLDEST_SERVER else []
+
+
+def describe_old_server(version: int) -> CheckMessage:
+    """E020: what is wrong with a server of this major version."""
+    return error(
+        "E020",
+        f"The database server is PostgreSQL {version}; the event log needs {OLDEST_SERVER} or newer.",
+        "Upgrade the server.",
+    )
+
+
+def is_looked_at(databases: Collection[str] | None) -> bool:
+    """Whether the log's database is among those to be checked. E006 is about one that is not PostgreSQL."""
+    name = alias()
+    return name in (databases or ()) and connections[name].vendor == "postgresql"

@@ -1,0 +1,31 @@
+"""How long something took, lasts or is away, as people read it: one way for pages, lists, terminals and commands."""
+
+from __future__ import annotations
+
+import datetime
+
+
+def format_duration(seconds: float) -> str:
+    """A time span in its largest units: ``0.41 ms``, ``350 ms``, ``2.5 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``.
+
+    Less than a microsecond, and what is negative, is ``0 s``.
+    """
+    if seconds < 0.9995:
+        thousandths = round(max(0.0, seconds) * 1000, 3)
+        return f"{thousandths:.3g} ms" if thousandths else "0 s"
+    if seconds < 59.95:
+        return f"{round(seconds, 2 if seconds < 10 else 1):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return _two(minutes, "min", rest, "s")
+    hours, minutes = divmod(minutes, 60)
+    return _two(hours, "h", minutes, "min") if hours < 24 else _two(hours // 24, "d", hours % 24, "h")
+
+
+def format_until(moment: datetime.datetime, now: datetime.datetime) -> str:
+    """How long it is from ``now`` to ``moment``, or how long ago, in whole seconds."""
+    return format_duration(round(abs((moment - now).total_seconds())))
+
+
+def _two(large: int, unit: str, small: int, smaller: str) -> str:
+    return f"{large:,} {unit} {small} {smaller}" if small else f"{large:,} {unit}"

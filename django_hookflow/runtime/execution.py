@@ -1,0 +1,326 @@
+"""One pass of a workflow over its history, and the two calls that make a step.
+
+:meth:`Execution.begin` answers what is to be done about a step the workflow asks for: it is :class:`Recorded`, it is
+:class:`Todo`, or a crash has left it in :class:`Doubt`. Whoever does the work says what came of it with
+:meth:`Todo.complete`, :meth:`Todo.fail` or :meth:`Todo.suspend`. Every public method of ``ctx.step`` is a façade over these.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from django.db import DatabaseError
+
+from django_hookflow import sealing
+from django_hookflow.clock import clock
+from django_hookflow.conf import conf
+from django_hookflow.events import codec, types
+from django_hookflow.events.database import mend_connection
+from django_hookflow.events.log import NewEvent
+from django_hookflow.exceptions import (
+    DuplicateStep,
+    MisplacedStep,
+    RedactedHistory,
+    StepCompleted,
+    WorkflowError,
+)
+from django_hookflow.runtime import failures, stopping
+from django_hookflow.runtime.history import COMPLETED, FAILED, INTENDED, SUSPENDED, History, StepRecord
+from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
+from django_hookflow.texts import checked_step_id
+
+if TYPE_CHECKING:
+    from django_hookflow.runtime.journal import Journal
+
+
+class Again(Enum):
+    """What a callable ``on_doubt`` returns to have the step run again, instead of an outcome for the record."""
+
+    RETRY = "retry"
+
+
+RETRY = Again.RETRY
+
+#: ``"retry"``, ``"ask"``, or a callable that is given the step's idempotency key and returns its result or ``RETRY``.
+OnDoubt = Literal["retry", "ask"] | Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a step is to be run.
+
+    ``timeout`` is in seconds (None: no limit of ours). With ``on_doubt`` the intent is recorded before the step runs,
+    and it says what to do when a crash leaves nobody to tell what came of it.
+    """
+
+    retry: Retry = DEFAULT_RETRY
+    timeout: float | None = None
+    on_doubt: OnDoubt | None = None
+
+
+class Diverged(BaseException):
+    """The code does not fit the run's history. Ends the turn: nothing is recorded but what was recorded and what was asked.
+
+    Either the code asks for a new step before it has asked for every recorded one, or ends without having asked for one
+    (``asked`` is None), or asks for a recorded step as another kind.
+    """
+
+    def __init__(self, recorded: str, asked: str | None, message: str) -> None:
+        super().__init__(message)
+        self.recorded = recorded
+        self.asked = asked
+
+    @classmethod
+    def unasked(cls, recorded: str, asked: str | None) -> Diverged:
+        asks = f"asks for {asked!r}, which is not recorded" if asked else "has ended"
+        return cls(recorded, asked, f"step {recorded!r} is recorded, but the code has not asked for it and {asks}")
+
+    @classmethod
+    def kind(cls, step_id: str, recorded: str, asked: str) -> Diverged:
+        message = f"step {step_id!r} is recorded as {recorded!r}, but the code asks for it as {asked!r}"
+        return cls(step_id, step_id, message)
+
+    def event(self) -> NewEvent:
+        """What is recorded of it."""
+        facts = {"recorded": self.recorded, "asked": self.asked, "error": "Diverged"}
+        return NewEvent(types.RUN_DIVERGED, self.asked, json.dumps(facts), json.dumps({"message": str(self)}))
+
+
+class Share:
+    """How much a turn takes on: steps begun within its time, and so many at most."""
+
+    def __init__(self) -> None:
+        self._ends_at = clock.monotonic() + conf.turn_budget
+        self._steps = conf.steps_per_turn
+        self._done = 0
+
+    def is_done_with_next(self) -> bool:
+        """Whether the step now being recorded is the last one."""
+        self._done += 1
+        if stopping.is_requested():
+            return True
+        return clock.monotonic() >= self._ends_at or (self._steps is not None and self._done >= self._steps)
+
+
+class Execution:
+    """A pass of a workflow over the history in ``journal``. Each step id is asked for once in it."""
+
+    def __init__(self, journal: Journal, history: History) -> None:
+        self.journal = journal
+        self.history = history
+        self.share = Share()
+        self.max_size = conf.max_payload_size  # read once a turn, as the others: settings are not to change in it
+        self._is_sealed = conf.seal is not None
+        #: The steps whose work is going on, the innermost last.
+        self.running: list[str] = []
+        self._asked: set[str] = set()
+        self._thread = threading.get_ident()
+
+    def begin(self, step_id: str, kind: str, options: Options) -> Recorded | Doubt | Todo:
+        """What is to be done about a step. Raises what refuses it, and Diverged when the code does not fit the history."""
+        step_id = checked_step_id(step_id)
+        problem = self._find_misplacement()
+        if problem is not None:
+            raise MisplacedStep(step_id, problem)
+        if step_id in self._asked:
+            raise DuplicateStep(step_id)
+        self._asked.add(step_id)
+        record = self._find(step_id, kind)
+        if record.state in (COMPLETED, FAILED):
+            return Recorded(self, step_id, record)
+        self.journal.check_may_work(step_id)
+        if record.state == SUSPENDED:  # an operator, say, had the run go on: nothing is settled by that
+            raise self.journal.lose(f"step {step_id!r} still waits")
+        step = Doubt if record.state == INTENDED else Todo
+        return step(self, step_id, kind, record.attempts + 1, options)
+
+    def idempotency_key(self, step_id: str) -> str:
+        """A key for a step of this run, the same on every attempt."""
+        return str(uuid.uuid5(self.journal.run_uid, step_id))
+
+    def check_history_was_asked(self) -> None:
+        """Raises Diverged if the workflow ends without having asked for a recorded step."""
+        unasked = self.history.next_unasked()
+        if unasked is not None:
+            raise Diverged.unasked(unasked, None)
+
+    def encoded(self, value: Any) -> str:
+        """The JSON text of a result. Raises NotSerializable."""
+        return codec.encode(value, path="result", limit=self.max_size)
+
+    def sealed(self, encoded: str) -> str:
+        """The JSON text to record for a result's."""
+        return sealing.seal(self.journal.run_uid, encoded) if self._is_sealed else encoded
+
+    def opened(self, value: Any) -> Any:
+        """A recorded value as it was before it was sealed."""
+        return sealing.opened(self.journal.run_uid, value)
+
+    def _find(self, step_id: str, kind: str) -> StepRecord:
+        """The record of a step, a new one if the log knows nothing of it."""
+        record = self.history.find(step_id)
+        if record is None:
+            unasked = self.history.next_unasked()
+            if unasked is not None:
+                raise Diverged.unasked(unasked, step_id)
+            return StepRecord(kind)
+        if record.is_redacted:
+            raise RedactedHistory(step_id)
+        if record.kind != kind:
+            raise Diverged.kind(step_id, record.kind, kind)
+        return record
+
+    def _find_misplacement(self) -> str | None:
+        """Why no step can run where this is called, or None if one can."""
+        if threading.get_ident() != self._thread:
+            return "was called from another thread than its workflow's: steps run one after another"
+        if self.running:
+            return f"was called inside step {self.running[-1]!r}: call it from the workflow itself"
+        if self.journal.over:
+            return "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass"
+        if self.journal.is_in_transaction():
+            return (
+                "was called inside a transaction of the workflow, with whose end alone it would be recorded: begin the "
+                "transaction inside the step, or use ctx.step.atomic"
+            )
+        return None
+
+
+@dataclass
+class Recorded:
+    """A step that has come to an end."""
+
+    execution: Execution
+    step_id: str
+    record: StepRecord
+
+    def value(self) -> Any:
+        """What the step returned. Raises WorkflowError if it failed for good."""
+        if self.record.state == COMPLETED:
+            return self.record.result(self.execution.opened)
+        failure = self.record.failure()
+        error = workflow_error(self.step_id, self.record.attempts, failure)
+        error.__cause__ = failures.rebuild(failure)
+        raise error
+
+
+@dataclass
+class Todo:
+    """An attempt of a step that is to be made.
+
+    ``is_intended`` says that its intent is to be recorded first; ``is_last`` is set once it is recorded as the last of its
+    turn.
+    """
+
+    execution: Execution
+    step_id: str
+    kind: str
+    attempt: int
+    options: Options
+    is_intended: bool = False
+    is_last: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.execution.idempotency_key(self.step_id)
+
+    def intend(self) -> None:
+        """Records that the attempt begins, before it does what is not to be repeated blindly."""
+        self._append(self._event(types.STEP_INTENDED, of=self.options.retry.max_attempts))
+
+    def complete(self, value: Any, took: float) -> Any:
+        """Records what the step returned and answers the decoded record. ``took`` is how many seconds it worked.
+
+        Raises NotSerializable, and DatabaseError when the database refuses the record: both are failures of the attempt.
+        """
+        execution = self.execution
+        encoded = execution.encoded(value)
+        self.is_last = execution.share.is_done_with_next()
+        facts = facts_of_completion(self.kind, self.attempt, took)
+        payload = f'{{"result":{execution.sealed(encoded)}}}'
+        event = NewEvent(types.STEP_COMPLETED, self.step_id, facts, payload)
+        self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
+        return codec.decode(encoded)
+
+    def end_turn_if_last(self) -> None:
+        """Raises StepCompleted if the turn has taken on its share; called once the record is committed."""
+        if self.is_last:
+            raise StepCompleted(self.step_id)
+
+    def fail(self, error: Exception, took: float) -> NoReturn:
+        """Records that the attempt failed: ends the turn until the next one, or raises WorkflowError if there is none."""
+        mend_connection()
+        failure = failures.describe(error)
+        retry = self.options.retry
+        retry_in = retry.delay_after(error, self.attempt)
+        facts: dict[str, Any] = {"of": retry.max_attempts, "took": round(took, 6)}
+        if retry_in is not None:
+            facts["retry_in"] = retry_in
+        event = self._event(types.STEP_FAILED, payload_of(failure), **facts, **cause_of(failure, self.step_id))
+        try:
+            if retry_in is not None:
+                self._append(event, self._suspension(types.BACKOFF, retry_in), ends_turn=True)
+                raise StepCompleted(self.step_id)
+            self._append(event)
+        except DatabaseError as refusal:
+            why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
+            raise self.execution.journal.lose(why) from refusal
+        raise workflow_error(self.step_id, self.attempt, failure) from error
+
+    def suspend(self, wait: str, seconds: float | None = None) -> NoReturn:
+        """Begins a wait of this kind, for so many seconds if it ends by itself, and ends the turn."""
+        try:
+            self._append(self._suspension(wait, seconds), ends_turn=True)
+        except DatabaseError as refusal:
+            if wait == types.DOUBT:  # which a failed attempt would make forgotten
+                raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
+            self.fail(refusal, 0.0)
+        raise StepCompleted(self.step_id)
+
+    def _suspension(self, wait: str, seconds: float | None) -> NewEvent:
+        facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
+        if seconds is not None:
+            facts["seconds"] = seconds
+        if wait == types.DOUBT:
+            facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
+        return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts))
+
+    def _event(self, type_: str, payload: str | None = None, **facts: Any) -> NewEvent:
+        facts = {"kind": self.kind, "attempt": self.attempt, **facts}
+        return NewEvent(type_, self.step_id, json.dumps(facts), payload)
+
+    def _append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+        self.execution.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on)
+
+
+class Doubt(Todo):
+    """A step whose intent is recorded and whose outcome is not: a worker was lost in it. ``attempt`` is the next one."""
+
+
+def facts_of_completion(kind: str, attempt: int, took: float) -> str:
+    """What json.dumps would make of them, at a fraction of its price: there is one such event for each step."""
+    return f'{{"kind": "{kind}", "attempt": {attempt}, "took": {round(took, 6)!r}}}'
+
+
+def workflow_error(step_id: str, attempts: int, failure: dict[str, Any]) -> WorkflowError:
+    """What a step that has failed for good raises in its workflow."""
+    times = f"{attempts} attempt{'s' if attempts > 1 else ''}"
+    message = f"step {step_id!r} failed after {times}: {failure['type']}: {failure['message']}"
+    return WorkflowError(message, step_id=step_id, attempts=attempts, error=failure)
+
+
+def cause_of(failure: Mapping[str, Any], step_id: str | None) -> dict[str, str]:
+    """The facts of a failure: its type, and the fingerprint that failures of the same cause share."""
+    error_type = failure["type"]
+    return {"error": error_type, "fingerprint": failures.fingerprint(step_id, error_type, failure["message"])}
+
+
+def payload_of(failure: Mapping[str, Any]) -> str:
+    """The payload of a failure: all that is said of it but its type."""
+    return json.dumps({key: value for key, value in failure.items() if key != "type"})

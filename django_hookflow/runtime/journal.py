@@ -1,0 +1,258 @@
+"""What a turn reads and appends to.
+
+A journal hands out a run's history and takes the events that a pass of its workflow adds. :class:`LogJournal` is the log
+itself, for the turn that has claimed the run: the fence, what operators did meanwhile, reconnecting, and what the rollback
+of an atomic step takes back are dealt with here and nowhere else. :class:`HistoryJournal` is a history and nothing more:
+for looking whether code fits it. Both keep to :class:`Journal`, which one suite of tests holds them to.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
+from typing import Protocol
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, transaction
+
+from django_hookflow.backoff import backoff_seconds
+from django_hookflow.conf import conf
+from django_hookflow.delivery import outbox
+from django_hookflow.delivery.messages import Message
+from django_hookflow.events import log, types
+from django_hookflow.events.database import (
+    alias,
+    is_connection_lost,
+    log_connection,
+    mend_connection,
+    transaction_depth,
+)
+from django_hookflow.events.log import Appended, NewEvent, RecordedEvent
+from django_hookflow.exceptions import ConcurrentAppend, OpenTransaction, TurnLost
+from django_hookflow.models import WorkflowRun, WorkflowRunStatus
+from django_hookflow.runtime.lease import Heartbeat
+
+logger = logging.getLogger("django_hookflow.turn")
+
+#: Events that say what a step came to, which the log takes also after an operator's event.
+OUTCOMES = frozenset({types.STEP_COMPLETED, types.STEP_FAILED})
+
+
+class Journal(Protocol):
+    """One run's history, and where its next events go. ``over``: the pass can add nothing more."""
+
+    @property
+    def run_uid(self) -> UUID: ...
+
+    @property
+    def turn_seq(self) -> int:
+        """The place in the history at which this pass began."""
+
+    @property
+    def over(self) -> bool: ...
+
+    def history(self) -> Sequence[RecordedEvent]:
+        """The run's events up to this pass, in order, those that only began turns left out."""
+
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+        """Records events, all or none; the options are those of ``hookflow_append``.
+
+        Raises TurnLost when the pass can go no further, which is then over, and DatabaseError when the database refuses
+        these events.
+        """
+
+    def check_may_work(self, step_id: str) -> None:
+        """Called before the work of a step that is not recorded. Raises what ends the pass if it is not to be done."""
+
+    def lose(self, why: str) -> TurnLost:
+        """What to raise when the pass cannot go on, for a reason that is not the workflow's; it is over then."""
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """A transaction in which what is appended is recorded if it commits, and forgotten here too if it does not."""
+
+    def is_in_transaction(self) -> bool:
+        """Whether the workflow's code has a transaction open, with whose end alone a record would be one."""
+
+
+class LogJournal:
+    """The log of a run, for the turn that has claimed it; as a context manager it keeps the run's lease."""
+
+    def __init__(self, workflow_id: str, run_id: str, claim: log.Claim) -> None:
+        assert claim.run_uid is not None
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.run_uid = claim.run_uid
+        self.turn_seq = self._seq = claim.turn_seq
+        self.over = False
+        self.loss: TurnLost | None = None
+        self._events = claim.history
+        self._connection = log_connection()
+        self._depth = transaction_depth(self._connection)  # 0, but for a test that is in a transaction itself
+        self._heartbeat = Heartbeat(self.run_uid, self.turn_seq, conf.lease_seconds)
+
+    def __enter__(self) -> LogJournal:
+        self._heartbeat.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._heartbeat.__exit__(kind, error, tb)
+
+    def history(self) -> Sequence[RecordedEvent]:
+        return self._events
+
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+        """As :class:`Journal` says; a message for the next turn goes out once the surrounding transaction, if any, commits."""
+        self.over = self.over or ends_turn
+        try:
+            appended = self._write(events, ends_turn, goes_on)
+        except ConcurrentAppend as error:
+            raise self.lose(f"{events[0].type} was not recorded: {error}") from error
+        except (DatabaseError, InterfaceError) as error:
+            if is_connection_lost(error):
+                raise self.lose(f"{events[0].type} was not recorded: {error}") from error
+            self.over = False
+            raise
+        others = appended.seq - self._seq - len(events)
+        self._seq = appended.seq
+        if ends_turn and appended.next_in is not None:
+            message = Message(self.workflow_id, self.run_id, appended.seq, self.run_uid, 1, appended.next_in)
+            outbox.publish_after_commit(message, using=alias())
+        elif others:
+            self._check_status()
+
+    def check_may_work(self, step_id: str) -> None:
+        if self._heartbeat.lost.is_set():
+            raise self.lose("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
+
+    def lose(self, why: str) -> TurnLost:
+        self.over = True
+        self.loss = TurnLost(why)
+        return self.loss
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        before = self._seq, self.over
+        is_done = False
+        try:
+            with transaction.atomic(using=alias()):
+                yield
+                is_done = True
+        except BaseException as error:
+            self._seq, self.over = before[0], before[1] or self.loss is not None
+            if is_done and isinstance(error, (DatabaseError, InterfaceError)) and is_connection_lost(error):
+                raise self.lose(f"whether its transaction was committed is not known: {error}") from error
+            raise
+
+    def is_in_transaction(self) -> bool:
+        return transaction_depth(self._connection) > self._depth
+
+    def release(self, lost_turns: int) -> float | None:
+        """Lets the run go without deciding anything: the seconds until it is taken up again, None if it is not this turn's.
+
+        Each turn in a row that gets nowhere makes the next one wait longer.
+        """
+        self.over = True
+        if self.loss is not None:
+            logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, self.loss)
+        wait = backoff_seconds(lost_turns + 1)
+        try:
+            mend_connection()
+            return wait if log.release(self.run_uid, self.turn_seq, wait) else None
+        except (DatabaseError, InterfaceError):  # then the lease runs out, and the outbox row comes due with it
+            return wait
+
+    def _write(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Appended:
+        try:
+            return self._append_or_reconnect(events, ends_turn, goes_on)
+        except ConcurrentAppend as refusal:
+            if events[0].type not in OUTCOMES or not ends_turn or self.is_in_transaction():
+                raise
+            # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
+            self._seq = log.append(self.run_uid, self._seq, events).seq
+            raise self.lose("something was done to the run meanwhile") from refusal
+
+    def _append_or_reconnect(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Appended:
+        """Appends, once more on a new connection if this one is dead: idle while a step was long, it may have been cut.
+
+        Should the first attempt have been committed before its answer was lost, the fence refuses the second.
+        """
+        sending = outbox.sending() if ends_turn else log.LEFT_TO_RELAY
+
+        def append() -> Appended:
+            with self._own_savepoint():
+                return log.append(
+                    self.run_uid, self._seq, events, ends_turn=ends_turn, goes_on=goes_on, sending=sending
+                )
+
+        try:
+            return append()
+        except (DatabaseError, InterfaceError) as error:
+            if not is_connection_lost(error) or not mend_connection():
+                raise
+            return append()
+
+    def _own_savepoint(self) -> AbstractContextManager[None]:
+        """What is refused does not take the transaction of a test with it."""
+        return transaction.atomic(using=alias()) if self._depth else nullcontext()
+
+    def _check_status(self) -> None:
+        """Ends the turn if what was done to the run meanwhile has ended or held it; the next step does not begin."""
+        status = WorkflowRun.objects.using(alias()).values_list("status", flat=True).get(pk=self.run_uid)
+        if status != WorkflowRunStatus.RUNNING:
+            raise self.lose(f"the run is {status}")
+
+
+class EndOfHistory(BaseException):
+    """The code has got to the end of a history that cannot be added to: as far as that goes, it fits.
+
+    ``step_id`` is the step it goes on with, None if it goes on with none.
+    """
+
+    def __init__(self, step_id: str | None) -> None:
+        super().__init__(
+            f"the history ends here; the code goes on with step {step_id!r}" if step_id else "the history ends here"
+        )
+        self.step_id = step_id
+
+
+class HistoryJournal:
+    """A run's history, to be read and not added to: what goes beyond it is neither done nor recorded, see :class:`EndOfHistory`."""
+
+    def __init__(self, run_uid: UUID, events: Sequence[RecordedEvent]) -> None:
+        self.run_uid = run_uid
+        self.turn_seq = events[-1].seq + 1 if events else 1
+        self.over = False
+        self._events = events
+        self._connection = log_connection()
+        self._depth = transaction_depth(self._connection)
+
+    def history(self) -> Sequence[RecordedEvent]:
+        return self._events
+
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+        self.over = True
+        raise EndOfHistory(events[0].step_id)
+
+    def check_may_work(self, step_id: str) -> None:
+        self.over = True
+        raise EndOfHistory(step_id)
+
+    def lose(self, why: str) -> TurnLost:
+        self.over = True
+        return TurnLost(why)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        with transaction.atomic(using=alias()):
+            yield
+
+    def is_in_transaction(self) -> bool:
+        return transaction_depth(self._connection) > self._depth
+
+
+def check_no_transaction(journal: Journal) -> None:
+    """Raises OpenTransaction if the code that has just run has left one open."""
+    if journal.is_in_transaction():
+        raise OpenTransaction

@@ -1,1 +1,0 @@
-SELECT extract(epoch FROM min(send_at) - hookflow_now())::float8 FROM django_hookflow_outbox

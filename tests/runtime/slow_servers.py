@@ -1,0 +1,56 @@
+"""Servers that take their time or say what no server should, byte by byte."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+#: Seconds between two bytes.
+PAUSE = 0.02
+
+
+class Trickle:
+    """Says ``at_once``, then ``slowly`` again and again, a byte at a time; ``gone`` is set when the client has left."""
+
+    def __init__(self, at_once: bytes, slowly: bytes = b"") -> None:
+        self.at_once, self.slowly = at_once, slowly
+        self.gone = threading.Event()
+        self.heads: list[bytes] = []
+        self._closing = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def serve(self) -> None:
+        with suppress(OSError):
+            while not self._closing.is_set():
+                client, _ = self._socket.accept()
+                with client, suppress(OSError):
+                    self.heads.append(client.recv(65_536))
+                    client.sendall(self.at_once)
+                    while self.slowly and not self._closing.is_set():
+                        for byte in self.slowly:
+                            client.sendall(bytes([byte]))
+                            if self._closing.wait(PAUSE):
+                                break
+                self.gone.set()
+
+    def close(self) -> None:
+        self._closing.set()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@contextmanager
+def trickling(at_once: bytes, slowly: bytes = b"") -> Iterator[Trickle]:
+    server = Trickle(at_once, slowly)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()

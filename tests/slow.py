@@ -1,0 +1,49 @@
+"""What `make test` leaves to `make test-all`: whole areas by their path, and what is marked ``slow`` where it stands.
+
+A pytest plugin. It also says how many tests were left out, which pytest does not when workers run them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+#: Crashes at every statement and random schedules; servers that are stopped and crashed; a browser; the built wheel.
+SLOW_AREAS = tuple(TESTS / name for name in ("browser", "crashes", "environments", "test_packaging.py"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(area) for area in SLOW_AREAS):
+            item.add_marker(pytest.mark.slow)
+
+
+class Count:
+    """Of what was left out, in this process or in one of xdist's, each of which leaves out the same."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.left_out = 0
+        self._config = config
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.left_out += len(items)
+
+    def pytest_sessionfinish(self) -> None:
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput["left_out"] = self.left_out
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        self.left_out = max(self.left_out, getattr(node, "workeroutput", {}).get("left_out", 0))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.left_out:
+            terminalreporter.section("left out")
+            terminalreporter.line(f"{self.left_out} tests; make test-all runs every test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Count(config), "left-out")
