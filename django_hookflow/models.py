@@ -154,6 +154,12 @@ class WorkflowRun(models.Model):
 
         return operating.resolve(self, step_id, result, actor=actor, reason=reason)
 
+    def note(self, text: str, *, actor: str | None = None) -> None:
+        """Leaves a note in the run's log, for whoever looks at it next: who said what, and when. It changes nothing else."""
+        from django_hookflow.runtime import operating
+
+        operating.note(self, text, actor=actor)
+
     def redact(self, path: str | Sequence[str] | None = None, *, reason: str, actor: str | None = None) -> int:
         """Removes what the run's payloads hold at ``path``, such as ``"data.customer.email"``, for good; how many did.
 

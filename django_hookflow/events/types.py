@@ -61,6 +61,7 @@ RUN_REPLAY_REPEATED = "run.replay_repeated"
 RUN_RESTARTED = "run.restarted"
 RUN_REWOUND = "run.rewound"
 RUN_REBUILT = "run.rebuilt"
+RUN_NOTED = "run.noted"
 TURN_STARTED = "turn.started"
 TURN_ABANDONED = "turn.abandoned"
 TURN_FAILED = "turn.failed"
@@ -226,6 +227,12 @@ _TYPES = (
         RUN_REBUILT,
         "somebody had the run's projections folded again; `repaired` rows had not been right",
         facts=("repaired",),
+        payload=("reason",),
+        is_act=True,
+    ),
+    EventType(
+        RUN_NOTED,
+        "somebody left a note on the run, as its reason; nothing follows from it",
         payload=("reason",),
         is_act=True,
     ),

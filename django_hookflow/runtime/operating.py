@@ -117,6 +117,16 @@ def resolve(run: WorkflowRun, step_id: str, result: Any, *, actor: str | None, r
     return operate(run, "resolve", actor=actor, reason=reason, step_id=checked_step_id(step_id), outcome=outcome)
 
 
+def note(run: WorkflowRun, text: str, *, actor: str | None) -> None:
+    """Leaves a note on a run, whatever state it is in. Raises InvalidText, UnknownRun and ArchivedRun."""
+    payload = json.dumps({"reason": checked_reason(text)})
+    event = log.NewEvent(types.RUN_NOTED, payload=payload)
+    try:
+        log.append(run.run_uid, None, [event], actor=checked_actor(actor))
+    except UnknownRun as error:
+        raise _archived(run.run_uid, "note something on") or error from error
+
+
 def rebuild(run: WorkflowRun, *, actor: str | None, reason: str) -> int:
     """Folds the run's projections from its log again; how many rows had not been as the log says.
 

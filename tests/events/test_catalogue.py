@@ -135,6 +135,7 @@ def everything(hookflow: Hookflow) -> list[WorkflowEvent]:
     assert hookflow.drive(run.run_id).status == "completed"
     run.rewind(to_step="charge", actor="ada")
     assert hookflow.drive(run.run_id).status == "completed"
+    run.note("corrected by hand", actor="ada")
     operating.rebuild(run, actor="ada", reason="to be sure")
     run.redact("data.email", reason="erasure", actor="ada")
     WorkflowRun.objects.get(run_id=order.trigger()).cancel()
