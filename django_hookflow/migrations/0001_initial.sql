@@ -24,15 +24,16 @@ CREATE FUNCTION hookflow_is_well_formed(
   p_seq integer, p_type text, p_step_id text, p_actor text, p_facts json, p_payload json, p_hash bytea
 ) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
+  v_facts  jsonb := p_facts;  -- read once
   v_broken text := CASE
     WHEN p_seq < 1 THEN 'seq_from_one'
     WHEN (p_seq = 1) <> (p_type = 'run.triggered') THEN 'begins_with_trigger'
     WHEN p_type LIKE 'step.%' AND coalesce(p_step_id, '') = '' THEN 'of_a_step'
-    WHEN p_type = 'step.suspended' AND coalesce(p_facts->>'kind', '') = '' THEN 'waits_for_something'
+    WHEN p_type = 'step.suspended' AND coalesce(v_facts->>'kind', '') = '' THEN 'waits_for_something'
     WHEN octet_length(p_facts::text) > 8192 THEN 'facts_are_small'
     -- Whoever may append could otherwise make a view unreadable for everybody: its casts would fail, as these do.
-    WHEN json_typeof(p_facts) <> 'object' OR (p_facts->>'took')::float8 < 0 OR (p_facts->>'retry_in')::float8 < 0
-      OR (p_facts->>'attempt')::integer < 1 OR (p_facts->>'attempts')::integer < 0 THEN 'facts_are_readable'
+    WHEN jsonb_typeof(v_facts) <> 'object' OR (v_facts->>'took')::float8 < 0 OR (v_facts->>'retry_in')::float8 < 0
+      OR (v_facts->>'attempt')::integer < 1 OR (v_facts->>'attempts')::integer < 0 THEN 'facts_are_readable'
     WHEN p_payload::jsonb IS NULL AND p_payload IS NOT NULL THEN 'payload_is_readable'
     WHEN char_length(p_step_id) > 255 OR char_length(p_actor) > 255 THEN 'names_are_small'
     WHEN octet_length(p_hash) <> 32 THEN 'hash_is_sha256' END;
