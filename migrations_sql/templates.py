@@ -31,7 +31,7 @@ def expand(template: str) -> str:
     """The SQL that a template stands for."""
     body, *parts = _MARK.split(template)
     texts = {
-        name: text.removeprefix("\n").removesuffix("\n")
+        name: text.removeprefix("\n").rstrip("\n")
         for name, text in zip(parts[::2], parts[1::2], strict=True)
         if re.fullmatch("[a-z_]+", name)
     }

@@ -10,7 +10,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from django_hookflow.events.database import cursor
+from django_hookflow.events.database import database_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,7 @@ RANGES = {
 def database_time(request: HttpRequest) -> datetime.datetime:
     """What time it is where the runs are, the same for all of one request."""
     if "django_hookflow.now" not in request.META:
-        with cursor() as c:
-            c.execute("SELECT hookflow_now()")
-            request.META["django_hookflow.now"] = c.fetchone()[0]
+        request.META["django_hookflow.now"] = database_now()
     now: datetime.datetime = request.META["django_hookflow.now"]
     return now
 

@@ -27,7 +27,7 @@ from django_hookflow.admin.operating_forms import ReasonForm
 from django_hookflow.admin.operations import Operation
 from django_hookflow.admin.situation import Situation
 from django_hookflow.clock import clock
-from django_hookflow.events.database import cursor
+from django_hookflow.events.database import database_now
 from django_hookflow.exceptions import HookFlowException
 
 if TYPE_CHECKING:
@@ -116,9 +116,7 @@ class Progress:
 
     @classmethod
     def begin(cls) -> Progress:
-        with cursor() as c:
-            c.execute("SELECT hookflow_now()")
-            now = c.fetchone()[0].isoformat()
+        now = database_now().isoformat()
         return cls(asked=now, until=now)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import threading
 from collections.abc import Callable, Iterator
@@ -34,14 +35,32 @@ def cursor() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def owners_only(what: str) -> Iterator[None]:
-    """Raises PermissionDenied where this role may not do ``what``, which is the owner's."""
+def only_for(role: str, what: str) -> Iterator[None]:
+    """Raises PermissionDenied where this login may not do ``what``, which is for ``role`` to do."""
     try:
         yield
     except ProgrammingError as error:
         if isinstance(error.__cause__, errors.InsufficientPrivilege):
-            raise PermissionDenied(what, "hookflow_owner") from error
+            raise PermissionDenied(what, role) from error
         raise
+
+
+def owners_only(what: str) -> AbstractContextManager[None]:
+    """Raises PermissionDenied where this login may not do ``what``, which is the owner's."""
+    return only_for("hookflow_owner", what)
+
+
+def database_now() -> datetime.datetime:
+    """What time it is by the clock that runs go by."""
+    with cursor() as c:
+        c.execute("SELECT hookflow_now()")
+        now: datetime.datetime = c.fetchone()[0]
+    return now
+
+
+def diagnosis(error: BaseException, field: str) -> str | None:
+    """What the server says of ``error`` in this field, as psycopg names it (``constraint_name``, say); None if nothing."""
+    return getattr(getattr(error.__cause__, "diag", None), field, None)
 
 
 class _Standing(threading.local):

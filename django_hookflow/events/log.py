@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, ProgrammingError
-from psycopg import errors
+from django.db import IntegrityError
 
-from django_hookflow.events.database import cursor, repeated_on_conflict, standing_cursor
-from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, PermissionDenied, UnknownRun
+from django_hookflow.events.database import cursor, diagnosis, only_for, repeated_on_conflict, standing_cursor
+from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, UnknownRun
 
 
 @dataclass(frozen=True)
@@ -140,17 +139,13 @@ def append(
 
 
 def _explained(error: IntegrityError, run_uid: UUID, expected_seq: int | None) -> Exception:
-    constraint = _constraint(error)
+    constraint = diagnosis(error, "constraint_name")
     if constraint == ONE_SEQ_ONE_EVENT:
-        actual = getattr(getattr(error.__cause__, "diag", None), "message_detail", None)
+        actual = diagnosis(error, "message_detail")
         return ConcurrentAppend(run_uid, expected_seq, int(actual) if actual and actual.isdigit() else None)
     if constraint == OPERATION_MAKES_SENSE:
-        return OperationRefused(getattr(getattr(error.__cause__, "diag", None), "message_primary", None) or str(error))
+        return OperationRefused(diagnosis(error, "message_primary") or str(error))
     return UnknownRun(str(run_uid)) if constraint == OF_A_LIVING_RUN else error
-
-
-def _constraint(error: IntegrityError) -> str | None:
-    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
 
 
 @repeated_on_conflict
@@ -167,7 +162,7 @@ def start(
             c.execute(_START, [run_uid, run_id, workflow_id, facts, payload, actor, sending.grace, sending.reach])
             return Started(*c.fetchone())
     except IntegrityError as error:
-        if _constraint(error) == OF_A_LIVING_RUN:
+        if diagnosis(error, "constraint_name") == OF_A_LIVING_RUN:
             raise ArchivedRun(run_id) from error
         raise
 
@@ -257,15 +252,11 @@ def redact(run_uid: UUID, seq: int | None, path: list[str] | None, *, reason: st
     Raises OperationRefused for a run that has not ended, UnknownRun, and PermissionDenied when this role may not redact.
     """
     try:
-        with cursor() as c:
+        with only_for("hookflow_redactor", "redact payloads"), cursor() as c:
             c.execute("SELECT hookflow_redact(%s, %s, %s::text[], %s, %s)", [run_uid, seq, path, reason, actor])
             return int(c.fetchone()[0])
     except IntegrityError as error:
         raise _explained(error, run_uid, None) from error
-    except ProgrammingError as error:
-        if isinstance(error.__cause__, errors.InsufficientPrivilege):
-            raise PermissionDenied("redact payloads", "hookflow_redactor") from error
-        raise
 
 
 @repeated_on_conflict

@@ -254,6 +254,3 @@ _TYPES = (
 )
 
 CATALOGUE: dict[str, EventType] = {each.name: each for each in _TYPES}
-
-#: Types that say what people did to a run.
-ACTS: frozenset[str] = frozenset(each.name for each in _TYPES if each.is_act)

@@ -57,10 +57,6 @@ class Trigger:
         return "guard" in self.function
 
     @property
-    def is_for_rows(self) -> bool:
-        return " FOR EACH ROW " in self.shape
-
-    @property
     def statements(self) -> str:
         """UPDATE and DELETE, say."""
         fired_by = self.shape.partition(" ")[2].partition(" ON * ")[0]

@@ -172,15 +172,11 @@ BEGIN
     coalesce(event.facts->>'fingerprint', '')::varchar(16) AS fingerprint,
     coalesce((event.facts->>'attempts')::integer, 1)     AS attempt_count,
     event.recorded_at                                    AS created_at, false FROM hookflow_event_readable AS origin WHERE origin.run_uid = event.run_uid AND origin.seq = 1;
-  ELSIF event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq THEN
+  ELSIF event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq THEN
     UPDATE django_hookflow_deadletterentry SET (is_replayed, replayed_at) = (SELECT true AS is_replayed, event.recorded_at AS replayed_at)
-    WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer
-;
-  ELSIF event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq THEN
-    DELETE FROM django_hookflow_deadletterentry WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer
-;
+    WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer;
+  ELSIF event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq THEN
+    DELETE FROM django_hookflow_deadletterentry WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer;
   END IF;
 END $$;
 
@@ -249,20 +245,12 @@ $$;
 CREATE FUNCTION hookflow_fold_dead_letters(p_from uuid, p_to uuid) RETURNS SETOF django_hookflow_deadletterentry LANGUAGE sql STABLE AS $$
   WITH event AS MATERIALIZED (
     SELECT position, run_uid, seq, type, step_id, facts, payload, recorded_at FROM hookflow_event_readable AS event
-    WHERE run_uid BETWEEN p_from AND p_to AND (event.seq = 1 OR event.type = 'run.failed' OR event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq OR event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq)
+    WHERE run_uid BETWEEN p_from AND p_to AND (event.seq = 1 OR event.type = 'run.failed' OR event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq OR event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq)
   ), replay AS (
-    SELECT DISTINCT ON (event.run_uid, (event.facts->>'failed_seq')::integer
-) event.run_uid, (event.facts->>'failed_seq')::integer
- AS seq, true AS is_replayed, event.recorded_at AS replayed_at
-    FROM event WHERE event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq ORDER BY event.run_uid, (event.facts->>'failed_seq')::integer
-, event.seq DESC
+    SELECT DISTINCT ON (event.run_uid, (event.facts->>'failed_seq')::integer) event.run_uid, (event.facts->>'failed_seq')::integer AS seq, true AS is_replayed, event.recorded_at AS replayed_at
+    FROM event WHERE event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq ORDER BY event.run_uid, (event.facts->>'failed_seq')::integer, event.seq DESC
   ), removal AS (
-    SELECT event.run_uid, (event.facts->>'failed_seq')::integer
- AS seq FROM event WHERE event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq
+    SELECT event.run_uid, (event.facts->>'failed_seq')::integer AS seq FROM event WHERE event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq
   ), failure AS (
     SELECT
     event.position                                       AS id,
@@ -353,20 +341,12 @@ $$;
 CREATE FUNCTION hookflow_fold_dead_letters_as_of(p_run_uid uuid, p_seq integer) RETURNS SETOF django_hookflow_deadletterentry LANGUAGE sql STABLE AS $$
   WITH event AS MATERIALIZED (
     SELECT position, run_uid, seq, type, step_id, facts, payload, recorded_at FROM hookflow_event_readable AS event
-    WHERE run_uid = p_run_uid AND seq <= p_seq AND (event.seq = 1 OR event.type = 'run.failed' OR event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq OR event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq)
+    WHERE run_uid = p_run_uid AND seq <= p_seq AND (event.seq = 1 OR event.type = 'run.failed' OR event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq OR event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq)
   ), replay AS (
-    SELECT DISTINCT ON (event.run_uid, (event.facts->>'failed_seq')::integer
-) event.run_uid, (event.facts->>'failed_seq')::integer
- AS seq, true AS is_replayed, event.recorded_at AS replayed_at
-    FROM event WHERE event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq ORDER BY event.run_uid, (event.facts->>'failed_seq')::integer
-, event.seq DESC
+    SELECT DISTINCT ON (event.run_uid, (event.facts->>'failed_seq')::integer) event.run_uid, (event.facts->>'failed_seq')::integer AS seq, true AS is_replayed, event.recorded_at AS replayed_at
+    FROM event WHERE event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq ORDER BY event.run_uid, (event.facts->>'failed_seq')::integer, event.seq DESC
   ), removal AS (
-    SELECT event.run_uid, (event.facts->>'failed_seq')::integer
- AS seq FROM event WHERE event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq
+    SELECT event.run_uid, (event.facts->>'failed_seq')::integer AS seq FROM event WHERE event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq
   ), failure AS (
     SELECT
     event.position                                       AS id,

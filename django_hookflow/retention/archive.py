@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, database_now
 from django_hookflow.evidence.audit import ARCHIVE_FORMAT, LINE_FORMAT, check_archive, check_run, manifest_path
 from django_hookflow.evidence.files import put_directory_on_disk, put_on_disk
 from django_hookflow.exceptions import HookFlowException
@@ -68,7 +68,7 @@ def writable_directory(name: str | Path) -> Path:
 
 def write_archive(directory: Path, runs: Sequence[DueRun]) -> Archive:
     """Archives ``runs`` in a file of its own, and reads it back. Raises ArchiveFailed."""
-    made_at = _now()
+    made_at = database_now().astimezone(datetime.timezone.utc)
     name = f"hookflow-{made_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     part = directory / f"{name}.part"
     try:
@@ -210,10 +210,3 @@ class _Hashing:
 
     def flush(self) -> None:
         self._file.flush()
-
-
-def _now() -> datetime.datetime:
-    with cursor() as c:
-        c.execute("SELECT hookflow_now()")
-        now: datetime.datetime = c.fetchone()[0]
-    return now.astimezone(datetime.timezone.utc)

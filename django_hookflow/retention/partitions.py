@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import IntegrityError, connections
 from psycopg import sql
 
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, database_now, diagnosis
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.retention.cleaning import Cleaned, retire_portion
 from django_hookflow.retention.owning import explained_to_others
@@ -71,7 +71,7 @@ def archive_partition(name: str, archive_to: Path, *, drop: bool = False) -> Ite
     partition = _find_past(name)
     for runs in _living_runs(partition):
         for portion in batches_of(runs, RUNS_PER_PORTION, EVENTS_PER_PORTION):
-            yield from retire_portion(portion, _now(), archive_to=archive_to, keeps_events=True)
+            yield from retire_portion(portion, database_now(), archive_to=archive_to, keeps_events=True)
     _refuse_strays(partition)
     _call("CALL hookflow_detach_partition(%s, %s)", [name, drop])
 
@@ -81,7 +81,7 @@ def _find_past(name: str) -> Partition:
     found = {partition.name: partition for partition in partitions()}
     if name not in found:
         raise PartitionRefused(f"there is no partition {name!r}: there are {', '.join(found)}")
-    if (until := found[name].until) is None or until > _now():
+    if (until := found[name].until) is None or until > database_now():
         raise PartitionRefused(f"{name} stays: runs are still started in it, or will be")
     living = [run.run_id for runs, ended in _heads(found[name]) for run in runs if run.run_uid not in ended]
     if living:
@@ -136,13 +136,5 @@ def _call(statement: str, parameters: list[object]) -> None:
         with explained_to_others("change partitions") as c:
             c.execute(statement, parameters)
     except IntegrityError as error:
-        diagnosis = getattr(error.__cause__, "diag", None)
-        messages = [getattr(diagnosis, part, None) for part in ("message_primary", "message_hint")]
+        messages = [diagnosis(error, part) for part in ("message_primary", "message_hint")]
         raise PartitionRefused(". ".join(filter(None, messages)) or str(error)) from error
-
-
-def _now() -> datetime.datetime:
-    with cursor() as c:
-        c.execute("SELECT hookflow_now()")
-        now: datetime.datetime = c.fetchone()[0]
-    return now

@@ -76,11 +76,23 @@ class Journal(Protocol):
         """Whether the workflow's code has a transaction open, with whose end alone a record would be one."""
 
 
-class LogJournal:
+class _OnConnection:
+    """Knows transactions of the workflow's code from one that was open before, which only a test is in."""
+
+    def __init__(self) -> None:
+        self._connection = log_connection()
+        self._depth = transaction_depth(self._connection)
+
+    def is_in_transaction(self) -> bool:
+        return transaction_depth(self._connection) > self._depth
+
+
+class LogJournal(_OnConnection):
     """The log of a run, for the turn that has claimed it; as a context manager it keeps the run's lease."""
 
     def __init__(self, workflow_id: str, run_id: str, claim: log.Claim) -> None:
         assert claim.run_uid is not None
+        super().__init__()
         self.workflow_id = workflow_id
         self.run_id = run_id
         self.run_uid = claim.run_uid
@@ -88,8 +100,6 @@ class LogJournal:
         self.over = False
         self.loss: TurnLost | None = None
         self._events = claim.history
-        self._connection = log_connection()
-        self._depth = transaction_depth(self._connection)  # 0, but for a test that is in a transaction itself
         self._heartbeat = Heartbeat(self.run_uid, self.turn_seq, conf.lease_seconds)
 
     def __enter__(self) -> LogJournal:
@@ -144,9 +154,6 @@ class LogJournal:
             if is_done and isinstance(error, (DatabaseError, InterfaceError)) and is_connection_lost(error):
                 raise self.lose(f"whether its transaction was committed is not known: {error}") from error
             raise
-
-    def is_in_transaction(self) -> bool:
-        return transaction_depth(self._connection) > self._depth
 
     def release(self, lost_turns: int) -> float | None:
         """Lets the run go without deciding anything: the seconds until it is taken up again, None if it is not this turn's.
@@ -217,16 +224,15 @@ class EndOfHistory(BaseException):
         self.step_id = step_id
 
 
-class HistoryJournal:
+class HistoryJournal(_OnConnection):
     """A run's history, to be read and not added to: what goes beyond it is neither done nor recorded, see :class:`EndOfHistory`."""
 
     def __init__(self, run_uid: UUID, events: Sequence[RecordedEvent]) -> None:
+        super().__init__()
         self.run_uid = run_uid
         self.turn_seq = events[-1].seq + 1 if events else 1
         self.over = False
         self._events = events
-        self._connection = log_connection()
-        self._depth = transaction_depth(self._connection)
 
     def history(self) -> Sequence[RecordedEvent]:
         return self._events
@@ -247,9 +253,6 @@ class HistoryJournal:
     def atomic(self) -> Iterator[None]:
         with transaction.atomic(using=alias()):
             yield
-
-    def is_in_transaction(self) -> bool:
-        return transaction_depth(self._connection) > self._depth
 
 
 def check_no_transaction(journal: Journal) -> None:

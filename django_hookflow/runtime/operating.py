@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import ProgrammingError, transaction
-from psycopg import errors
+from django.db import transaction
 
 from django_hookflow import registry, sealing
 from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, log, types
-from django_hookflow.events.database import alias, repeated_on_conflict
+from django_hookflow.events.database import alias, owners_only, repeated_on_conflict
 from django_hookflow.exceptions import (
     ArchivedRun,
     HookFlowException,
-    PermissionDenied,
     RedactedHistory,
     UnknownRun,
 )
@@ -134,7 +132,7 @@ def rebuild(run: WorkflowRun, *, actor: str | None, reason: str) -> int:
     """
     reason, actor = checked_reason(reason), checked_actor(actor)
     try:
-        with transaction.atomic(using=alias()):
+        with owners_only("rebuild projections"), transaction.atomic(using=alias()):
             head = Head.objects.using(alias()).get(run_uid=run.run_uid)
             repaired = sum(part.repaired.total() for part in rebuilding.rebuild(head.run_id))
             facts, payload = json.dumps({"repaired": repaired}), json.dumps({"reason": reason})
@@ -143,10 +141,6 @@ def rebuild(run: WorkflowRun, *, actor: str | None, reason: str) -> int:
         raise UnknownRun(run.run_id) from error
     except UnknownRun as error:
         raise _archived(run.run_uid, "rebuild") or error from error
-    except ProgrammingError as error:
-        if isinstance(error.__cause__, errors.InsufficientPrivilege):
-            raise PermissionDenied("rebuild projections", "hookflow_owner") from error
-        raise
     _refresh(run)
     return repaired
 

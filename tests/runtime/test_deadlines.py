@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from django.db import connection
 
 from django_hookflow import Retry, WorkflowContext, workflow
 from django_hookflow.delivery.messages import DEADLINE
@@ -16,6 +13,7 @@ from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun
 from django_hookflow.runtime import operating
 from django_hookflow.runtime.receiving import receive
 from django_hookflow.testing import Hookflow
+from tests.sessions import in_another_session
 from tests.testapp.models import LedgerEntry
 from tests.webhook.test_webhook import deliver as post
 
@@ -166,15 +164,3 @@ def test_what_waits_for_somebody_is_not_driven_to_its_deadline(hookflow: Hookflo
     assert hookflow.drive(run_id).status == "paused"
     get(run_id).resume()
     assert hookflow.drive(run_id).status == "completed"
-
-
-def in_another_session(work: Callable[[], Any]) -> None:
-    def act() -> None:
-        try:
-            work()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    thread.join()

@@ -13,6 +13,7 @@ from django_hookflow.exceptions import OperationRefused, UnknownWorkflow, Workfl
 from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun
 from django_hookflow.runtime.turn import end_overdue
 from django_hookflow.testing import Hookflow
+from tests.sessions import in_another_session
 from tests.testapp.models import LedgerEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -538,17 +539,3 @@ def test_retry_after_wins(hookflow: Hookflow) -> None:
     failed = [event.facts.get("retry_in") for event in hookflow.events(run.run_id) if event.type == "step.failed"]
     assert failed == [77, None]
     assert calls == ["busy", "busy", 2]
-
-
-def in_another_session(work: Any) -> None:
-    """Does ``work`` in a thread, and so on a connection, of its own, and waits for it."""
-
-    def act() -> None:
-        try:
-            work()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    thread.join()

@@ -7,20 +7,12 @@ CREATE OR REPLACE FUNCTION hookflow_fold_dead_letters_as_of(p_run_uid uuid, p_se
 AS $function$
   WITH event AS MATERIALIZED (
     SELECT position, run_uid, seq, type, step_id, facts, payload, recorded_at FROM hookflow_event_readable AS event
-    WHERE run_uid = p_run_uid AND seq <= p_seq AND (event.seq = 1 OR event.type = 'run.failed' OR event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq OR event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq)
+    WHERE run_uid = p_run_uid AND seq <= p_seq AND (event.seq = 1 OR event.type = 'run.failed' OR event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq OR event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq)
   ), replay AS (
-    SELECT DISTINCT ON (event.run_uid, (event.facts->>'failed_seq')::integer
-) event.run_uid, (event.facts->>'failed_seq')::integer
- AS seq, true AS is_replayed, event.recorded_at AS replayed_at
-    FROM event WHERE event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq ORDER BY event.run_uid, (event.facts->>'failed_seq')::integer
-, event.seq DESC
+    SELECT DISTINCT ON (event.run_uid, (event.facts->>'failed_seq')::integer) event.run_uid, (event.facts->>'failed_seq')::integer AS seq, true AS is_replayed, event.recorded_at AS replayed_at
+    FROM event WHERE event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq ORDER BY event.run_uid, (event.facts->>'failed_seq')::integer, event.seq DESC
   ), removal AS (
-    SELECT event.run_uid, (event.facts->>'failed_seq')::integer
- AS seq FROM event WHERE event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq
+    SELECT event.run_uid, (event.facts->>'failed_seq')::integer AS seq FROM event WHERE event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq
   ), failure AS (
     SELECT
     event.position                                       AS id,

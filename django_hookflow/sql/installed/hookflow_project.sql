@@ -85,14 +85,10 @@ BEGIN
     coalesce(event.facts->>'fingerprint', '')::varchar(16) AS fingerprint,
     coalesce((event.facts->>'attempts')::integer, 1)     AS attempt_count,
     event.recorded_at                                    AS created_at, false FROM hookflow_event_readable AS origin WHERE origin.run_uid = event.run_uid AND origin.seq = 1;
-  ELSIF event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer
- < event.seq THEN
+  ELSIF event.type IN ('run.replayed', 'run.restarted', 'run.rewound') AND (event.facts->>'failed_seq')::integer < event.seq THEN
     UPDATE django_hookflow_deadletterentry SET (is_replayed, replayed_at) = (SELECT true AS is_replayed, event.recorded_at AS replayed_at)
-    WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer
-;
-  ELSIF event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer
- < event.seq THEN
-    DELETE FROM django_hookflow_deadletterentry WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer
-;
+    WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer;
+  ELSIF event.type = 'dead_letter.removed' AND (event.facts->>'failed_seq')::integer < event.seq THEN
+    DELETE FROM django_hookflow_deadletterentry WHERE run_uid = event.run_uid AND seq = (event.facts->>'failed_seq')::integer;
   END IF;
 END $function$;
