@@ -2,12 +2,13 @@
 
 :data:`CATALOGUE` is the one place that says so. The SQL functions that need to know (``hookflow_status_after`` and its
 siblings in the migration of the folds) are generated from it, and whoever reads events (timeline, history, filters,
-verify, documentation) is tested against it. To add a type: an entry here, whoever appends it, and a sentence in
-``django_hookflow/timeline``.
+verify, documentation) is tested against it. To add a type: an entry here, whoever appends it, a sentence in
+``django_hookflow/timeline`` and a row in ``django_hookflow/guides/reading_the_log.md``.
 
 An event says things in two places. Its ``facts`` are what the engine says: a JSON object with the keys listed here, small,
-never a user's data, never sealed and never redacted. Its ``payload`` is what the user said: a JSON object, sealed where a
-seal is configured, redactable; null where there is nothing to say. A *value* in it is encoded by :mod:`.codec`.
+never a user's data, never sealed and never redacted. Its ``payload`` is what the user said: a JSON object, redactable; null
+where there is nothing to say. A *value* in it (data, a result) is encoded by :mod:`.codec`, and sealed where a seal is
+configured; texts (a reason, the message of an error) are not.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Trickle:
             while not self._closing.is_set():
                 client, _ = self._socket.accept()
                 with client, suppress(OSError):
-                    self.heads.append(client.recv(65_536))
+                    self.heads.append(read_request(client))
                     client.sendall(self.at_once)
                     while self.slowly and not self._closing.is_set():
                         for byte in self.slowly:
@@ -42,6 +43,20 @@ class Trickle:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def read_request(client: socket.socket) -> bytes:
+    """A request's head. Its body is read as well: who closes a connection with something unread in it resets it."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        if not (data := client.recv(65_536)):
+            return received
+        received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    while length and len(body) < int(length[1]) and (data := client.recv(65_536)):
+        body += data
+    return head
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import TestCase
 
 from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.backoff import LONGEST, SHORTEST
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.exceptions import WorkflowError
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
@@ -212,8 +213,9 @@ def test_when_the_failure_is_refused_as_well_the_turn_is_handed_back_later_each_
     run_id = hopeless.trigger()
     with refusing("step.completed", "step.failed"):
         found = pauses(hookflow, run_id, MAX_LOST_TURNS)
-        assert found == sorted(found)
-        assert found[-1] > 60 > found[0]
+        longest = [min(LONGEST, SHORTEST * 2**turn) for turn in range(MAX_LOST_TURNS)]
+        # The spread of a backoff is a quarter; a second goes by between the clock's two readings.
+        assert all(most * 0.75 - 1 <= pause <= most for pause, most in zip(found, longest, strict=True)), found
         assert len(calls) == MAX_LOST_TURNS
         assert hookflow.deliver(run_id).answer == "failed"
     assert len(calls) == MAX_LOST_TURNS, "the run is given up before it does any more"
