@@ -10,6 +10,7 @@ with its slashes, None for a text that is empty (as ``os.environ.get(…, "")`` 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,14 @@ TRANSPORTS = ("qstash", "http", "inline")
 _TEXT: tuple[type, ...] = (str,)
 _WHOLE: tuple[type, ...] = (int,)
 _NUMBER: tuple[type, ...] = (int, float)
-_KIND_NAMES = {_TEXT: "a string", _WHOLE: "a whole number", _NUMBER: "a number", (bool,): "True or False"}
+_AUTO = (str, bool)
+_KIND_NAMES = {
+    _TEXT: "a string",
+    _WHOLE: "a whole number",
+    _NUMBER: "a number",
+    (bool,): "True or False",
+    _AUTO: '"auto", True or False',
+}
 
 
 class InvalidSetting(HookFlowException, ImproperlyConfigured):
@@ -85,6 +93,8 @@ class Setting:
         # True is an int to Python; as a number of seconds it is a mistake.
         if not isinstance(value, self.kind) or (isinstance(value, bool) and bool not in self.kind):
             return f"is of type {type(value).__name__}" if value is not None else "is None"
+        if self.kind is _AUTO and value not in ("auto", True, False):
+            return "is another text"
         if isinstance(value, (int, float)) and not (math.isfinite(value) and self._is_in_range(value)):
             return f"is {value}"
         return ""
@@ -132,6 +142,13 @@ SETTINGS: dict[str, Setting] = {
             "version of the project's code, recorded with each turn: a text, or the dotted path of what returns one",
         ),
         Setting("DJANGO_HOOKFLOW_TRANSPORT", "qstash", _TEXT, "how messages are sent: qstash, http or inline"),
+        Setting(
+            "DJANGO_HOOKFLOW_PREPARED_STATEMENTS",
+            "auto",
+            _AUTO,
+            "whether the statements of turns and steps are prepared on the server; auto: if the connection has a "
+            "prepare_threshold",
+        ),
         Setting("DJANGO_HOOKFLOW_TURN_BUDGET", 10, _NUMBER, "seconds a turn goes on starting further steps", least=0),
         Setting(
             "DJANGO_HOOKFLOW_STEPS_PER_TURN",
@@ -219,6 +236,7 @@ class Settings:
     persistence_enabled: bool
     app_version: str | None
     transport: str
+    prepared_statements: bool | None
     turn_budget: float
     steps_per_turn: int | None
     lease_seconds: float
@@ -255,10 +273,12 @@ def normalize_path(path: str) -> str:
     return f"/{inner}/" if inner else "/"
 
 
-#: The two that are put together to a URL, so that a slash too many or too few makes no difference.
-_NORMALIZE = {
+#: The first two are put together to a URL, so that a slash too many or too few makes no difference; the third is what
+#: psycopg takes.
+_NORMALIZE: dict[str, Callable[[Any], Any]] = {
     "DJANGO_HOOKFLOW_DOMAIN": lambda origin: origin.rstrip("/"),
     "DJANGO_HOOKFLOW_WEBHOOK_PATH": normalize_path,
+    "DJANGO_HOOKFLOW_PREPARED_STATEMENTS": lambda prepared: None if prepared == "auto" else prepared,
 }
 
 

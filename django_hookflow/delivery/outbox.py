@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import Error, transaction
 
 from django_hookflow.conf import conf
+from django_hookflow.delivery import wakeup
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, get_transport
 from django_hookflow.events.database import cursor, repeated_on_conflict
@@ -37,11 +38,15 @@ def sending() -> Sending:
 def publish_after_commit(message: Message, *, using: str) -> None:
     """Has ``message`` published once the transaction on ``using`` commits, if that is how the transport works.
 
-    Never raises: the outbox row stands, and what is not published here a relay sends.
+    If it is not, relays are woken, should it be due. Never raises: the outbox row stands, and what is not published here
+    a relay sends.
     """
     try:
         way = sending()
-        if way.grace is not None and message.delay <= way.reach:
+        if way.grace is None:
+            if message.delay <= 0:
+                wakeup.notify_after_commit(using=using)
+        elif message.delay <= way.reach:
             transaction.on_commit(partial(_publish, message), using=using, robust=True)
     except Exception:  # no transport, or a transaction that the caller manages by hand and no hook can follow
         logger.exception("%s is left to a relay", message)

@@ -2,8 +2,9 @@
 
 One thread looks into the outbox and hands messages to a crew of workers, never more than there are free hands, so that
 what is taken is sent at once. While there is more than it can take it does not look first; when there is nothing it looks
-ever more rarely, down to one index-only query a second. Each worker sends with no transaction open and puts a message that
-failed back into the outbox, later each time. A message that arrived needs nothing: its turn moves or ends its row.
+ever more rarely, down to one index-only query a second, until it is woken (:mod:`.wakeup`). Each worker keeps its
+connections, sends with no transaction open and puts a message that failed back into the outbox, later each time. A
+message that arrived needs nothing: its turn moves or ends its row.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
+from time import monotonic
 
-from django.db import Error, close_old_connections, connections
+from django.db import Error, connections
 
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, Transport, get_transport
 from django_hookflow.delivery.transports.base import Receive
+from django_hookflow.delivery.wakeup import Listener
 from django_hookflow.events.database import alias
 
 logger = logging.getLogger("django_hookflow.delivery")
 
-#: The pause between two looks that find nothing doubles from the first to the second. No NOTIFY wakes a relay: it would
-#: take a lock on the whole server at each commit.
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+#: The pause between two looks that find nothing doubles from the first to the second.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 1.0
 #: The same between two attempts to reach a database that is away.
 SHORTEST_OUTAGE, LONGEST_OUTAGE = 0.5, 15.0
+#: Seconds after which a worker asks whether its connection still works before it uses it.
+TRUSTED_FOR = 1.0
 #: Seconds: a clock that goes back by less makes nothing late that anybody would notice.
 CLOCK_STEP = 1.0
 
@@ -72,7 +76,7 @@ class Relay:
 
     def run_forever(self) -> None:
         """Sends what comes due until :meth:`stop` is called, then finishes what is in flight."""
-        with self._crew():
+        with self._crew(), Listener(alias(), self._look_up):
             while not self._stopping:
                 self._wait(self._attend())
             self._finish()
@@ -80,6 +84,9 @@ class Relay:
     def stop(self) -> None:
         """Has the relay take nothing more and return. May be called from any thread and from a signal handler."""
         self._stopping = True
+        self._look_up()
+
+    def _look_up(self) -> None:
         self._outcomes.put(None)
 
     @property
@@ -169,11 +176,12 @@ class Relay:
                 worker.join()
 
     def _work(self) -> None:
+        used_at = -TRUSTED_FOR
         try:
             while (message := self._jobs.get()) is not None:
-                close_old_connections()  # as around a request: CONN_MAX_AGE is honoured, broken ones are replaced
+                _keep_connections(is_checked=monotonic() - used_at > TRUSTED_FOR)
                 delivered = self._deliver(message)
-                close_old_connections()
+                used_at = monotonic()
                 self._outcomes.put(delivered)
         finally:
             connections.close_all()
@@ -188,9 +196,20 @@ class Relay:
             logger.warning("%s was not delivered: %s", message, error)
         except BaseException:  # a workflow run inline may even call sys.exit(): it must not take a worker with it
             logger.exception("%s was not delivered", message)
-        close_old_connections()  # what failed may have been the connection
+        _keep_connections(is_checked=True)  # what failed may have been the connection
         try:
             outbox.reschedule(message, backoff_seconds(message.attempt) if retry_in is None else retry_in)
         except Error as error:
             logger.warning("%s could not be put back and comes due when overdue: %s", message, error)
         return False
+
+
+def _keep_connections(*, is_checked: bool) -> None:
+    """Closes what is broken or, where ``CONN_MAX_AGE`` sets an age, too old. An age of 0 means a connection for each request
+    of a browser; a relay works on without one."""
+    for connection in connections.all(initialized_only=True):
+        if connection.settings_dict["CONN_MAX_AGE"] == 0:
+            connection.close_at = None
+        if is_checked and connection.connection is not None:
+            connection.errors_occurred = True  # then Django asks
+        connection.close_if_unusable_or_obsolete()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+import psycopg
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, router
 from django.db.transaction import TransactionManagementError
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
+from django_hookflow.conf import conf
 from django_hookflow.exceptions import PermissionDenied
 
 P = ParamSpec("P")
@@ -64,28 +66,40 @@ def diagnosis(error: BaseException, field: str) -> str | None:
 
 
 class _Standing(threading.local):
+    """A psycopg cursor for each connection of a thread, and the connection it is of."""
+
     def __init__(self) -> None:
-        self.cursors: dict[str, Any] = {}
+        self.cursors: dict[str, psycopg.Cursor[Any]] = {}
 
 
 _standing = _Standing()
 
 
-def standing_cursor() -> Any:
-    """A cursor kept for as long as this thread keeps its connection, for the one statement that is run for every step.
+def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """What the statement answers: for the few that are run for every turn and every step.
 
-    Django registers type loaders anew with each cursor, which takes a tenth of the time of a step.
+    Its arguments are bound by the server, and unless the connection prepares statements none is left prepared there, so
+    this goes through poolers that give each transaction another session. It passes by Django's cursors, which bind on the
+    client and register type loaders anew each time; but whoever looks at queries sees these, too.
     """
     using = alias()
     connection = connections[using]
-    if connection.queries_logged:  # whoever looks at queries is to see these, too
-        return connection.cursor()
+    answer: list[tuple[Any, ...]]
+    if connection.queries_logged or connection.execute_wrappers:
+        with connection.cursor() as c:
+            c.execute(statement, arguments)
+            answer = c.fetchall()
+        return answer
     connection.close_if_health_check_failed()
     connection.ensure_connection()
-    cursor = _standing.cursors.get(using)
-    if cursor is None or cursor.connection is not connection.connection or cursor.closed:
-        cursor = _standing.cursors[using] = connection.cursor()
-    return cursor
+    connection.validate_no_broken_transaction()
+    with connection.wrap_database_errors:
+        cursor = _standing.cursors.get(using)
+        if cursor is None or cursor.connection is not connection.connection or cursor.closed:
+            cursor = _standing.cursors[using] = psycopg.Cursor(connection.connection)
+        cursor.execute(statement, arguments, prepare=conf.prepared_statements)
+        answer = cursor.fetchall()
+    return answer
 
 
 def repeated_on_conflict(call: Callable[P, R]) -> Callable[P, R]:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 
-from django_hookflow.events.database import cursor, diagnosis, only_for, repeated_on_conflict, standing_cursor
+from django_hookflow.events.database import cursor, diagnosis, fetch_hot, only_for, repeated_on_conflict
 from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, UnknownRun
 
 
@@ -131,9 +131,8 @@ def append(
     if ends_turn:
         arguments += [goes_on, sending.grace, sending.reach]
     try:
-        c = standing_cursor()
-        c.execute(_append_statement(len(events), ends_turn), arguments)
-        return Appended(*c.fetchone())
+        [row] = fetch_hot(_append_statement(len(events), ends_turn), arguments)
+        return Appended(*row)
     except IntegrityError as error:
         raise _explained(error, run_uid, expected_seq) from error
 
@@ -158,9 +157,8 @@ def start(
     ArchivedRun when the id was a run's whose events have been archived.
     """
     try:
-        with cursor() as c:
-            c.execute(_START, [run_uid, run_id, workflow_id, facts, payload, actor, sending.grace, sending.reach])
-            return Started(*c.fetchone())
+        [row] = fetch_hot(_START, [run_uid, run_id, workflow_id, facts, payload, actor, sending.grace, sending.reach])
+        return Started(*row)
     except IntegrityError as error:
         if diagnosis(error, "constraint_name") == OF_A_LIVING_RUN:
             raise ArchivedRun(run_id) from error
@@ -173,9 +171,7 @@ def claim(workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds:
 
     ``facts`` are those of its first event.
     """
-    with cursor() as c:
-        c.execute(_CLAIM, [workflow_id, run_id, seq, owner, lease_seconds, json.dumps(facts)])
-        rows = c.fetchall()
+    rows = fetch_hot(_CLAIM, [workflow_id, run_id, seq, owner, lease_seconds, json.dumps(facts)])
     answer, run_uid, turn_seq, later = rows[0][:4]
     history = [RecordedEvent(*row[4:]) for row in rows] if answer == "run" else []
     return Claim(answer, run_uid, turn_seq or 0, later, history)

@@ -133,7 +133,7 @@ class LogJournal(_OnConnection):
             self._check_status()
 
     def check_may_work(self, step_id: str) -> None:
-        if self._heartbeat.lost.is_set():
+        if self._heartbeat.lost:
             raise self.lose("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
 
     def lose(self, why: str) -> TurnLost:

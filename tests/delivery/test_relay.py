@@ -289,7 +289,7 @@ class TestTheLoop:
         announce("tomorrow", delay=86_400)
         looks = Statements()
         with running(Relay("inline", Turns()), looks):
-            wait_until(lambda: len(looks.times) >= 9, "some looks")
+            wait_until(lambda: len(looks.times) >= 12, "some looks")
 
         settled = looks.texts[-6:]  # the first statements are those of a new connection
         assert all(sql.startswith("SELECT min(send_at), hookflow_now() FROM") for sql in settled)

@@ -56,7 +56,7 @@ def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
 def test_two_relays_ask_one_question_a_second_each_and_it_reads_one_index_entry(sleepers: None) -> None:
     looks = [Statements(), Statements()]
     with running(Relay("inline", Turns()), looks[0]), running(Relay("inline", Turns()), looks[1]):
-        wait_until(lambda: all(len(look.times) >= 9 for look in looks), "some looks of both")
+        wait_until(lambda: all(len(look.times) >= 12 for look in looks), "some looks of both")
     for look in looks:
         assert {sql.split(" FROM ")[0] for sql in look.texts[-3:]} == {"SELECT min(send_at), hookflow_now()"}
         assert look.last_gap() >= 0.95

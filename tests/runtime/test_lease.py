@@ -80,7 +80,7 @@ def test_renewing_says_when_the_run_has_gone(hookflow: Hookflow) -> None:
 
 
 def beating() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "hookflow-lease" and thread.is_alive()]
+    return [thread for thread in threading.enumerate() if thread.name == "hookflow-leases" and thread.is_alive()]
 
 
 def now() -> Any:
