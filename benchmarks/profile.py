@@ -5,7 +5,7 @@ server process that serves it, and the time that process waited for the log of t
 is the way between the two and waiting for a core; a busy machine shows there, and hardly in the other columns.
 
 The CPU of the server is read from Linux's /proc, so the server must be on this machine; where it is not, those columns
-are empty. What happens inside ``hookflow_append`` is read from PostgreSQL's own statistics of functions.
+are empty. What happens inside the function is read from PostgreSQL's own statistics of functions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.project import do_nothing
 from benchmarks.report import format_table
 
 COLUMNS = ("wall", "client", "server", "sync")
-APPEND = "SELECT seq FROM hookflow_append(%s, %s, ARRAY[%s]::text[], ARRAY[%s]::text[], ARRAY[%s]::json[], ARRAY[%s]::json[], NULL)"
+APPEND = "SELECT hookflow_complete(%s, %s, %s, %s, %s)"
 PAYLOAD = '{"kind":"run","attempt":1,"result":1}'
 FACTS, RESULT = '{"kind": "run", "attempt": 1, "took": 0.001}', '{"result":1}'
 EVENT_TYPE = "step.completed"
@@ -143,8 +143,8 @@ def layers_of(raw: psycopg.Connection[Any]) -> dict[str, tuple[str, Work]]:
     return {
         "SELECT 1": ("psycopg", round_trip),
         "raw INSERT and commit": ("psycopg", insert),
-        "hookflow_append, by psycopg": ("psycopg", append_by_psycopg(raw)),
-        "hookflow_append, by events.log": ("Django", append_by_log()),
+        "hookflow_complete, by psycopg": ("psycopg", append_by_psycopg(raw)),
+        "hookflow_complete, by events.log": ("Django", append_by_log()),
         "a step of the engine": ("Django", engine_step()),
     }
 
@@ -153,7 +153,7 @@ def append_by_psycopg(raw: psycopg.Connection[Any]) -> Work:
     def work(calls: int) -> None:
         run_uid, seq = new_run()
         for i in range(calls):
-            (seq,) = raw.execute(APPEND, (run_uid, seq, EVENT_TYPE, f"step-{i}", FACTS, RESULT)).fetchone()  # type: ignore[misc]
+            (seq,) = raw.execute(APPEND, (run_uid, seq, f"step-{i}", FACTS, RESULT)).fetchone()  # type: ignore[misc]
 
     return work
 

@@ -21,7 +21,7 @@ from benchmarks.rounds import alternate, in_threads, median_rate, median_ratio
 
 FOLDER = Path(__file__).parents[1] / "migrations_sql"
 LOGIN = "hookflow_benchmark_web"
-APPEND = "SELECT seq FROM hookflow_append(%s, %s, ARRAY[%s]::text[], ARRAY[%s]::text[], ARRAY[%s]::json[], ARRAY[%s]::json[], NULL)"
+APPEND = "SELECT hookflow_complete(%s, %s, %s, %s, %s)"
 START = "SELECT hookflow_start(%s, %s, 'benchmarks.append', '{}', '{\"data\":{}}', NULL)"
 FACTS, RESULT = '{"kind": "run", "attempt": 1, "took": 0.001}', '{"result":1}'
 WARM_UP = 20
@@ -57,7 +57,7 @@ def prepare_appends(conninfo: str, appends: int) -> Callable[[], int]:
     def append(count: int) -> int:
         nonlocal seq
         for _ in range(count):
-            cursor.execute(APPEND, (run_uid, seq, "step.completed", f"step-{seq}", FACTS, RESULT))
+            cursor.execute(APPEND, (run_uid, seq, f"step-{seq}", FACTS, RESULT))
             (seq,) = cursor.fetchone() or (seq,)
         return count
 

@@ -41,7 +41,11 @@ def expand(template: str) -> str:
 def _filled(text: str, texts: dict[str, str], argument: str) -> str:
     def fill(place: re.Match[str]) -> str:
         name = place[1]
-        return argument if name == "which" else _filled(texts[name], texts, place[2] or "")
+        if name == "which":
+            return argument
+        before = place.string[: place.start()].rpartition("\n")[2]
+        indentation = "" if before.strip() else before
+        return _filled(texts[name], texts, place[2] or "").replace("\n", f"\n{indentation}")
 
     return re.sub(r" +(?=\)?$)", "", _PLACE.sub(fill, text), flags=re.MULTILINE)
 
@@ -60,6 +64,7 @@ def _from_catalogue() -> dict[str, str]:
             f"WHEN {_quoted(each.name)} THEN {_quoted(each.length)}" for each in all_types if each.length
         ),
         "catalogue.settles_step": _list(each.name for each in all_types if each.settles_step),
+        "catalogue.settles_step_only": _list(each.name for each in all_types if _only_settles_step(each)),
         "catalogue.settles_run_cases": "\n".join(
             f"    WHEN {_quoted(each.name)} THEN ARRAY[{_list(each.settles_run)}]"
             for each in all_types
@@ -71,6 +76,12 @@ def _from_catalogue() -> dict[str, str]:
             f"WHEN {_quoted(each.name)} THEN {_quoted(each.waits_begun)}" for each in of_run
         ),
     }
+
+
+def _only_settles_step(each: types.EventType) -> bool:
+    """Whether an event of this type ends waits of its step, and nothing else of any projection follows from it."""
+    nothing_else = types.EventType(each.name, each.meaning, each.facts, each.payload, settles_step=True)
+    return each == nothing_else and each.name != types.STEP_FAILED  # which moves the run's updated_at
 
 
 def _list(names: Iterable[str]) -> str:

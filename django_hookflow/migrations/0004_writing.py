@@ -5,8 +5,8 @@ from pathlib import Path
 from django.db import migrations
 
 REVERSE = """
-DROP FUNCTION hookflow_append, hookflow_with_until, hookflow_refuse, hookflow_announce, hookflow_start, hookflow_settlement,
-  hookflow_settle, hookflow_time_out, hookflow_expire, hookflow_claim, hookflow_renew, hookflow_release;
+DROP FUNCTION hookflow_append, hookflow_complete, hookflow_with_until, hookflow_refuse, hookflow_announce, hookflow_start,
+  hookflow_settlement, hookflow_settle, hookflow_time_out, hookflow_expire, hookflow_claim, hookflow_renew, hookflow_release;
 """
 
 

@@ -66,7 +66,10 @@ CREATE FUNCTION hookflow_project(event django_hookflow_event) RETURNS void LANGU
 DECLARE
   v_had_ended boolean := false;
 BEGIN
-  IF {{run_begins}} THEN
+  IF event.type IN ({{catalogue.settles_step_only}}) THEN  -- the commonest first
+    {{settle_step}}
+    RETURN;
+  ELSIF {{run_begins}} THEN
     INSERT INTO django_hookflow_workflowrun (id, {{run_begun_columns}}, {{run_state_columns}}, {{run_motion_columns}})
     SELECT event.run_uid, {{run_begun_is}}, {{run_state_is}}, {{run_motion_is}};
   ELSIF {{run_state}} THEN
@@ -84,7 +87,7 @@ BEGIN
     INSERT INTO django_hookflow_wait SELECT * FROM hookflow_fold_waits(event.run_uid, event.run_uid);
   ELSE
     IF {{settles_step}} THEN
-      DELETE FROM django_hookflow_wait WHERE run_uid = event.run_uid AND step_id = event.step_id;
+      {{settle_step}}
     ELSIF hookflow_settles_of_run(event.type) IS NOT NULL THEN
       DELETE FROM django_hookflow_wait
       WHERE run_uid = event.run_uid AND step_id = '' AND kind = ANY (hookflow_settles_of_run(event.type));
@@ -197,6 +200,8 @@ event.type = 'step.completed'
 --@ Waits.
 --@ settles_step
 event.type IN ({{catalogue.settles_step}})
+--@ settle_step
+DELETE FROM django_hookflow_wait WHERE run_uid = event.run_uid AND step_id = event.step_id;
 --@ wait_begins
 (event.type IN ('step.suspended', {{catalogue.waits_begun_of_run}})
     AND (event.type NOT IN ({{catalogue.waits_begun_if_timed}}) OR event.facts->>'until' IS NOT NULL))

@@ -63,7 +63,8 @@ class Stall:
 
     def __call__(self, execute: Execute, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
         self.seen += 1
-        holds_head = context["connection"].in_atomic_block and "hookflow_append" not in sql and "INSERT" not in sql
+        is_append = "hookflow_append" in sql or "hookflow_complete" in sql
+        holds_head = context["connection"].in_atomic_block and not is_append and "INSERT" not in sql
         if self.seen > self.at and not self.stands.is_set() and not holds_head:
             self.stands.set()
             assert self._may_go.wait(60), "a stalled worker was forgotten"

@@ -108,8 +108,8 @@ def test_the_profile_tells_every_layer(tmp_path: Path) -> None:
     assert list(layers) == [
         "SELECT 1",
         "raw INSERT and commit",
-        "hookflow_append, by psycopg",
-        "hookflow_append, by events.log",
+        "hookflow_complete, by psycopg",
+        "hookflow_complete, by events.log",
         "a step of the engine",
     ]
     assert all(name in output for name in layers)

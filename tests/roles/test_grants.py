@@ -14,6 +14,7 @@ FUNCTIONS: dict[str, tuple[set[str], bool]] = {
     "hookflow_start": (APP, True),
     "hookflow_claim": (APP, True),
     "hookflow_append": (APP, True),
+    "hookflow_complete": (APP, True),
     "hookflow_renew": (APP, True),
     "hookflow_release": (APP, True),
     "hookflow_operate": (APP, True),

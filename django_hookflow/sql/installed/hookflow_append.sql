@@ -35,10 +35,9 @@ BEGIN
         last_at   = greatest(v_now, last_at),
         fence_seq = CASE WHEN p_expected_seq IS NULL THEN fence_seq ELSE last_seq + 1 END,
         head_hash = hookflow_event_hash(head_hash, run_uid, last_seq + 1, greatest(v_now, last_at), 1::smallint,
-          event.type, event.step_id, p_actor, event.facts::text, v_digest)
+          event.type, event.step_id, event.actor, event.facts::text, v_digest)
       WHERE run_uid = p_run_uid AND archived_at IS NULL
-        AND (p_expected_seq IS NULL
-             OR p_expected_seq BETWEEN fence_seq AND last_seq AND (p_expected_seq = last_seq OR NOT p_ends_turn))
+        AND (p_expected_seq IS NULL OR p_expected_seq BETWEEN fence_seq AND last_seq AND (p_expected_seq = last_seq OR NOT p_ends_turn))
       RETURNING last_seq, last_at, head_hash INTO event.seq, event.recorded_at, event.hash;
       IF NOT FOUND THEN
         PERFORM hookflow_refuse(p_run_uid, p_expected_seq);
@@ -50,7 +49,7 @@ BEGIN
     END IF;
     INSERT INTO django_hookflow_event
       (recorded_at, run_uid, seq, version, type, step_id, actor, facts, payload, salt, hash)
-    VALUES (event.recorded_at, p_run_uid, event.seq, 1, event.type, event.step_id, p_actor, event.facts, event.payload,
+    VALUES (event.recorded_at, event.run_uid, event.seq, 1, event.type, event.step_id, event.actor, event.facts, event.payload,
             event.salt, event.hash)
     RETURNING position INTO event.position;
     PERFORM hookflow_project(event);

@@ -7,7 +7,10 @@ AS $function$
 DECLARE
   v_had_ended boolean := false;
 BEGIN
-  IF event.seq = 1 THEN
+  IF event.type IN ('step.retried', 'step.completed', 'step.superseded') THEN  -- the commonest first
+    DELETE FROM django_hookflow_wait WHERE run_uid = event.run_uid AND step_id = event.step_id;
+    RETURN;
+  ELSIF event.seq = 1 THEN
     INSERT INTO django_hookflow_workflowrun (id, run_id, workflow_id, data, label, created_at, status, result, error_type, error_message, completed_at, updated_at)
     SELECT event.run_uid,
     (event.facts->>'run_id')::varchar(255)           AS run_id,

@@ -1,0 +1,404 @@
+-- Writing: the functions through which the application changes anything. Each is one round trip and, called on its
+-- own, one commit. Those that append lock the run's head before anything else of the run, so there is one order of
+-- locks and no deadlock among them; renewing touches the row of one turn only.
+--
+-- A run is started once (hookflow_start). A delivery claims a turn (hookflow_claim), which settles what has come due,
+-- and gives the turn the run's history and a fence: from then on whoever knew less of the log is refused. The turn
+-- appends what its steps did, one call a step (hookflow_append), extends its lease while a step is long
+-- (hookflow_renew), and ends with an append that begins a wait or ends the run, or hands the run back when it cannot go
+-- on (hookflow_release). When the next turn is due follows from the run's waits (hookflow_announce) and from nothing else.
+
+-- Appends events to a run and folds them into the projections. Answers the new length of the log and, where the turn
+-- ends with it, in how many seconds the next one is due (null: none is).
+--   p_expected_seq  how much of the log the caller knows; null for an operator, who is not bound to a turn
+--   p_ends_turn     the turn is over: refused unless the caller knows the whole log, so that nothing that was done to the
+--                   run meanwhile is overlooked. A step's outcome alone (false) is taken also after an operator's event.
+--   p_goes_on       the turn is over and there is more to do at once, whatever the run waits for
+--   p_grace         how long after it is due a relay sends the message, if the caller promises to and it is due within
+--                   p_reach; null: it sends it when due
+CREATE FUNCTION hookflow_append(
+  p_run_uid uuid, p_expected_seq integer, p_types text[], p_step_ids text[], p_facts json[], p_payloads json[],
+  p_actor text, p_ends_turn boolean DEFAULT false, p_goes_on boolean DEFAULT false, p_grace interval DEFAULT NULL,
+  p_reach interval DEFAULT NULL, OUT seq integer, OUT next_in float8
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  event    django_hookflow_event%ROWTYPE;
+  v_now    timestamptz := hookflow_now();
+  v_digest bytea;
+BEGIN
+  -- What was retained is read in the place of what was redacted, so only who may redact may say what that is.
+  IF p_types && ARRAY['event.redacted', 'event.retained']
+     AND NOT has_function_privilege(session_user, 'hookflow_redact(uuid, integer, text[], text, text)', 'EXECUTE') THEN
+    RAISE EXCEPTION 'hookflow: % may not redact', session_user USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  event.run_uid := p_run_uid;
+  event.actor := p_actor;
+  FOR i IN 1 .. cardinality(p_types) LOOP
+    event.type := p_types[i];
+    event.step_id := p_step_ids[i];
+    event.facts := p_facts[i];
+    IF hookflow_wait_length(event.type) IS NOT NULL THEN
+      event.facts := hookflow_with_until(event.facts, hookflow_wait_length(event.type), v_now);
+    END IF;
+    event.payload := p_payloads[i];
+    {{salted}}
+    IF i = 1 THEN
+      {{chained: p_expected_seq BETWEEN fence_seq AND last_seq AND (p_expected_seq = last_seq OR NOT p_ends_turn)}}
+    ELSE
+      event.seq := event.seq + 1;
+      event.hash := hookflow_event_hash(event.hash, p_run_uid, event.seq, event.recorded_at, 1::smallint,
+        event.type, event.step_id, p_actor, event.facts::text, v_digest);
+    END IF;
+    {{inserted}}
+  END LOOP;
+  IF event.seq IS NULL THEN
+    RAISE EXCEPTION 'hookflow: nothing to append to run %', p_run_uid USING ERRCODE = 'not_null_violation';
+  END IF;
+  -- Of several events the first locked the head and checked; where they end is written once, for to find a row that one
+  -- transaction has updated thousands of times takes ever longer.
+  IF cardinality(p_types) > 1 THEN
+    UPDATE django_hookflow_head AS head SET last_seq = event.seq, head_hash = event.hash,
+      fence_seq = CASE WHEN p_expected_seq IS NULL THEN fence_seq ELSE event.seq END
+    WHERE run_uid = p_run_uid;
+  END IF;
+  seq := event.seq;
+  IF p_ends_turn THEN
+    DELETE FROM django_hookflow_lease WHERE run_uid = p_run_uid;
+  END IF;
+  IF hookflow_ends_run(event.type) THEN
+    DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
+  ELSIF p_ends_turn THEN
+    next_in := hookflow_announce(p_run_uid, event.seq, p_goes_on, p_grace, p_reach);
+  END IF;
+END $$;
+
+-- The commonest append, by the shortest way: that a step completed, in a turn that goes on. Answers the new length of the log.
+CREATE FUNCTION hookflow_complete(
+  p_run_uid uuid, p_expected_seq integer, p_step_id text, p_facts json, p_payload json
+) RETURNS integer LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  event    django_hookflow_event%ROWTYPE;
+  v_now    timestamptz := hookflow_now();
+  v_digest bytea;
+BEGIN
+  event.run_uid := p_run_uid;
+  event.type := 'step.completed';
+  event.step_id := p_step_id;
+  event.facts := p_facts;
+  event.payload := p_payload;
+  {{salted}}
+  {{chained: p_expected_seq BETWEEN fence_seq AND last_seq}}
+  {{inserted}}
+  RETURN event.seq;
+END $$;
+
+-- The facts of an event that begins a wait, with the moment at which it is due, counted from now by the database's clock.
+-- Not from recorded_at: that never goes back within a run, and after the clock has, it is ahead.
+CREATE FUNCTION hookflow_with_until(p_facts json, p_length text, p_now timestamptz) RETURNS json LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF p_facts->>p_length IS NULL THEN
+    RETURN p_facts;
+  END IF;
+  RETURN p_facts::jsonb || jsonb_build_object('until',
+    to_char((p_now + make_interval(secs => (p_facts->>p_length)::float8)) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'));
+END $$;
+
+-- Says why an append was refused. SQLSTATEs are standard ones, which Django turns into IntegrityError.
+CREATE FUNCTION hookflow_refuse(p_run_uid uuid, p_expected_seq integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  head django_hookflow_head%ROWTYPE;
+BEGIN
+  SELECT * INTO head FROM django_hookflow_head WHERE run_uid = p_run_uid;
+  IF NOT FOUND OR head.archived_at IS NOT NULL THEN
+    RAISE EXCEPTION 'hookflow: run % is %', coalesce(head.run_id, p_run_uid::text),
+      CASE WHEN head.run_id IS NULL THEN 'unknown' ELSE 'archived' END
+      USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'django_hookflow_event_of_a_living_run';
+  END IF;
+  RAISE EXCEPTION 'hookflow: run % is at seq %, expected %', head.run_id, head.last_seq, p_expected_seq
+    USING ERRCODE = 'unique_violation', CONSTRAINT = 'django_hookflow_event_pk', DETAIL = head.last_seq::text;
+END $$;
+
+-- Announces the next turn of a run that nobody works on, as its waits have it, in the place of what was announced before.
+-- Answers in how many seconds it is due, 0 for at once; null: none is, since the run waits for somebody or something.
+-- While a run is held or has diverged, only its deadline counts. p_goes_on, p_grace and p_reach as for hookflow_append.
+CREATE FUNCTION hookflow_announce(
+  p_run_uid uuid, p_seq integer, p_goes_on boolean, p_grace interval, p_reach interval
+) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+  v_now     timestamptz := hookflow_now();
+  v_due     timestamptz;
+  v_at_once boolean;
+  v_is_sent boolean;  -- the caller sends it
+BEGIN
+  SELECT p_goes_on OR count(*) FILTER (WHERE kind <> 'deadline') = 0,
+    CASE WHEN bool_or(kind IN ('hold', 'divergence')) THEN min(due_at) FILTER (WHERE kind = 'deadline') ELSE min(due_at) END
+    INTO v_at_once, v_due
+    FROM django_hookflow_wait WHERE run_uid = p_run_uid;
+  IF v_at_once THEN
+    v_due := NULL;
+  ELSIF v_due IS NULL THEN
+    DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn';
+    RETURN NULL;
+  END IF;
+  v_is_sent := p_grace IS NOT NULL AND coalesce(v_due - v_now, interval '0') <= p_reach;
+  INSERT INTO django_hookflow_outbox (run_uid, seq, due_at, announced_at, send_at, attempts)
+  VALUES (p_run_uid, p_seq, v_due, v_now, coalesce(v_due, v_now) + CASE WHEN v_is_sent THEN p_grace ELSE interval '0' END,
+          v_is_sent::integer)
+  ON CONFLICT (run_uid, kind) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,
+    announced_at = excluded.announced_at, send_at = excluded.send_at, attempts = excluded.attempts, turn_seq = NULL;
+  RETURN greatest(0, coalesce(extract(epoch FROM v_due - v_now), 0));
+END $$;
+
+-- Starts a run, once for each run_id, and announces its first turn. Answers the run that has the id, whether this call
+-- made it, and if not, whether it was started with the same workflow and data. An archived run is refused: its id is not
+-- used again. What its first event says of the run's names is what its head says: both are made here of one argument.
+CREATE FUNCTION hookflow_start(
+  p_run_uid uuid, p_run_id text, p_workflow_id text, p_facts json, p_payload json, p_actor text,
+  p_grace interval DEFAULT NULL, p_reach interval DEFAULT NULL
+) RETURNS TABLE (run_uid uuid, created boolean, same boolean, seq integer) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  head django_hookflow_head%ROWTYPE;
+BEGIN
+  INSERT INTO django_hookflow_head AS h (run_uid, run_id, workflow_id, last_seq, fence_seq, last_at, head_hash)
+  VALUES (p_run_uid, p_run_id, p_workflow_id, 0, 0, '-infinity', sha256(uuid_send(p_run_uid)))
+  ON CONFLICT (run_id) DO NOTHING;
+  IF FOUND THEN
+    SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text],
+      ARRAY[(p_facts::jsonb || jsonb_build_object('run_id', p_run_id, 'workflow', p_workflow_id))::json], ARRAY[p_payload],
+      p_actor) AS a;
+    PERFORM hookflow_announce(p_run_uid, seq, false, p_grace, p_reach);
+    RETURN QUERY SELECT p_run_uid, true, true, seq;
+    RETURN;
+  END IF;
+  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id;
+  IF head.archived_at IS NOT NULL THEN
+    PERFORM hookflow_refuse(head.run_uid, NULL);
+  END IF;
+  -- Data that has been redacted cannot be compared: who names the run's id and workflow is given the run. A label is for
+  -- people, and the code that makes it may have changed.
+  RETURN QUERY SELECT head.run_uid, false, head.last_seq > 0 AND head.workflow_id = p_workflow_id AND (
+    SELECT e.payload_digest IS NOT NULL OR (e.payload->'data')::jsonb IS NOT DISTINCT FROM (p_payload->'data')::jsonb
+    FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1), head.last_seq;
+END $$;
+
+-- The event that ends a wait: what `p_outcome`, the payload, says it came to; null for one that is merely over.
+CREATE FUNCTION hookflow_settlement(
+  p_wait django_hookflow_wait, p_outcome json, OUT type text, OUT facts json, OUT payload json
+) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  v_began json := (SELECT event.facts FROM django_hookflow_event AS event
+                   WHERE event.run_uid = p_wait.run_uid AND event.seq = p_wait.since_seq);
+BEGIN
+  IF p_wait.kind = 'backoff' THEN
+    type := 'step.retried';
+    facts := json_build_object('attempt', (v_began->>'attempt')::integer + 1);
+    RETURN;
+  END IF;
+  type := 'step.completed';
+  facts := json_build_object('kind', CASE p_wait.kind WHEN 'doubt' THEN v_began->>'step_kind' ELSE p_wait.kind END,
+    'attempt', coalesce((v_began->>'attempt')::integer, 1), 'took', 0);
+  IF p_wait.kind = 'doubt' THEN
+    facts := facts::jsonb || '{"resolved": true}';
+  END IF;
+  payload := coalesce(p_outcome, '{"result":null}');
+END $$;
+
+-- Settles the wait of a step: appends the event that ends it and announces the turn that goes on with it, unless one is
+-- under way or there is more to wait for. False: the step does not wait so.
+CREATE FUNCTION hookflow_settle(
+  p_run_uid uuid, p_step_id text, p_kind text, p_outcome json, p_actor text, p_grace interval, p_reach interval
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_wait  django_hookflow_wait%ROWTYPE;
+  v_event record;
+  v_seq   integer;
+BEGIN
+  PERFORM FROM django_hookflow_head WHERE run_uid = p_run_uid AND archived_at IS NULL FOR NO KEY UPDATE;
+  SELECT * INTO v_wait FROM django_hookflow_wait WHERE run_uid = p_run_uid AND step_id = p_step_id AND kind = p_kind;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  v_event := hookflow_settlement(v_wait, p_outcome);
+  SELECT seq INTO v_seq FROM hookflow_append(p_run_uid, NULL, ARRAY[v_event.type], ARRAY[p_step_id],
+    ARRAY[v_event.facts], ARRAY[v_event.payload], p_actor);
+  PERFORM hookflow_announce(p_run_uid, v_seq, false, p_grace, p_reach)
+  WHERE NOT EXISTS (SELECT FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NOT NULL);
+  RETURN true;
+END $$;
+
+-- Fails a run whose deadline has passed; false if it has none or not yet. The caller holds the head.
+CREATE FUNCTION hookflow_time_out(p_run_uid uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM django_hookflow_wait
+                 WHERE run_uid = p_run_uid AND step_id = '' AND kind = 'deadline' AND due_at <= hookflow_now()) THEN
+    RETURN false;
+  END IF;
+  PERFORM hookflow_append(p_run_uid, NULL, ARRAY['run.failed'], ARRAY[NULL::text],
+    ARRAY[json_build_object('attempts', 1, 'error', 'RunTimedOut',
+      'fingerprint', left(encode(sha256(convert_to('RunTimedOut', 'UTF8')), 'hex'), 16))],
+    ARRAY[json_build_object('message', 'the run did not end within its timeout', 'traceback', '')], NULL);
+  RETURN true;
+END $$;
+
+-- The same for a message that says so: 'failed', 'early', or 'stale' when the run has ended or has no deadline.
+CREATE FUNCTION hookflow_expire(p_workflow_id text, p_run_id text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  v_run_uid uuid;
+BEGIN
+  SELECT run_uid INTO v_run_uid FROM django_hookflow_head
+    WHERE run_id = p_run_id AND workflow_id = p_workflow_id AND archived_at IS NULL FOR NO KEY UPDATE;
+  RETURN CASE
+    WHEN hookflow_time_out(v_run_uid) THEN 'failed'
+    WHEN EXISTS (SELECT FROM django_hookflow_wait WHERE run_uid = v_run_uid AND step_id = '' AND kind = 'deadline') THEN 'early'
+    ELSE 'stale' END;
+END $$;
+
+-- Asks whether a delivery may run a turn, and begins the turn if it may.
+-- Answers one row for each event of the run's history when `answer` is 'run', else one row with the answer alone:
+--   unknown   the workflow has no such run       finished  the run has ended
+--   failed    the run's time was up              stale     the turn announced at p_seq is over, a later one may be announced
+--   early     the turn is due in `later` seconds busy      another worker holds the lease for `later` seconds more
+-- What has come due is settled before the history is read, so a turn compares no clocks. A turn that was begun and neither
+-- ended nor was handed back, and whose lease has run out, is recorded as abandoned.
+CREATE FUNCTION hookflow_claim(
+  p_workflow_id text, p_run_id text, p_seq integer, p_owner text, p_lease interval, p_turn json
+) RETURNS TABLE (
+  answer text, run_uid uuid, turn_seq integer, later float8,
+  seq integer, type text, step_id text, facts text, payload text
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  head       django_hookflow_head%ROWTYPE;
+  announced  django_hookflow_outbox%ROWTYPE;
+  lease      django_hookflow_lease%ROWTYPE;
+  wait       django_hookflow_wait%ROWTYPE;
+  v_event    record;
+  v_now      timestamptz;
+  v_turn     integer;
+  v_types    text[] := '{}';
+  v_step_ids text[] := '{}';
+  v_facts    json[] := '{}';
+  v_payloads json[] := '{}';
+BEGIN
+  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id AND h.workflow_id = p_workflow_id
+    FOR NO KEY UPDATE;
+  v_now := hookflow_now();
+  IF NOT FOUND THEN
+    answer := 'unknown';
+    RETURN NEXT; RETURN;
+  END IF;
+  run_uid := head.run_uid;
+  SELECT * INTO announced FROM django_hookflow_outbox AS o
+    WHERE o.run_uid = head.run_uid AND o.kind = 'turn' AND o.seq = p_seq;
+  IF NOT FOUND THEN
+    SELECT CASE WHEN r.completed_at IS NULL THEN 'stale' ELSE 'finished' END INTO answer
+      FROM django_hookflow_workflowrun AS r WHERE r.id = head.run_uid;
+    answer := coalesce(answer, 'stale');
+    RETURN NEXT; RETURN;
+  ELSIF hookflow_time_out(head.run_uid) THEN
+    answer := 'failed';
+    RETURN NEXT; RETURN;
+  ELSIF announced.due_at > v_now THEN
+    answer := 'early';
+    later := extract(epoch FROM announced.due_at - v_now);
+    RETURN NEXT; RETURN;
+  END IF;
+  SELECT * INTO lease FROM django_hookflow_lease AS l WHERE l.run_uid = head.run_uid;
+  IF FOUND AND lease.renewed_at <= v_now AND lease.expires_at > v_now THEN
+    answer := 'busy';
+    later := extract(epoch FROM lease.expires_at - v_now);
+    RETURN NEXT; RETURN;
+  END IF;
+  FOR wait IN SELECT * FROM django_hookflow_wait AS w
+    WHERE w.run_uid = head.run_uid AND w.due_at <= v_now AND w.kind IN ('sleep', 'backoff') AND w.step_id <> '' ORDER BY w.since_seq
+  LOOP
+    v_event := hookflow_settlement(wait, NULL);
+    v_types := v_types || v_event.type;
+    v_step_ids := v_step_ids || wait.step_id::text;
+    v_facts := v_facts || v_event.facts;
+    v_payloads := v_payloads || v_event.payload;
+  END LOOP;
+  IF announced.turn_seq IS NOT NULL THEN
+    v_types := v_types || 'turn.abandoned'::text;
+    v_step_ids := v_step_ids || NULL::text;
+    v_facts := v_facts || json_build_object('turn_seq', announced.turn_seq);
+    v_payloads := v_payloads || NULL::json;
+  END IF;
+  SELECT a.seq INTO v_turn FROM hookflow_append(head.run_uid, head.last_seq, v_types || 'turn.started'::text,
+    v_step_ids || NULL::text, v_facts || p_turn, v_payloads || NULL::json, NULL) AS a;
+  INSERT INTO django_hookflow_lease AS l (run_uid, token, owner, renewed_at, expires_at)
+  VALUES (head.run_uid, v_turn, p_owner, v_now, v_now + p_lease)
+  ON CONFLICT (run_uid) DO UPDATE SET token = excluded.token, owner = excluded.owner, renewed_at = excluded.renewed_at,
+    expires_at = excluded.expires_at;
+  -- A turn that has begun was due: should it be lost, the next may begin whatever the clock says then.
+  UPDATE django_hookflow_outbox AS o SET turn_seq = v_turn, due_at = NULL, announced_at = v_now, send_at = least(v_now + p_lease, (
+      SELECT w.due_at FROM django_hookflow_wait AS w WHERE w.run_uid = head.run_uid AND w.step_id = '' AND w.kind = 'deadline'))
+    WHERE o.id = announced.id;
+  RETURN QUERY
+    SELECT 'run'::text, head.run_uid, v_turn, NULL::float8, e.seq, e.type, e.step_id, e.facts::text, e.payload::text
+    FROM hookflow_event_readable AS e
+    WHERE e.run_uid = head.run_uid AND e.type <> 'turn.started'
+    ORDER BY e.seq;
+END $$;
+
+-- Extends the lease of a turn that is still the run's turn. False: it is not, the run has gone to another worker.
+CREATE FUNCTION hookflow_renew(p_run_uid uuid, p_turn_seq integer, p_lease interval) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_now timestamptz := hookflow_now();
+BEGIN
+  UPDATE django_hookflow_lease SET renewed_at = v_now, expires_at = v_now + p_lease
+    WHERE run_uid = p_run_uid AND token = p_turn_seq;
+  RETURN FOUND;
+END $$;
+
+-- Hands a run back in mid-turn, without an event: what it waits for, or else the turn, is announced again, not to be sent
+-- before p_retry_in. False: the turn is not the run's any more, or there is nothing to go on with. If another turn is
+-- announced, it need not wait for a lease now.
+CREATE FUNCTION hookflow_release(p_run_uid uuid, p_turn_seq integer, p_retry_in interval) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_now timestamptz := hookflow_now();
+  v_seq integer;
+BEGIN
+  PERFORM FROM django_hookflow_head WHERE run_uid = p_run_uid FOR NO KEY UPDATE;
+  DELETE FROM django_hookflow_lease WHERE run_uid = p_run_uid AND token = p_turn_seq;
+  SELECT seq INTO v_seq FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq = p_turn_seq;
+  IF NOT FOUND THEN
+    UPDATE django_hookflow_outbox SET send_at = greatest(due_at, least(send_at, v_now + p_retry_in))
+      WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NULL;
+    RETURN false;
+  END IF;
+  PERFORM hookflow_announce(p_run_uid, v_seq, false, NULL, NULL);
+  UPDATE django_hookflow_outbox SET send_at = greatest(send_at, v_now + p_retry_in)
+    WHERE run_uid = p_run_uid AND kind = 'turn';
+  RETURN FOUND;
+END $$;
+
+--@ The parts of an append that hookflow_append and hookflow_complete share. `event` is the event that is appended.
+--@ salted
+event.salt := CASE WHEN event.payload IS NULL THEN NULL ELSE uuid_send(gen_random_uuid()) END;
+v_digest := sha256(event.salt || convert_to(event.payload::text, 'UTF8'));
+--@ The argument is what a turn that appends must know.
+--@ chained
+-- The lock, the check and the new end of the chain in one statement: nothing is drawn or written if it refuses.
+UPDATE django_hookflow_head AS head SET
+  last_seq  = last_seq + 1,
+  last_at   = greatest(v_now, last_at),
+  fence_seq = CASE WHEN p_expected_seq IS NULL THEN fence_seq ELSE last_seq + 1 END,
+  head_hash = hookflow_event_hash(head_hash, run_uid, last_seq + 1, greatest(v_now, last_at), 1::smallint,
+    event.type, event.step_id, event.actor, event.facts::text, v_digest)
+WHERE run_uid = p_run_uid AND archived_at IS NULL
+  AND (p_expected_seq IS NULL OR {{which}})
+RETURNING last_seq, last_at, head_hash INTO event.seq, event.recorded_at, event.hash;
+IF NOT FOUND THEN
+  PERFORM hookflow_refuse(p_run_uid, p_expected_seq);
+END IF;
+--@ inserted
+INSERT INTO django_hookflow_event
+  (recorded_at, run_uid, seq, version, type, step_id, actor, facts, payload, salt, hash)
+VALUES (event.recorded_at, event.run_uid, event.seq, 1, event.type, event.step_id, event.actor, event.facts, event.payload,
+        event.salt, event.hash)
+RETURNING position INTO event.position;
+PERFORM hookflow_project(event);
