@@ -13,6 +13,7 @@ from benchmarks import commits, project
 from benchmarks.beside import measure_beside
 from benchmarks.cleaning import measure_cleaning
 from benchmarks.exact import count_ten_step_run
+from benchmarks.latency import IDLE, measure_latency
 from benchmarks.listing import measure_listing
 from benchmarks.long_run import measure_long_run
 from benchmarks.pages import measure_run_page
@@ -57,14 +58,16 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figure]:
-    # In this order: the first two look into the outbox, later ones empty the projections, and the last one writes rows
+    # In this order: the first three look into the outbox, later ones empty the projections, and the last one writes rows
     # that no log knows.
     counted = count_ten_step_run()
     of_long_run = measure_long_run(100 if quick else 10_000)
+    of_latency = measure_latency(conninfo, runs=1 if quick else 15, idle=0.2 if quick else IDLE)
     return [
         *commits.measure_commits(conninfo, commits.QUICK if quick else commits.Amounts()),
         *counted,
         *of_long_run,
+        *of_latency,
         *measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3),
         *measure_verifying(rounds=1 if quick else 3),
         *measure_beside(conninfo, seconds=0.2 if quick else 5),

@@ -38,9 +38,15 @@ ADMIN_TEMPLATES = {
 
 def set_up(conninfo: str) -> None:
     """Configures Django for the database and makes the tables in it."""
+    configure(conninfo)
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+
+
+def configure(conninfo: str) -> None:
     import django
     from django.conf import settings
-    from django.core.management import call_command
 
     settings.configure(
         SECRET_KEY="benchmarks",
@@ -58,7 +64,6 @@ def set_up(conninfo: str) -> None:
         SILENCED_SYSTEM_CHECKS=["django_hookflow.W003"],
     )
     django.setup()
-    call_command("migrate", verbosity=0)
 
 
 @functools.cache  # an id belongs to one function
