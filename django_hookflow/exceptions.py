@@ -135,6 +135,19 @@ class StepTimedOut(HookFlowException, TimeoutError):
         super().__init__(f"took {seconds:.3g} s and was given {timeout:g} s: its result is refused")
 
 
+class SignalTimedOut(WorkflowError):
+    """Nobody sent the signal that a step waited for, in the time it had. Raised in the workflow, which may catch it."""
+
+    def __init__(self, step_id: str, name: str) -> None:
+        message = f"step {step_id!r} waited for the signal {name!r}, which did not come in time"
+        super().__init__(
+            message,
+            step_id=step_id,
+            attempts=1,
+            error={"type": "django_hookflow.exceptions.SignalTimedOut", "message": message},
+        )
+
+
 class NoProgress(HookFlowException):
     """So many turns in a row came to nothing: their workers were lost, or could not have recorded what they did."""
 

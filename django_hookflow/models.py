@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from django.db import models, router
 from django.db.models import F
 
+from django_hookflow.exceptions import OperationRefused
 from django_hookflow.guards import CHECKPOINT_GUARDS, EVENT_GUARDS
 
 if TYPE_CHECKING:
@@ -59,7 +61,20 @@ class WorkflowRunStatus(models.TextChoices):
     DIVERGED = "diverged", "Diverged"
 
 
-class WorkflowRunManager(models.Manager["WorkflowRun"]):
+class WorkflowRunQuerySet(models.QuerySet["WorkflowRun"]):
+    def signal(self, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None) -> int:
+        """Sends each of these runs that has not ended a signal, as :meth:`WorkflowRun.signal`; how many took it up."""
+        number = 0
+        for run in self.filter(completed_at=None).iterator():
+            with suppress(OperationRefused):  # it has ended meanwhile
+                number += run.signal(name, value, id=id, actor=actor)
+        return number
+
+
+_RunManager = models.Manager.from_queryset(WorkflowRunQuerySet)
+
+
+class WorkflowRunManager(_RunManager["WorkflowRun"]):
     """Runs as they are, and as they were."""
 
     def as_of(self, moment: datetime.datetime) -> RunsAsOf:
@@ -141,6 +156,16 @@ class WorkflowRun(models.Model):
     def wake(self, *, reason: str = "", actor: str | None = None) -> bool:
         """Has a run that sleeps, or waits for its next attempt, go on now. Its sleep has then ended, early."""
         return self._operate("wake", reason, actor)
+
+    def signal(self, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None) -> bool:
+        """Sends the run a signal: a step that waits for ``name`` goes on with ``value``, now or when it comes to wait.
+
+        ``value`` is what a step may return. A signal with an ``id`` is taken once however often it is sent: False then. It
+        has been sent if and only if the surrounding transaction commits. Raises OperationRefused when the run has ended.
+        """
+        from django_hookflow.runtime import signalling
+
+        return signalling.send(self.id, self.workflow_id, self.run_id, name, value, id=id, actor=actor)
 
     def rewind(self, *, to_step: str, reason: str = "", actor: str | None = None) -> bool:
         """Has ``to_step`` and the steps recorded after it run again. Their events stay in the log, superseded."""

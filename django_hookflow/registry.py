@@ -89,6 +89,14 @@ class Workflow:
 
         return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout, label=label, subject=subject)
 
+    def signal(
+        self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None
+    ) -> bool:
+        """Sends a run of this workflow a signal, as :meth:`.models.WorkflowRun.signal`; raises UnknownRun if it has none such."""
+        from django_hookflow.runtime.signalling import signal
+
+        return signal(self.workflow_id, run_id, name, value, id=id, actor=actor)
+
 
 @overload
 def workflow(function: Callable[[WorkflowContext], Any], /) -> Workflow: ...

@@ -61,6 +61,22 @@ def checked_subject_key(key: Any) -> str:
     return _checked("subject", key, MAX_SUBJECT_KEY, printable=False)
 
 
+def checked_signal_name(name: Any) -> str:
+    """The name of a signal: printable, not empty, at most 255 characters."""
+    text = _checked("signal name", name, MAX_STEP_ID)
+    if not text:
+        raise InvalidText("signal name", name, "is empty")
+    return text
+
+
+def checked_signal_id(id: Any) -> str | None:
+    """What names a signal for its sender: printable, not empty, at most 255 characters; None for nothing."""
+    text = None if id is None else _checked("signal id", id, MAX_STEP_ID)
+    if text == "":
+        raise InvalidText("signal id", id, "is empty")
+    return text
+
+
 def checked_path_key(key: Any) -> str:
     """A key in a payload: at most 1,000 characters."""
     return _checked("path", key, MAX_PATH_KEY, printable=False)

@@ -56,6 +56,7 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
                 CASE WHEN run.status IN ('pending', 'running') THEN 'it waits for no time' END),
     ('rewind',  CASE WHEN run.status = 'cancelled' OR hookflow_first_step(head.run_uid) IS NULL THEN 'refused' ELSE 'possible' END,
                 CASE WHEN run.status <> 'cancelled' THEN 'it has no recorded step' END),
+    ('signal',  CASE WHEN has_ended THEN 'refused' ELSE 'possible' END, NULL),
     ('resolve', CASE WHEN is_in_doubt AND NOT has_ended THEN 'possible' ELSE 'refused' END, NULL),
     ('replay',  failure.verdict, failure.because),
     ('restart', CASE WHEN failure.verdict = 'possible' AND run.data = 'null' THEN 'refused' ELSE failure.verdict END,
@@ -168,6 +169,33 @@ BEGIN
 
   SELECT o.seq, o.attempts, greatest(0, coalesce(extract(epoch FROM o.due_at - hookflow_now()), 0)) INTO seq, attempt, delay
     FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid AND o.kind = 'turn';
+  RETURN NEXT;
+END $$;
+
+-- Sends a run a signal, which the oldest wait for its name takes; without one it stays in the history, for the next wait of
+-- that name to take. What is sent with an id that a signal of the run has had changes nothing. Answers as hookflow_operate.
+CREATE FUNCTION hookflow_signal(
+  p_run_uid uuid, p_name text, p_id text, p_value json, p_actor text, p_grace interval, p_reach interval
+) RETURNS TABLE (applied boolean, seq integer, attempt integer, delay float8) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  v_seq  integer;
+  v_step text;
+BEGIN
+  PERFORM FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid FOR NO KEY UPDATE;
+  applied := NOT EXISTS (SELECT FROM django_hookflow_event AS e
+                         WHERE e.run_uid = p_run_uid AND e.type = 'signal.received' AND e.facts->>'id' = p_id);
+  IF applied THEN
+    PERFORM hookflow_check(p_run_uid, 'signal');
+    SELECT a.seq INTO v_seq FROM hookflow_append(p_run_uid, NULL, ARRAY['signal.received'], ARRAY[NULL::text],
+      ARRAY[json_strip_nulls(json_build_object('name', p_name, 'id', p_id))], ARRAY[('{"value":' || p_value || '}')::json], p_actor) AS a;
+    SELECT w.step_id INTO v_step FROM django_hookflow_wait AS w
+      WHERE w.run_uid = p_run_uid AND w.kind = 'signal' AND w.key = p_name ORDER BY w.since_seq LIMIT 1;
+    PERFORM hookflow_settle(p_run_uid, v_step, 'signal', ('{"result":' || p_value || '}')::json, p_actor, p_grace, p_reach, v_seq)
+      WHERE v_step IS NOT NULL;
+  END IF;
+  SELECT o.seq, o.attempts, greatest(0, coalesce(extract(epoch FROM o.due_at - hookflow_now()), 0)) INTO seq, attempt, delay
+    FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid AND o.kind = 'turn' AND o.turn_seq IS NULL AND v_step IS NOT NULL;
   RETURN NEXT;
 END $$;
 

@@ -15,6 +15,7 @@ Imports = dict[str, set[str]]
 #: Imports that would close a circle, each inside a function, with the reason why it may. Nothing else may.
 DOORS = {
     ("models", "runtime.operating"): "run.cancel(), pause(), resume(), … and entry.replay() are what users call",
+    ("models", "runtime.signalling"): "run.signal() is what users call",
     ("models", "runtime.redaction"): "run.redact() and event.redact() are what users call",
     ("models", "projections.as_of"): "WorkflowRun.objects.as_of() and run.as_of() are what users call",
 }

@@ -20,7 +20,7 @@ from django_hookflow.delivery import wakeup
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, get_transport
 from django_hookflow.events.database import cursor, repeated_on_conflict
-from django_hookflow.events.log import LEFT_TO_RELAY, Sending
+from django_hookflow.events.log import LEFT_TO_RELAY, Operated, Sending
 from django_hookflow.sql import load
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -50,6 +50,13 @@ def publish_after_commit(message: Message, *, using: str) -> None:
             transaction.on_commit(partial(_publish, message), using=using, robust=True)
     except Exception:  # no transport, or a transaction that the caller manages by hand and no hook can follow
         logger.exception("%s is left to a relay", message)
+
+
+def publish_announced(workflow_id: str, run_id: str, run_uid: UUID, done: Operated, *, using: str) -> None:
+    """Has the turn published that what was done to a run announced, if it announced one."""
+    if done.applied and done.seq is not None:
+        attempt = max(1, done.attempt or 1)
+        publish_after_commit(Message(workflow_id, run_id, done.seq, run_uid, attempt, done.delay or 0.0), using=using)
 
 
 def withdraw_after_commit(run_uid: UUID, *, using: str) -> None:

@@ -105,6 +105,7 @@ def _append_statement(events: int, ends_turn: bool) -> str:
 _COMPLETE = "SELECT hookflow_complete(%s, %s, %s, %s, %s)"
 _START = f"SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
+_SIGNAL = f"SELECT applied, seq, attempt, delay FROM hookflow_signal(%s, %s, %s, %s, %s, {_SENDING})"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
@@ -194,6 +195,17 @@ def claim(workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds:
     return Claim(answer, run_uid, turn_seq or 0, later, history)
 
 
+def read(run_uid: UUID, first: int, last: int) -> list[RecordedEvent]:
+    """A run's events from one seq to another, as a claim answers them."""
+    with cursor() as c:
+        c.execute(
+            "SELECT seq, type, step_id, facts::text, payload::text FROM hookflow_event_readable "
+            "WHERE run_uid = %s AND seq BETWEEN %s AND %s ORDER BY seq",
+            [run_uid, first, last],
+        )
+        return [RecordedEvent(*row) for row in c.fetchall()]
+
+
 @repeated_on_conflict
 def renew(run_uid: UUID, turn_seq: int, lease_seconds: float) -> bool:
     """Extends the lease of a turn; False when the run has gone to another worker."""
@@ -237,6 +249,19 @@ def operate(
     try:
         with cursor() as c:
             c.execute(_OPERATE, [run_uid, action, step_id, facts, payload, actor, sending.grace, sending.reach])
+            return Operated(*c.fetchone())
+    except IntegrityError as error:
+        raise _explained(error, run_uid, None) from error
+
+
+def signal(run_uid: UUID, name: str, id: str | None, value: str, *, actor: str | None, sending: Sending) -> Operated:
+    """Sends a run a signal, as ``hookflow_signal`` says; ``value`` is JSON text.
+
+    Raises OperationRefused when the run has ended, and UnknownRun.
+    """
+    try:
+        with cursor() as c:
+            c.execute(_SIGNAL, [run_uid, name, id, value, actor, sending.grace, sending.reach])
             return Operated(*c.fetchone())
     except IntegrityError as error:
         raise _explained(error, run_uid, None) from error

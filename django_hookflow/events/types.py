@@ -74,11 +74,12 @@ STEP_FAILED = "step.failed"
 STEP_RESOLVED = "step.resolved"
 STEP_SUPERSEDED = "step.superseded"
 DEAD_LETTER_REMOVED = "dead_letter.removed"
+SIGNAL_RECEIVED = "signal.received"
 EVENT_REDACTED = "event.redacted"
 EVENT_RETAINED = "event.retained"
 
-#: Kinds of wait. The first three are of a step (a backoff also of the run, between steps), the others of the run itself.
-SLEEP, BACKOFF, DOUBT = "sleep", "backoff", "doubt"
+#: Kinds of wait. The first four are of a step (a backoff also of the run, between steps), the others of the run itself.
+SLEEP, BACKOFF, DOUBT, SIGNAL = "sleep", "backoff", "doubt", "signal"
 HOLD, DIVERGENCE, DEADLINE = "hold", "divergence", "deadline"
 #: The status a run has because a step of it waits so; other waits of steps leave it running.
 STATUS_WHILE = {DOUBT: "in_doubt"}
@@ -134,7 +135,7 @@ _TYPES = (
     EventType(
         STEP_COMPLETED,
         "the step came to a result; `took` is how many seconds its last attempt worked",
-        facts=("kind", "attempt", "took", "resolved", "scope"),
+        facts=("kind", "attempt", "took", "resolved", "by", "timed_out", "scope"),
         payload=("result",),
         settles_step=True,
     ),
@@ -235,6 +236,13 @@ _TYPES = (
         RUN_NOTED,
         "somebody left a note on the run, as its reason; nothing follows from it",
         payload=("reason",),
+        is_act=True,
+    ),
+    EventType(
+        SIGNAL_RECEIVED,
+        "the run was sent the signal `name`; what is sent again with the same `id` is not recorded",
+        facts=("name", "id"),
+        payload=("value",),
         is_act=True,
     ),
     EventType(

@@ -78,6 +78,9 @@ CREATE INDEX django_hookflow_event_retained ON django_hookflow_event (run_uid, (
 -- Which completed steps no longer count; of other events this holds none.
 CREATE INDEX django_hookflow_event_superseded ON django_hookflow_event (run_uid, step_id, seq)
   WHERE type = 'step.superseded';
+-- A run takes a signal's id once, whoever sends it and how often.
+CREATE UNIQUE INDEX django_hookflow_event_signal_once ON django_hookflow_event (run_uid, (facts->>'id'))
+  WHERE type = 'signal.received';
 
 CREATE TABLE django_hookflow_head (
   run_uid     uuid        NOT NULL,

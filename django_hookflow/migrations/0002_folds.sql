@@ -35,7 +35,7 @@ $$;
 -- What people do to runs, as opposed to what a worker does.
 CREATE FUNCTION hookflow_is_act(p_type text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT p_type IN (
-    'step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'dead_letter.removed', 'event.redacted')
+    'step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted')
 $$;
 
 -- The fact that says after how many seconds a wait that an event of this type begins comes due.

@@ -1,12 +1,12 @@
-"""What people do to runs: cancel, pause, resume, wake, replay, rewind, resolve, redact."""
+"""What people do to runs: cancel, pause, resume, wake, replay, rewind, resolve, redact; and signals."""
 
 from pathlib import Path
 
 from django.db import migrations
 
 REVERSE = """
-DROP FUNCTION hookflow_operate, hookflow_may, hookflow_check, hookflow_refuse_to, hookflow_steps_from, hookflow_first_step,
-  hookflow_redact;
+DROP FUNCTION hookflow_operate, hookflow_signal, hookflow_may, hookflow_check, hookflow_refuse_to, hookflow_steps_from,
+  hookflow_first_step, hookflow_redact;
 """
 
 

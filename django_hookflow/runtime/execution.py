@@ -273,20 +273,37 @@ class Todo:
             raise self.execution.journal.lose(why) from refusal
         raise workflow_error(self.step_id, self.attempt, failure) from error
 
-    def suspend(self, wait: str, seconds: float | None = None) -> NoReturn:
-        """Begins a wait of this kind, for so many seconds if it ends by itself, and ends the turn."""
+    def take_signal(self, name: str, seconds: float | None) -> Any:
+        """Records the oldest signal of this name that no step has taken as the step's result, or waits for one."""
+        signal = self.execution.history.next_signal(name)
+        if signal is None:
+            self.suspend(types.SIGNAL, seconds, name)
+        if signal.payload is None:
+            raise RedactedHistory(self.step_id)
+        value = json.dumps(json.loads(signal.payload)["value"], ensure_ascii=False)
+        self.is_last = self.execution.share.is_done_with_next()
+        event = self._event(types.STEP_COMPLETED, f'{{"result":{value}}}', took=0, by=signal.seq)
+        self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
+        self.execution.history.take(signal)
+        self.end_turn_if_last()
+        return codec.untag(self.execution.opened(json.loads(value)))
+
+    def suspend(self, wait: str, seconds: float | None = None, key: str | None = None) -> NoReturn:
+        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn."""
         try:
-            self._append(self._suspension(wait, seconds), ends_turn=True)
+            self._append(self._suspension(wait, seconds, key), ends_turn=True)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
         raise StepCompleted(self.step_id)
 
-    def _suspension(self, wait: str, seconds: float | None) -> NewEvent:
+    def _suspension(self, wait: str, seconds: float | None, key: str | None = None) -> NewEvent:
         facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
         if seconds is not None:
             facts["seconds"] = seconds
+        if key is not None:
+            facts["key"] = key
         if wait == types.DOUBT:
             facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
         return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts))
@@ -296,7 +313,8 @@ class Todo:
         return NewEvent(type_, self.step_id, json.dumps(facts), payload)
 
     def _append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
-        self.execution.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on)
+        for event in self.execution.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on):
+            self.execution.history.learn(event)
 
 
 class Doubt(Todo):

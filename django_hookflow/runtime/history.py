@@ -24,6 +24,9 @@ class StepRecord:
     attempts: int = 0
     error: str = ""
     payload: str | None = None
+    #: Of a wait that is over: the seq of the event that brought its result, 0 for none; whether its time was up.
+    by: int = 0
+    is_timed_out: bool = False
 
     @property
     def is_redacted(self) -> bool:
@@ -41,6 +44,15 @@ class StepRecord:
         return {"type": self.error, **json.loads(self.payload or "{}")}
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedSignal:
+    """A signal that was sent to the run; ``payload`` is None when it has been redacted."""
+
+    seq: int
+    name: str
+    payload: str | None
+
+
 class History:
     """The recorded steps of a run by id, in the order they were first recorded, and what the run was started with."""
 
@@ -52,6 +64,8 @@ class History:
         self.steps: dict[str, StepRecord] = {}
         #: Failures of the workflow function itself since the run last got further.
         self.turn_failures = 0
+        self._signals: dict[int, ReceivedSignal] = {}
+        self._taken: set[int] = set()
         self._renamed = renamed or {}
         self._last_progress = 0
         self._other_turn_events = 0
@@ -62,6 +76,20 @@ class History:
         #: Turns that were lost with their workers or handed back, since the run last got further.
         self.lost_turns = turns - 1 - self.turn_failures
         self._unasked = dict.fromkeys(self.steps)
+        self._taken.update(step.by for step in self.steps.values())
+
+    def learn(self, event: RecordedEvent) -> None:
+        """Adds what was appended by others after the history was read, as far as it makes a difference to the pass."""
+        if event.type == types.SIGNAL_RECEIVED:
+            self._add_signal(event)
+
+    def next_signal(self, name: str) -> ReceivedSignal | None:
+        """The oldest signal of this name that no step has taken."""
+        received = self._signals.values()
+        return next((each for each in received if each.name == name and each.seq not in self._taken), None)
+
+    def take(self, signal: ReceivedSignal) -> None:
+        self._taken.add(signal.seq)
 
     def find(self, step_id: str) -> StepRecord | None:
         """The record of a step; the workflow has asked for it now."""
@@ -80,8 +108,14 @@ class History:
         self._last_progress, self._other_turn_events, self.turn_failures = event.seq, 0, 0
         if event.type == types.RUN_TRIGGERED:
             self.data = None if event.payload is None else json.loads(event.payload).get("data") or {}
+        elif event.type == types.SIGNAL_RECEIVED:
+            self._add_signal(event)
         elif event.step_id is not None and event.type.startswith("step."):
             self._add_to_step(self._renamed.get(event.step_id, event.step_id), event)
+
+    def _add_signal(self, event: RecordedEvent) -> None:
+        name = json.loads(event.facts).get("name", "")
+        self._signals[event.seq] = ReceivedSignal(event.seq, name, event.payload)
 
     def _add_to_step(self, step_id: str, event: RecordedEvent) -> None:
         if event.type == types.STEP_SUPERSEDED:
@@ -97,6 +131,7 @@ class History:
         elif event.type != types.STEP_RESOLVED:
             step.kind, step.attempts = facts["kind"], facts["attempt"]
             step.error, step.payload = facts.get("error", ""), event.payload
+            step.by, step.is_timed_out = facts.get("by", 0), facts.get("timed_out", False)
             step.state = _STATES[event.type]
 
 

@@ -56,8 +56,8 @@ class Journal(Protocol):
     def history(self) -> Sequence[RecordedEvent]:
         """The run's events up to this pass, in order, those that only began turns left out."""
 
-    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
-        """Records events, all or none; the options are those of ``hookflow_append``.
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> Sequence[RecordedEvent]:
+        """Records events, all or none; the options are those of ``hookflow_append``. Answers what others appended meanwhile.
 
         Raises TurnLost when the pass can go no further, which is then over, and DatabaseError when the database refuses
         these events.
@@ -99,6 +99,7 @@ class LogJournal(_OnConnection):
         self.turn_seq = self._seq = claim.turn_seq
         self.over = False
         self.loss: TurnLost | None = None
+        self._is_overtaken = False
         self._events = claim.history
         self._heartbeat = Heartbeat(self.run_uid, self.turn_seq, conf.lease_seconds)
 
@@ -112,25 +113,27 @@ class LogJournal(_OnConnection):
     def history(self) -> Sequence[RecordedEvent]:
         return self._events
 
-    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> Sequence[RecordedEvent]:
         """As :class:`Journal` says; a message for the next turn goes out once the surrounding transaction, if any, commits."""
         self.over = self.over or ends_turn
         try:
             appended = self._write(events, ends_turn, goes_on)
         except ConcurrentAppend as error:
+            self._is_overtaken = True
             raise self.lose(f"{events[0].type} was not recorded: {error}") from error
         except (DatabaseError, InterfaceError) as error:
             if is_connection_lost(error):
                 raise self.lose(f"{events[0].type} was not recorded: {error}") from error
             self.over = False
             raise
-        others = appended.seq - self._seq - len(events)
-        self._seq = appended.seq
+        known, self._seq = self._seq, appended.seq
         if ends_turn and appended.next_in is not None:
             message = Message(self.workflow_id, self.run_id, appended.seq, self.run_uid, 1, appended.next_in)
             outbox.publish_after_commit(message, using=alias())
-        elif others:
+        elif appended.seq > known + len(events):
             self._check_status()
+            return log.read(self.run_uid, known + 1, appended.seq - len(events))
+        return ()
 
     def check_may_work(self, step_id: str) -> None:
         if self._heartbeat.lost:
@@ -158,12 +161,13 @@ class LogJournal(_OnConnection):
     def release(self, lost_turns: int) -> float | None:
         """Lets the run go without deciding anything: the seconds until it is taken up again, None if it is not this turn's.
 
-        Each turn in a row that gets nowhere makes the next one wait longer.
+        Each turn in a row that gets nowhere makes the next one wait longer; what was sent or done to the run meanwhile is
+        taken up at once.
         """
         self.over = True
         if self.loss is not None:
             logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, self.loss)
-        wait = backoff_seconds(lost_turns + 1)
+        wait = 0.0 if self._is_overtaken else backoff_seconds(lost_turns + 1)
         try:
             mend_connection()
             return wait if log.release(self.run_uid, self.turn_seq, wait) else None
@@ -237,7 +241,7 @@ class HistoryJournal(_OnConnection):
     def history(self) -> Sequence[RecordedEvent]:
         return self._events
 
-    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> Sequence[RecordedEvent]:
         self.over = True
         raise EndOfHistory(events[0].step_id)
 

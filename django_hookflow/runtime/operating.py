@@ -17,7 +17,6 @@ from django.db import transaction
 from django_hookflow import registry, sealing
 from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
-from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, log, types
 from django_hookflow.events.database import alias, owners_only, repeated_on_conflict
 from django_hookflow.exceptions import (
@@ -80,11 +79,7 @@ def _operate(run: WorkflowRun, action: str, step_id: str | None, facts: str, pay
             actor=actor,
             sending=outbox.sending(),
         )
-        if done.applied and done.seq is not None:
-            attempt, delay = done.attempt or 1, done.delay or 0.0
-            outbox.publish_after_commit(
-                Message(run.workflow_id, run.run_id, done.seq, run.run_uid, max(1, attempt), delay), using=alias()
-            )
+        outbox.publish_announced(run.workflow_id, run.run_id, run.run_uid, done, using=alias())
         if done.applied and action == "cancel":
             outbox.withdraw_after_commit(run.run_uid, using=alias())
     return done.applied

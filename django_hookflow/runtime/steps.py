@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from django_hookflow.clock import clock
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
-from django_hookflow.exceptions import StepTimedOut, WorkerLost
+from django_hookflow.exceptions import SignalTimedOut, StepTimedOut, WorkerLost
 from django_hookflow.runtime import calls, testing_seam
 from django_hookflow.runtime.execution import RETRY, Doubt, Execution, OnDoubt, Options, Recorded, Todo
 from django_hookflow.runtime.journal import check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
+from django_hookflow.texts import checked_signal_name
 
 T = TypeVar("T")
 
@@ -24,6 +25,14 @@ MAX_SLEEP = 100 * 366 * 86_400
 
 #: HTTP methods that change something on the other side (RFC 9110 §9.2.1 calls the others safe).
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class _NoDefault:
+    def __repr__(self) -> str:
+        return "NO_DEFAULT"
+
+
+NO_DEFAULT = _NoDefault()
 
 
 class StepManager:
@@ -85,6 +94,25 @@ class StepManager:
             step.value()
         else:
             step.suspend(types.SLEEP, _checked_seconds(step_id, seconds))
+
+    def wait_for_signal(
+        self, step_id: str, name: str | None = None, timeout: float | None = None, default: Any = NO_DEFAULT
+    ) -> Any:
+        """Ends the turn until the run is sent the signal ``name``, by default the step's id; returns its value.
+
+        One that came before is taken at once: each signal is taken by one wait, in the order of the log. After ``timeout``
+        seconds, by the database's clock, the answer is ``default``; without one SignalTimedOut is raised.
+        """
+        name = checked_signal_name(step_id if name is None else name)
+        seconds = None if timeout is None else _checked_seconds(step_id, timeout, what="timeout")
+        step = self._execution.begin(step_id, types.SIGNAL, self._options)
+        if not isinstance(step, Recorded):
+            return step.take_signal(name, seconds)
+        if not step.record.is_timed_out:
+            return step.value()
+        if default is NO_DEFAULT:
+            raise SignalTimedOut(step_id, name)
+        return default
 
     def options(
         self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
@@ -171,9 +199,9 @@ def _check_timeout(seconds: float, timeout: float | None) -> None:
         raise StepTimedOut(seconds, timeout)
 
 
-def _checked_seconds(step_id: str, seconds: Any) -> float:
+def _checked_seconds(step_id: str, seconds: Any, *, what: str = "seconds") -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-        raise TypeError(f"sleep {step_id!r}: seconds is a finite number, not {seconds!r}")
+        raise TypeError(f"step {step_id!r}: {what} is a finite number of seconds, not {seconds!r}")
     if not 0 <= seconds <= MAX_SLEEP:
-        raise ValueError(f"sleep {step_id!r}: seconds is {seconds!r}, it is from 0 to {MAX_SLEEP}")
+        raise ValueError(f"step {step_id!r}: {what} is {seconds!r}, it is from 0 to {MAX_SLEEP}")
     return seconds

@@ -184,9 +184,10 @@ BEGIN
     FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1), head.last_seq;
 END $$;
 
--- The event that ends a wait: what `p_outcome`, the payload, says it came to; null for one that is merely over.
+-- The event that ends a wait: what `p_outcome`, the payload, says it came to; null for one that is merely over. `p_by` is the
+-- seq of the event that brought it.
 CREATE FUNCTION hookflow_settlement(
-  p_wait django_hookflow_wait, p_outcome json, OUT type text, OUT facts json, OUT payload json
+  p_wait django_hookflow_wait, p_outcome json, p_by integer, OUT type text, OUT facts json, OUT payload json
 ) LANGUAGE plpgsql STABLE AS $$
 DECLARE
   v_began json := (SELECT event.facts FROM django_hookflow_event AS event
@@ -202,6 +203,10 @@ BEGIN
     'attempt', coalesce((v_began->>'attempt')::integer, 1), 'took', 0);
   IF p_wait.kind = 'doubt' THEN
     facts := facts::jsonb || '{"resolved": true}';
+  ELSIF p_by IS NOT NULL THEN
+    facts := facts::jsonb || jsonb_build_object('by', p_by);
+  ELSIF p_wait.kind <> 'sleep' AND p_outcome IS NULL THEN
+    facts := facts::jsonb || '{"timed_out": true}';
   END IF;
   payload := coalesce(p_outcome, '{"result":null}');
 END $$;
@@ -209,7 +214,8 @@ END $$;
 -- Settles the wait of a step: appends the event that ends it and announces the turn that goes on with it, unless one is
 -- under way or there is more to wait for. False: the step does not wait so.
 CREATE FUNCTION hookflow_settle(
-  p_run_uid uuid, p_step_id text, p_kind text, p_outcome json, p_actor text, p_grace interval, p_reach interval
+  p_run_uid uuid, p_step_id text, p_kind text, p_outcome json, p_actor text, p_grace interval, p_reach interval,
+  p_by integer DEFAULT NULL
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   v_wait  django_hookflow_wait%ROWTYPE;
@@ -221,7 +227,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  v_event := hookflow_settlement(v_wait, p_outcome);
+  v_event := hookflow_settlement(v_wait, p_outcome, p_by);
   SELECT seq INTO v_seq FROM hookflow_append(p_run_uid, NULL, ARRAY[v_event.type], ARRAY[p_step_id],
     ARRAY[v_event.facts], ARRAY[v_event.payload], p_actor);
   PERFORM hookflow_announce(p_run_uid, v_seq, false, p_grace, p_reach)
@@ -313,9 +319,9 @@ BEGIN
     RETURN NEXT; RETURN;
   END IF;
   FOR wait IN SELECT * FROM django_hookflow_wait AS w
-    WHERE w.run_uid = head.run_uid AND w.due_at <= v_now AND w.kind IN ('sleep', 'backoff') AND w.step_id <> '' ORDER BY w.since_seq
+    WHERE w.run_uid = head.run_uid AND w.due_at <= v_now AND w.step_id <> '' ORDER BY w.since_seq
   LOOP
-    v_event := hookflow_settlement(wait, NULL);
+    v_event := hookflow_settlement(wait, NULL, NULL);
     v_types := v_types || v_event.type;
     v_step_ids := v_step_ids || wait.step_id::text;
     v_facts := v_facts || v_event.facts;

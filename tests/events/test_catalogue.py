@@ -35,7 +35,7 @@ def test_every_type_has_a_constant_and_every_constant_is_a_type() -> None:
 
 def test_every_type_is_described() -> None:
     for name, type_ in CATALOGUE.items():
-        assert re.fullmatch(r"(run|turn|step|event|dead_letter)\.[a-z_]+", name)
+        assert re.fullmatch(r"(run|turn|step|signal|event|dead_letter)\.[a-z_]+", name)
         assert type_.meaning
         assert len(set(type_.facts)) == len(type_.facts)
         assert set(type_.facts).isdisjoint(type_.payload)
@@ -69,11 +69,13 @@ def test_every_type_that_is_named_in_the_package_is_in_the_catalogue() -> None:
     """In SQL and in Python; of other words in quotes with a point in them there are none that begin so."""
     named: dict[str, str] = {}
     for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.sql")]:
-        for found in re.findall(r"""['"]((?:run|turn|step|event|dead_letter)\.[a-z_]+)['"]""", path.read_text("utf-8")):
+        for found in re.findall(
+            r"""['"]((?:run|turn|step|signal|event|dead_letter)\.[a-z_]+)['"]""", path.read_text("utf-8")
+        ):
             named.setdefault(found, str(path.relative_to(PACKAGE)))
     prefixes = {name.partition(".")[0] for name in CATALOGUE}
     assert {name: where for name, where in named.items() if name not in CATALOGUE} == {}
-    assert prefixes == {"run", "turn", "step", "event", "dead_letter"}
+    assert prefixes == {"run", "turn", "step", "signal", "event", "dead_letter"}
 
 
 # A broad scenario, and what it leaves in the log.
@@ -132,6 +134,7 @@ def everything(hookflow: Hookflow) -> list[WorkflowEvent]:
     run.resume(reason="seen", actor="ada")
     hookflow.deliver(run.run_id)
     run.wake(actor="ada")
+    run.signal("approval", {"amount": 1}, id="click-1", actor="ada")
     assert hookflow.drive(run.run_id).status == "completed"
     run.rewind(to_step="charge", actor="ada")
     assert hookflow.drive(run.run_id).status == "completed"

@@ -41,8 +41,9 @@ def test_every_action_has_a_verdict(state: str) -> None:
     if state != "with all its steps taken back":
         assert run.status == status
     permitted = may(run.id)
-    assert permitted.keys() == {*OPERATED, "redact", "rebuild"}
+    assert permitted.keys() == {*OPERATED, "redact", "rebuild", "signal"}
     expected = {action: verdicts.get(action, "refused") for action in permitted} | {"rebuild": "possible"}
+    expected["signal"] = verdicts.get("cancel", "refused").replace("done", "refused")
     assert {action: each.verdict for action, each in permitted.items()} == expected
     for each in permitted.values():
         assert (each.reason is None) == (each.verdict == "possible")

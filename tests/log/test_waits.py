@@ -301,11 +301,14 @@ def test_what_has_come_due_is_settled_by_the_claim() -> None:
     assert list(diff()) == []
 
 
-def test_what_somebody_must_settle_the_claim_does_not_even_when_its_time_is_up() -> None:
+def test_what_somebody_was_to_settle_the_claim_settles_when_its_time_is_up() -> None:
     run = start("order-1")
-    append(run["run_uid"], 1, suspended("ask", "callback", seconds=0), ends_turn=True)
-    assert claim("order-1", 2)[0]["answer"] == "run"
-    assert waits_of(run["run_uid"]) == [("ask", "callback")]
+    append(run["run_uid"], 1, suspended("ask", "callback", seconds=0), suspended("tell", "callback"), ends_turn=True)
+    assert claim("order-1", 3)[0]["answer"] == "run"
+    assert waits_of(run["run_uid"]) == [("tell", "callback")]
+    event = log_of(run["run_uid"])[-2]
+    assert (event["type"], event["step_id"], event["payload"]) == ("step.completed", "ask", {"result": None})
+    assert event["facts"] == {"kind": "callback", "attempt": 1, "took": 0, "timed_out": True}
 
 
 def test_a_backoff_of_the_run_is_taken_by_the_turn_that_follows_it() -> None:

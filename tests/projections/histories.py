@@ -33,16 +33,20 @@ numbers = st.integers(1, 14)
 #: What may stand under each key of facts and payloads. A key that is missing here is new in the catalogue.
 KEYS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("worker", "transport", "version", "message_id", "run_id", "login", "recorded", "asked"), words),
-    **dict.fromkeys(("attempt", "of", "retried", "attempts", "turn_seq", "failed_seq", "seq", "repaired"), numbers),
-    **dict.fromkeys(("kind", "step_kind"), st.sampled_from(["run", "atomic", "call", "sleep"])),
+    **dict.fromkeys(
+        ("attempt", "of", "retried", "attempts", "turn_seq", "failed_seq", "seq", "repaired", "by"), numbers
+    ),
+    **dict.fromkeys(("kind", "step_kind"), st.sampled_from(["run", "atomic", "call", "sleep", "signal"])),
     **dict.fromkeys(("key", "scope"), st.none() | words),
     **dict.fromkeys(("took", "seconds"), seconds),
-    **dict.fromkeys(("message", "traceback", "reason", "error", "from", "id", "status", "updated_at"), words),
-    **dict.fromkeys(("result", "payload"), values),
+    **dict.fromkeys(("message", "traceback", "reason", "error", "from", "name", "status", "updated_at"), words),
+    **dict.fromkeys(("result", "payload", "value"), values),
     "retry_in": st.none() | seconds,
     "until": st.sampled_from(["2026-01-01T00:00:00.000000Z", "2030-12-31T23:59:59.999999Z"]),
     "fingerprint": st.text("0123456789abcdef", max_size=16),
     "resolved": st.just(True),
+    "timed_out": st.just(True),
+    "id": st.uuids().map(str),  # a run takes a signal's id once
     "path": st.none() | st.lists(words, max_size=3),
 }
 

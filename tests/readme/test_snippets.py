@@ -151,6 +151,24 @@ def test_doubt_that_a_function_settles(hookflow: Hookflow, names: dict[str, Any]
     assert len(bank.transfers) == 1
 
 
+@shows("Waiting for somebody or something")
+def test_waiting_for_a_signal(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    found = find_block("Waiting for somebody or something").run(**names)
+    refund: Workflow = found["refund"]
+    assert hookflow.drive(found["run_id"]).result == {"refunded": True}
+    assert LedgerEntry.objects.get(reference="ada").account == "order-7"
+
+    refused = refund.trigger({"order": 8})
+    hookflow.deliver(refused)
+    refund.signal(refused, "approval", {"approved": False, "why": "too late"})
+    assert hookflow.drive(refused).result == {"refunded": False, "because": "too late"}
+
+    forgotten = refund.trigger({"order": 9})
+    hookflow.deliver(forgotten)
+    hookflow.advance(3 * 86_400)
+    assert hookflow.drive(forgotten).result == {"refunded": False, "because": "nobody answered"}
+
+
 @shows("Changing a workflow while runs are under way")
 def test_a_renamed_step(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
     block = find_block("Changing a workflow while runs are under way")

@@ -18,6 +18,7 @@ FUNCTIONS: dict[str, tuple[set[str], bool]] = {
     "hookflow_renew": (APP, True),
     "hookflow_release": (APP, True),
     "hookflow_operate": (APP, True),
+    "hookflow_signal": (APP, True),
     "hookflow_expire": (APP, True),
     "hookflow_redact": (REDACTOR, True),
     "hookflow_now": (READERS, False),

@@ -49,9 +49,9 @@ BEGIN
     RETURN NEXT; RETURN;
   END IF;
   FOR wait IN SELECT * FROM django_hookflow_wait AS w
-    WHERE w.run_uid = head.run_uid AND w.due_at <= v_now AND w.kind IN ('sleep', 'backoff') AND w.step_id <> '' ORDER BY w.since_seq
+    WHERE w.run_uid = head.run_uid AND w.due_at <= v_now AND w.step_id <> '' ORDER BY w.since_seq
   LOOP
-    v_event := hookflow_settlement(wait, NULL);
+    v_event := hookflow_settlement(wait, NULL, NULL);
     v_types := v_types || v_event.type;
     v_step_ids := v_step_ids || wait.step_id::text;
     v_facts := v_facts || v_event.facts;

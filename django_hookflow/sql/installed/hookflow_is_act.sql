@@ -6,5 +6,5 @@ CREATE OR REPLACE FUNCTION hookflow_is_act(p_type text)
  IMMUTABLE PARALLEL SAFE
 AS $function$
   SELECT p_type IN (
-    'step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'dead_letter.removed', 'event.redacted')
+    'step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted')
 $function$;

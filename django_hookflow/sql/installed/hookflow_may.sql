@@ -37,6 +37,7 @@ AS $function$
                 CASE WHEN run.status IN ('pending', 'running') THEN 'it waits for no time' END),
     ('rewind',  CASE WHEN run.status = 'cancelled' OR hookflow_first_step(head.run_uid) IS NULL THEN 'refused' ELSE 'possible' END,
                 CASE WHEN run.status <> 'cancelled' THEN 'it has no recorded step' END),
+    ('signal',  CASE WHEN has_ended THEN 'refused' ELSE 'possible' END, NULL),
     ('resolve', CASE WHEN is_in_doubt AND NOT has_ended THEN 'possible' ELSE 'refused' END, NULL),
     ('replay',  failure.verdict, failure.because),
     ('restart', CASE WHEN failure.verdict = 'possible' AND run.data = 'null' THEN 'refused' ELSE failure.verdict END,
