@@ -220,6 +220,16 @@ def test_an_archive_that_is_not_what_the_checkpoint_knows_is_found_by_the_script
     assert [line for line in lines if problem in line] != []
 
 
+def test_the_script_names_the_runs_of_the_checkpoint_that_no_file_has(uids: list[UUID], tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    checkpoint(path)
+    parts = [export(tmp_path / f"{number}.jsonl", uid) for number, uid in enumerate(uids)]
+    assert run_audit("--checkpoint", path, *parts)[0] == 0
+    status, lines = run_audit("--checkpoint", path, *parts[1:])
+    unseen = f"run {uids[0]}: 'order-1' is in none of the files, the checkpoint knows it up to #8"
+    assert (status, lines[-1]) == (1, unseen)
+
+
 # The chain of checkpoints.
 
 
