@@ -23,6 +23,7 @@ from tests.log.calls import append, ask
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from uuid import UUID
 
 pytestmark = pytest.mark.django_db  # each attack is rolled back, what it does to functions and triggers with it
 
@@ -118,6 +119,10 @@ ATTACKS: dict[str, tuple[list[str], set[str]]] = {
         {REBUILD},
     ),
     "events emptied as in a test environment": ([TRUNCATE], {VERIFY, CHECKPOINT, REBUILD, SCRIPT}),
+    "events detached": (
+        ["ALTER TABLE django_hookflow_event DETACH PARTITION django_hookflow_event_all"],
+        {VERIFY, CHECKPOINT, REBUILD, SCRIPT},
+    ),
     "everything emptied": (
         [
             f"{TRUNCATE}, django_hookflow_head, django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry"
@@ -160,7 +165,7 @@ ATTACKS: dict[str, tuple[list[str], set[str]]] = {
 REWRITTEN = f'UPDATE django_hookflow_event SET payload = \'{{"result":"forged"}}\' WHERE run_uid = {RUN_2} AND seq = 8'
 
 
-def _export(path: Path, first: object = FIRST, last: object = LAST) -> Path:
+def _export(path: Path, first: UUID | str = FIRST, last: UUID | str = LAST) -> Path:
     """What an auditor exports, as this transaction sees it."""
     with connection.cursor() as cursor:
         cursor.execute(load("event_lines"), {"from": first, "to": last})

@@ -86,6 +86,29 @@ APPENDS: list[tuple[tuple[Any, ...], str | None]] = [
 ]
 
 
+TURN = "SELECT hookflow_claim(workflow_id, run_id, 1, %(owner)s, interval '0', %(facts)s::json) FROM django_hookflow_head WHERE run_id = 'claimed'"
+OPERATE = (
+    "SELECT hookflow_operate(run_uid, %(action)s, %(step)s, %(facts)s::json, %(payload)s::json, %(actor)s, NULL, NULL)"
+    " FROM django_hookflow_head WHERE run_id = 'claimed'"
+)
+#: The same of what delivers and what operates.
+CALLS: list[tuple[str, dict[str, Any], str | None]] = [
+    (TURN, {"facts": "[]"}, MALFORMED),
+    (TURN, {"facts": None}, "23502"),
+    (TURN, {"facts": DEEP}, MALFORMED),
+    (TURN, {"owner": ODD, "facts": json.dumps({"worker": ODD, "attempt": 1, "attempts": 0})}, None),
+    (OPERATE, {"action": "pause", "payload": "7"}, "22023"),
+    (OPERATE, {"action": "pause", "facts": "[]"}, MALFORMED),
+    (OPERATE, {"action": "pause", "actor": "a" * 256}, MALFORMED),
+    (OPERATE, {"action": "rebuild"}, "23502"),
+    (OPERATE, {"action": "redact"}, "23001"),
+    (OPERATE, {"action": ODD}, "23505"),
+    (OPERATE, {"action": "rewind", "step": ODD}, "23001"),
+    (OPERATE, {"action": "pause", "actor": ODD, "payload": json.dumps({"reason": ODD, "a": [1, 1e300]})}, None),
+    (OPERATE, {"action": "resume", "actor": "", "payload": '{"reason": null, "reason": [], "outcome": 1}'}, None),
+]
+
+
 @pytest.fixture(scope="module")
 def guarded(dba: DBA) -> Guarded:
     """With whatever of the odd things is not refused, and each run ended."""
@@ -103,6 +126,10 @@ def guarded(dba: DBA) -> Guarded:
                 answers.append((event, refusal, error.sqlstate))
             else:
                 answers.append((event, refusal, None))
+        start("claimed", run_uid=uuid.uuid4(), session=session)
+        for call, odd, refusal in CALLS:
+            usual = {"owner": "w", "step": None, "facts": "{}", "payload": '{"reason": ""}', "actor": None}
+            answers.append(((call, odd), refusal, _state(session, call, {**usual, **odd})))
         for row in ask("SELECT id FROM django_hookflow_workflowrun WHERE completed_at IS NULL", session=session):
             operate(row["id"], "cancel", payload={"reason": ODD}, actor=ODD, session=session)
     assert [answer for answer in answers if answer[1] != answer[2]] == []
