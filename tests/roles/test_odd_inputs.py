@@ -91,19 +91,32 @@ OPERATE = (
     "SELECT hookflow_operate(run_uid, %(action)s, %(step)s, %(facts)s::json, %(payload)s::json, %(actor)s, NULL, NULL)"
     " FROM django_hookflow_head WHERE run_id = 'claimed'"
 )
-#: The same of what delivers and what operates.
+COMPLETE = (
+    "SELECT hookflow_complete(run_uid, NULL, %(step)s, %(facts)s::json, %(payload)s::json) FROM django_hookflow_head"
+    " WHERE run_id = 'claimed'"
+)
+#: The same of what delivers, records and what operates.
 CALLS: list[tuple[str, dict[str, Any], str | None]] = [
     (TURN, {"facts": "[]"}, MALFORMED),
     (TURN, {"facts": None}, "23502"),
     (TURN, {"facts": DEEP}, MALFORMED),
     (TURN, {"owner": ODD, "facts": json.dumps({"worker": ODD, "attempt": 1, "attempts": 0})}, None),
+    (COMPLETE, {"step": None}, MALFORMED),
+    (COMPLETE, {"step": "a" * 256}, MALFORMED),
+    (COMPLETE, {"step": "a", "facts": None}, "23502"),
+    (COMPLETE, {"step": "a", "facts": "[]"}, MALFORMED),
+    (COMPLETE, {"step": "a", "facts": DIGITS}, MALFORMED),
+    (COMPLETE, {"step": "a", "facts": '{"took": "Infinity"}'}, MALFORMED),
+    (COMPLETE, {"step": ODD, "facts": json.dumps({"kind": ODD, "until": None, ODD: 1}), "payload": "7"}, None),
+    (COMPLETE, {"step": "b", "facts": '{"took": 1, "took": 2}', "payload": None}, None),
     (OPERATE, {"action": "pause", "payload": "7"}, "22023"),
     (OPERATE, {"action": "pause", "facts": "[]"}, MALFORMED),
     (OPERATE, {"action": "pause", "actor": "a" * 256}, MALFORMED),
     (OPERATE, {"action": "rebuild"}, "23502"),
     (OPERATE, {"action": "redact"}, "23001"),
     (OPERATE, {"action": ODD}, "23505"),
-    (OPERATE, {"action": "rewind", "step": ODD}, "23001"),
+    (OPERATE, {"action": "rewind", "step": "ghost"}, "23001"),
+    (OPERATE, {"action": "rewind", "step": ODD}, None),
     (OPERATE, {"action": "pause", "actor": ODD, "payload": json.dumps({"reason": ODD, "a": [1, 1e300]})}, None),
     (OPERATE, {"action": "resume", "actor": "", "payload": '{"reason": null, "reason": [], "outcome": 1}'}, None),
 ]
