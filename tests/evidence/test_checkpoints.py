@@ -149,6 +149,31 @@ def test_runs_archived_since_are_proved_by_their_archives_and_by_nothing_else(ui
     assert (status, sorted(lines[:2])) == (1, [f"run order-1: {missing}", f"run order-2: {missing}"])
 
 
+def test_archives_are_a_directory_and_asked_for_with_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(
+        CommandError, match="--archives is for what a checkpoint knows: without one, see hookflow_archive"
+    ):
+        verify("--archives", tmp_path)
+    with pytest.raises(CommandError, match="it is not a directory"):
+        verify("--archives", tmp_path / "none", "--checkpoint", tmp_path / "one.jsonl")
+
+
+def test_an_archive_without_its_manifest_proves_no_run_that_is_gone(uids: list[UUID], tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    checkpoint(path)
+    archived = archive(tmp_path / "old.jsonl.gz", export(tmp_path / "old", uids[1]))
+    retire(uids[1], archive=archived.name)
+    (tmp_path / "old.manifest.json").unlink()
+    status, lines, _ = verify("--checkpoint", path, "--archives", tmp_path)
+    assert (status, lines[:2]) == (
+        1,
+        [
+            f"{archived}: old.manifest.json is not beside it",
+            f"run order-2: was archived in old.jsonl.gz, and no archive in {tmp_path} ends as its tombstone does",
+        ],
+    )
+
+
 def joined(path: Path, *parts: Path) -> Path:
     path.write_bytes(b"".join(part.read_bytes() for part in sorted(parts)))
     return path
