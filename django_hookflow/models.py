@@ -436,6 +436,8 @@ class Head(models.Model):
     last_at = models.DateTimeField()
     head_hash = models.BinaryField()
     archived_at = models.DateTimeField(null=True)
+    tombstone = VerbatimJSONField(null=True)
+    tombstone_hash = models.BinaryField(null=True)
 
     class Meta:
         db_table = "django_hookflow_head"

@@ -9,6 +9,8 @@
 -- A run that has ended may be retired (hookflow_retire): its events and its rows in the projections go, its head stays,
 -- marked as archived. That is the run's tombstone: its id is not given away again, nothing is appended to it, and where
 -- its chain ended can be held against an archive for ever. The guards of 0001 let events go only under such a head.
+-- What the retirement itself says (the run's names, where its events went, by which login) is hashed as an event
+-- `run.archived` after the last one would be: a head that was marked by hand has no such hash, and checkpoints cover it.
 --
 -- Where there is much to retire, the log is cut into partitions, one for each month (hookflow_add_partitions), and a
 -- month whose runs are all retired goes as a whole (hookflow_detach_partition). The two procedures are for the owner of
@@ -18,10 +20,11 @@
 -- (whoever archived it has archived all of it), and is held by nobody. The others are left as they are.
 --   p_keeps_dead_letters  rows of DeadLetterEntry stay: to be looked at, no longer to be replayed
 --   p_keeps_events        the events stay where they are, to be detached with their partition
+--   p_archive             the name of the file that has the events; null: they are removed for good
 -- Whether a run has ended is read from its events; a row of a projection may be a hand's work.
 CREATE FUNCTION hookflow_retire(
   p_run_uids uuid[], p_last_seqs integer[], p_head_hashes bytea[], p_ended_before timestamptz,
-  p_keeps_dead_letters boolean DEFAULT false, p_keeps_events boolean DEFAULT false
+  p_keeps_dead_letters boolean DEFAULT false, p_keeps_events boolean DEFAULT false, p_archive text DEFAULT NULL
 ) RETURNS TABLE (runs uuid[], events bigint, steps bigint, dead_letters bigint) LANGUAGE plpgsql AS $$
 DECLARE
   v_now  timestamptz := hookflow_now();
@@ -46,7 +49,16 @@ BEGIN
     AND NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
                     WHERE lease.run_uid = ended.run_uid AND lease.renewed_at <= v_now AND lease.expires_at > v_now);
   SELECT count(*) INTO steps FROM django_hookflow_stepexecution WHERE workflow_run_id = ANY (runs);
-  UPDATE django_hookflow_head SET archived_at = v_now WHERE run_uid = ANY (runs);
+  UPDATE django_hookflow_head AS head SET archived_at = v_now, tombstone = stone.facts,
+    tombstone_hash = hookflow_event_hash(head.head_hash, head.run_uid, head.last_seq + 1, v_now, 1::smallint, 'run.archived',
+      NULL, NULL, stone.facts::text, NULL)
+  FROM (
+    SELECT run_uid, json_build_object('run_id', run_id, 'workflow', workflow_id, 'archive', p_archive, 'login', session_user,
+      'dead_letters', CASE WHEN p_keeps_dead_letters THEN (
+        SELECT json_agg(letter.seq ORDER BY letter.seq) FROM django_hookflow_deadletterentry AS letter
+        WHERE letter.run_uid = retired.run_uid) END) AS facts
+    FROM django_hookflow_head AS retired WHERE run_uid = ANY (runs)
+  ) AS stone WHERE head.run_uid = stone.run_uid;
   events := 0;
   IF NOT p_keeps_events THEN
     DELETE FROM django_hookflow_event WHERE run_uid = ANY (runs);

@@ -4,8 +4,9 @@
 
 A FILE is an archive (``NAME.jsonl.gz`` with ``NAME.manifest.json`` beside it) or JSON Lines exported with psql (see
 ``sql/event_lines.sql``), compressed or not. Prints a line for each problem and a count for each file; exits 1 if there
-is any problem. With a checkpoint it proves that the runs in the files are those the checkpoint knows. The checkpoint's
-signature is not verified here: any tool for JSON Web Tokens does that, ``manage.py hookflow_verify`` too.
+is any problem, a file without events among them. With a checkpoint it proves that the files together have every run that
+the checkpoint knows, as it knows it. The checkpoint's signature is not verified here: any tool for JSON Web Tokens does
+that, ``manage.py hookflow_verify`` too.
 
 A line is one event, in order of ``run_uid`` and ``seq``, an object with these members:
 
@@ -35,10 +36,14 @@ The hash of an event is SHA-256 over these bytes; whole numbers are signed and b
 A payload that was redacted has an ``event.redacted`` after it, whose facts have its ``seq``. What was kept of it is an
 ``event.retained`` right after that, whose facts have the same ``seq``; it is redacted in turn when the next one comes.
 
-A checkpoint is one line ``{"format": …, "token": …}``, and for each run a line ``[run_uid, run_id, last_seq, hash]``, in
-order of run_uid. The token's claim ``root`` is the root of a Merkle tree over those lines, as in RFC 6962:
+A checkpoint is one line ``{"format": …, "token": …}``, and for each run a line ``[run_uid, run_id, last_seq, hash,
+tombstone]``, in order of run_uid. ``tombstone`` is null, or of a run that was archived by then the hash of the event
+``run.archived`` that would follow its last one: at the time it was archived, without step, actor and payload, its facts
+those in the column ``tombstone`` of its head. The events of such a run are in an archive alone. The token's claim
+``root`` is the root of a Merkle tree over those lines, as in RFC 6962:
 
-    leaf   SHA-256 over 00, run_uid (16), run_id (the number of its bytes (4), its bytes in UTF-8), last_seq (4), hash (32)
+    leaf   SHA-256 over 00, run_uid (16), run_id (the number of its bytes (4), its bytes in UTF-8), last_seq (4), hash (32),
+           and the tombstone (32) if there is one
     node   SHA-256 over 01 and the two below it. Of n leaves the left side has the greatest power of two less than n.
     empty  SHA-256 over nothing
 """
@@ -55,7 +60,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +166,7 @@ class Problem:
 @dataclass
 class CheckedRun:
     """What came of checking one run: where its chain ends, its names (run_id and workflow, None if its
-    first event does not hold), and what is wrong with it."""
+    first event does not hold), whether it has the event that a checkpoint knows, and what is wrong with it."""
 
     run_uid: str
     name: str
@@ -169,6 +174,7 @@ class CheckedRun:
     last_seq: int = 0
     head_hash: bytes = b""
     names: tuple[Any, Any] | None = None
+    is_proved: bool = False
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, what: str, first: int | None = None, last: int | None = None) -> None:
@@ -182,12 +188,14 @@ class CheckedRun:
 
 @dataclass(frozen=True)
 class Known:
-    """What a checkpoint knows of a run: it had ``last_seq`` events, the last of which had this hash."""
+    """What a checkpoint knows of a run: it had ``last_seq`` events, the last of which had this hash; and the hash of its
+    tombstone, if it was archived."""
 
     run_uid: str
     run_id: str
     last_seq: int
     hash: bytes
+    tombstone: bytes | None = None
 
 
 def check_run(run_uid: str, events: Iterable[Event], known: Known | None = None, name: str | None = None) -> CheckedRun:
@@ -200,12 +208,12 @@ def check_run(run_uid: str, events: Iterable[Event], known: Known | None = None,
     for event in events:
         _check_event(run, event)
         redactions.add(event)
-        if known is not None and known.last_seq == event["seq"] and known.hash != run.head_hash:
-            run.add(NOT_OF_CHECKPOINT, event["seq"])
+        if known is not None and known.last_seq == event["seq"]:
+            run.is_proved = known.hash == run.head_hash
+            if not run.is_proved:
+                run.add(NOT_OF_CHECKPOINT, event["seq"])
     for seq, what in redactions.find_problems():
         run.add(what, seq)
-    if known is not None and known.last_seq > run.last_seq:
-        run.add(f"ends at #{run.last_seq}, the checkpoint knows it up to #{known.last_seq}")
     if known is not None and run.names is not None and run.names[0] != known.run_id:
         run.add(f"was started as {run.names[0]!r}, the checkpoint knows it as {known.run_id!r}")
     return run
@@ -219,7 +227,7 @@ def _check_event(run: CheckedRun, event: Event) -> None:
         run.add(MISSING, run.last_seq + 1, seq - 1)
     elif event["payload_digest"] is not None and (event["payload"] is not None or event["salt"] is not None):
         run.add(DIGEST_BESIDE_PAYLOAD, seq)
-    elif not _holds(event, run.head_hash):
+    elif not holds(event, run.head_hash):
         run.add(HASH_DOES_NOT_HOLD, seq)
     elif seq == 1:
         facts = facts_of(event)
@@ -228,7 +236,8 @@ def _check_event(run: CheckedRun, event: Event) -> None:
     run.last_seq, run.head_hash = seq, claimed
 
 
-def _holds(event: Event, previous: bytes) -> bool:
+def holds(event: Event, previous: bytes) -> bool:
+    """Whether the event has the hash that it must have after ``previous``."""
     try:
         return event_hash(event, previous) == bytes.fromhex(event["hash"])
     except (ValueError, TypeError, AttributeError, OverflowError):  # such as a time of infinity
@@ -282,47 +291,45 @@ def _target(event: Event) -> str:
 
 # Files of events.
 
+#: Where a run ends, and its names: seq, hash, run_id and workflow.
+End = tuple[int, str, Any, Any]
+
 
 @dataclass
 class CheckedFile:
-    """What came of checking one file. ``proved`` is how many runs a checkpoint knew."""
+    """What came of checking one file: where each of its runs ends, and which have the event that a checkpoint knows."""
 
     path: Path
-    runs: int = 0
     events: int = 0
-    proved: int = 0
+    ends: dict[str, End] = field(default_factory=dict)
+    proved: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = f"{self.path}: {self.runs} runs, {self.events} events, {len(self.problems)} problems"
-        return f"{counts}, {self.proved} runs proved by the checkpoint" if self.proved else counts
+        counts = f"{self.path}: {len(self.ends)} runs, {self.events} events, {len(self.problems)} problems"
+        return f"{counts}, {len(self.proved)} runs proved by the checkpoint" if self.proved else counts
 
 
-def check_archive(path: Path, checkpoint: Path | None = None) -> CheckedFile:
+def check_archive(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
     """Checks a file of events, and the manifest of an archive. Never raises for what a file holds.
 
-    Of a checkpoint its lines are held against its token, but not the signature of that: see :func:`check_checkpoint`.
+    ``known`` is what a checkpoint knows of runs, in order: an event that it knows otherwise is a problem. That a run ends
+    before it is none yet, for the rest may be in another file: see :func:`find_unproved`.
     """
     checked = CheckedFile(path)
     try:
         manifest = read_manifest(path)
-        if checkpoint is not None:
-            check_checkpoint(checkpoint)
-        known = read_known(checkpoint) if checkpoint else iter(())
-        ends = _check_lines(checked, known)
+        _check_lines(checked, iter(known))
+        if not checked.events:
+            checked.problems.append(f"{path}: has no events, so it proves nothing")
         if manifest is not None:
-            _check_manifest(checked, manifest, ends)
+            _check_manifest(checked, manifest)
     except (OSError, Unreadable, EOFError, zlib.error, UnicodeError) as error:
         checked.problems.append(f"{path}: {error}")
     return checked
 
 
-End = tuple[int, str, Any, Any]
-
-
-def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> dict[str, End]:
-    """Where each run of the file ends, and its names, by run_uid: seq, hash, run_id and workflow."""
-    ends: dict[str, End] = {}
+def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> None:
     candidate, last_uid = next(known, None), ""
     for run_uid, events in itertools.groupby(read_events(checked.path), key=lambda event: str(event["run_uid"])):
         if run_uid <= last_uid:
@@ -331,13 +338,24 @@ def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> dict[str, End]
             candidate = next(known, None)
         proof = candidate if candidate is not None and candidate.run_uid == run_uid else None
         run = check_run(run_uid, events, proof)
-        checked.runs += 1
         checked.events += run.events
-        checked.proved += proof is not None
+        if run.is_proved:
+            checked.proved.add(run_uid)
         checked.problems += map(str, run.problems)
-        ends[run_uid] = run.last_seq, run.head_hash.hex(), *(run.names or (None, None))
+        checked.ends[run_uid] = run.last_seq, run.head_hash.hex(), *(run.names or (None, None))
         last_uid = run_uid
-    return ends
+
+
+def find_unproved(known: Iterable[Known], files: Sequence[CheckedFile]) -> Iterator[Problem]:
+    """The runs that a checkpoint knows and that none of the files has as far as that."""
+    proved = set[str]().union(*(file.proved for file in files))
+    for run in known:
+        if run.run_uid in proved:
+            continue
+        last_seq = max((file.ends[run.run_uid][0] for file in files if run.run_uid in file.ends), default=0)
+        there = f"ends at #{last_seq}" if last_seq else f"{run.run_id!r} is in none of the files"
+        if last_seq < run.last_seq:  # else the file's own problems say it
+            yield Problem(f"{there}, the checkpoint knows it up to #{run.last_seq}", run.run_uid)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -419,7 +437,8 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_manifest(checked: CheckedFile, manifest: dict[str, Any], ends: dict[str, End]) -> None:
+def _check_manifest(checked: CheckedFile, manifest: dict[str, Any]) -> None:
+    ends = checked.ends
     listed: dict[str, End] = {
         run["run_uid"]: (run["last_seq"], run["head_hash"], run["run_id"], run["workflow_id"])
         for run in manifest["runs"]
@@ -464,7 +483,7 @@ class MerkleTree:
 
 def leaf_hash(known: Known) -> bytes:
     run = uuid_bytes(known.run_uid) + _text(known.run_id) + _integer(known.last_seq, 4)
-    return hashlib.sha256(b"\0" + run + known.hash).digest()
+    return hashlib.sha256(b"\0" + run + known.hash + (known.tombstone or b"")).digest()
 
 
 def _node(left: bytes, right: bytes) -> bytes:
@@ -489,8 +508,8 @@ def read_known(path: Path) -> Iterator[Known]:
     with _opened(path) as lines:
         for number, line in enumerate(itertools.islice(lines, 1, None), start=2):
             try:
-                run_uid, run_id, last_seq, hash_ = json.loads(line)
-                known = Known(run_uid, run_id, last_seq, bytes.fromhex(hash_))
+                run_uid, run_id, last_seq, hash_, tombstone = json.loads(line)
+                known = Known(run_uid, run_id, last_seq, _hash(hash_), None if tombstone is None else _hash(tombstone))
                 leaf_hash(known)
                 if not UUID.fullmatch(run_uid) or run_uid <= last_uid:
                     raise Unreadable(f"{path}: the run of line {number} does not come after that of the line before")
@@ -498,6 +517,13 @@ def read_known(path: Path) -> Iterator[Known]:
                 raise Unreadable(f"{path}: line {number} does not say where a run stands") from error
             last_uid = run_uid
             yield known
+
+
+def _hash(text: str) -> bytes:
+    """Of 32 bytes: two that stand next to each other in a leaf could otherwise be divided in another place."""
+    if len(text) != 64:
+        raise ValueError("a hash has 32 bytes")
+    return bytes.fromhex(text)
 
 
 def check_checkpoint(path: Path) -> dict[str, Any]:
@@ -538,10 +564,16 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{options.checkpoint}: {error}")
             return 1
         print(f"{options.checkpoint}: {claims['runs']} runs, root {claims['root']}; the signature is not verified here")
-    checked = [check_archive(path, options.checkpoint) for path in options.files]
+    checked = [check_archive(path, _known(options.checkpoint)) for path in options.files]
     for file in checked:
         print(*file.problems, file, sep="\n")
-    return 1 if any(file.problems for file in checked) else 0
+    unproved = list(find_unproved(_known(options.checkpoint), checked))
+    print(*unproved, sep="\n", end="\n" if unproved else "")
+    return 1 if unproved or any(file.problems for file in checked) else 0
+
+
+def _known(checkpoint: Path | None) -> Iterable[Known]:
+    return () if checkpoint is None else read_known(checkpoint)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from django.db import transaction
 from django_hookflow.events.database import alias, cursor, owners_only
 from django_hookflow.evidence.audit import CHECKPOINT_FORMAT, Known, MerkleTree, leaf_hash
 from django_hookflow.evidence.files import new_file, put_on_disk
+from django_hookflow.evidence.reading import look_past_search_path
 from django_hookflow.evidence.signing import ISSUER, sign, signing_key
 from django_hookflow.sql import load
 
@@ -49,6 +50,7 @@ def make_checkpoint(path: Path, progress: Callable[[int], None] = lambda runs: N
     signing_key()  # before the work, not after it
     with new_file(path) as file, tempfile.TemporaryFile() as lines:
         with owners_only("make checkpoints"), transaction.atomic(using=alias()), cursor() as c:
+            look_past_search_path(c)
             # One at a time, so that each knows the one before. Reading is not held up.
             c.execute("LOCK TABLE django_hookflow_checkpoint IN SHARE ROW EXCLUSIVE MODE")
             previous, made_at, database = _look_around(c)
@@ -109,9 +111,12 @@ def _look_around(c: Any) -> tuple[bytes | None, datetime.datetime, str]:
 def _write_lines(c: Any, lines: IO[bytes], progress: Callable[[int], None]) -> _Tally:
     tally = _Tally()
     for heads in _batches(c):
-        for run_uid, run_id, last_seq, head_hash in heads:
-            tally.add(Known(run_uid, run_id, last_seq, bytes.fromhex(head_hash)))
-            line = json.dumps([run_uid, run_id, last_seq, head_hash], ensure_ascii=False, separators=(",", ":"))
+        for run_uid, run_id, last_seq, head_hash, tombstone in heads:
+            stone = None if tombstone is None else bytes.fromhex(tombstone)
+            tally.add(Known(run_uid, run_id, last_seq, bytes.fromhex(head_hash), stone))
+            line = json.dumps(
+                [run_uid, run_id, last_seq, head_hash, tombstone], ensure_ascii=False, separators=(",", ":")
+            )
             lines.write(line.encode() + b"\n")
         progress(len(heads))
     return tally

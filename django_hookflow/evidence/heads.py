@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django_hookflow.evidence.audit import CheckedRun, Event, Problem, check_run, facts_of
+from django_hookflow.evidence.audit import CheckedRun, Event, Problem, check_run, facts_of, holds
 from django_hookflow.projections.difference import printable
 
 
@@ -42,13 +42,40 @@ def _compare(run: StoredRun, checked: CheckedRun) -> Iterator[str]:
     elif head["archived"]:
         if run.events:
             yield f"is marked as archived, and still has {checked.events} events"
+        yield from _compare_tombstone(run.run_uid, head)
+    elif head["tombstone"] is not None or head["tombstone_hash"] is not None:
+        yield "has a tombstone, and is not marked as archived"
     elif not run.events:
         yield f"its head ends at #{head['last_seq']}, and it has no events"
     else:
         yield from _compare_ends(head, run.events[-1])
-        for name, started_as in zip(("run_id", "workflow_id"), checked.names or (), strict=False):
-            if started_as != head[name]:
-                yield f"its head has the {name} {head[name]!r}, it was started with {started_as!r}"
+        yield from _compare_names(head, checked.names or ())
+
+
+def _compare_tombstone(run_uid: str, head: dict[str, Any]) -> Iterator[str]:
+    """It is hashed as the event that would follow the last one."""
+    without = dict.fromkeys(("step_id", "actor", "payload", "salt", "payload_digest"))
+    event = {
+        **without,
+        "run_uid": run_uid,
+        "seq": head["last_seq"] + 1,
+        "recorded_at": head["archived_at"],
+        "version": 1,
+        "type": "run.archived",
+        "facts": head["tombstone"],
+        "hash": head["tombstone_hash"],
+    }
+    if not holds(event, bytes.fromhex(head["head_hash"])):
+        yield "is marked as archived, and its tombstone is not one that its retirement left"
+    else:
+        facts = facts_of(event)
+        yield from _compare_names(head, (facts.get("run_id"), facts.get("workflow")))
+
+
+def _compare_names(head: dict[str, Any], names: tuple[Any, ...]) -> Iterator[str]:
+    for name, started_as in zip(("run_id", "workflow_id"), names, strict=False):
+        if started_as != head[name]:
+            yield f"its head has the {name} {head[name]!r}, it was started with {started_as!r}"
 
 
 def _compare_ends(head: dict[str, Any], last: Event) -> Iterator[str]:

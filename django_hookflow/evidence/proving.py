@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django_hookflow.events.database import cursor
 from django_hookflow.evidence.audit import (
     NOT_OF_CHECKPOINT,
     Known,
@@ -20,6 +19,7 @@ from django_hookflow.evidence.audit import (
     read_token,
 )
 from django_hookflow.evidence.checkpoints import token_digest
+from django_hookflow.evidence.reading import reading
 from django_hookflow.evidence.signing import ForgedToken, verified_claims
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.projections.difference import printable
@@ -36,21 +36,27 @@ class BrokenCheckpoint(HookFlowException):
         super().__init__(f"checkpoint {path}: {problem}")
 
 
+@dataclass(frozen=True)
+class Gone:
+    """A run that was archived since a checkpoint, and what its tombstone says. Only its archive proves it."""
+
+    known: Known
+    tombstone: str | None
+
+
 @dataclass
 class Proved:
-    """A checkpoint that is right, and what came of its runs. ``archived`` ones are proved only with their archive."""
+    """A checkpoint that is right, and what came of its runs."""
 
     path: Path
     made_at: datetime.datetime
     runs: int = 0
-    archived: int = 0
+    gone: list[Gone] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = f"checkpoint {self.path} of {self.made_at:%Y-%m-%d %H:%M:%S} UTC: {self.runs:,} runs compared"
-        if self.archived:
-            text += f", {self.archived:,} have gone on and been archived since: prove them with hookflow_archive verify"
-        return text
+        return f"{text}, {len(self.gone):,} have been archived since" if self.gone else text
 
 
 def signed_claims(path: Path) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def signed_claims(path: Path) -> dict[str, Any]:
 def checked_claims(path: Path) -> dict[str, Any]:
     """The same of one that is on record in this database as well."""
     claims = signed_claims(path)
-    with cursor() as c:
+    with reading() as c:
         c.execute("SELECT FROM django_hookflow_checkpoint WHERE token_digest = %s", [token_digest(read_token(path))])
         if c.fetchone() is None:
             raise BrokenCheckpoint(
@@ -107,15 +113,15 @@ def _compare(path: Path, claims: dict[str, Any], selects: Selects) -> Proved:
         proved.runs += len(batch)
         for row in _find_unlike(batch):
             what = _compare_run(row)
-            if what is None:
-                proved.archived += row["head_last_seq"] > row["last_seq"]
-            else:
+            if isinstance(what, Gone):
+                proved.gone.append(what)
+            elif what is not None:
                 proved.problems.append(Problem(what, printable(row["run_id"])))
     return proved
 
 
 def _find_unlike(batch: list[Known]) -> Iterator[dict[str, Any]]:
-    with cursor() as c:
+    with reading() as c:
         c.execute(
             load("checkpoint_compare"),
             {
@@ -123,15 +129,17 @@ def _find_unlike(batch: list[Known]) -> Iterator[dict[str, Any]]:
                 "run_ids": [known.run_id for known in batch],
                 "last_seqs": [known.last_seq for known in batch],
                 "hashes": [known.hash for known in batch],
+                "tombstones": [known.tombstone for known in batch],
             },
         )
         names = [column.name for column in c.description]
-        for row in c.fetchall():
-            yield dict(zip(names, row, strict=True))
+        rows = c.fetchall()
+    for row in rows:
+        yield dict(zip(names, row, strict=True))
 
 
-def _compare_run(row: dict[str, Any]) -> str | None:
-    """What is not as the checkpoint knows it; None for an archived run that may be."""
+def _compare_run(row: dict[str, Any]) -> str | Gone | None:
+    """What is not as the checkpoint knows it; None for a run that was archived before it and still is."""
     known = f"the checkpoint knows it up to #{row['last_seq']}"
     if row["head_last_seq"] is None:
         events = f"its events end at #{row['log_last_seq']}" if row["log_last_seq"] else "no events"
@@ -140,10 +148,14 @@ def _compare_run(row: dict[str, Any]) -> str | None:
         return f"its head has the run_id {row['head_run_id']!r}, the checkpoint knows it by this one"
     if row["head_last_seq"] < row["last_seq"]:
         return f"its head ends at #{row['head_last_seq']}, {known}"
+    if row["tombstone"] is not None and row["tombstone_hash"] != row["tombstone"]:
+        return "was archived, and its tombstone is not the one that the checkpoint knows"
     if row["event_hash"] is not None:
-        return f"#{row['last_seq']} is {NOT_OF_CHECKPOINT}"
+        return f"#{row['last_seq']} is {NOT_OF_CHECKPOINT}" if row["event_hash"] != row["hash"] else None
     if not row["archived"]:
         return f"#{row['last_seq']} is missing, {known}"
     if row["head_last_seq"] == row["last_seq"] and row["head_hash"] != row["hash"]:
         return f"is archived, and its head has another hash for #{row['last_seq']} than the checkpoint knows"
-    return None
+    if row["tombstone"] is not None:
+        return None
+    return Gone(Known(row["run_uid"], row["run_id"], row["last_seq"], bytes(row["hash"])), row["said"])

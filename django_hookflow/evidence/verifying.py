@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from psycopg import sql
 
 from django_hookflow.events.database import cursor
-from django_hookflow.evidence.audit import Problem, event_hash
+from django_hookflow.evidence.audit import Problem
 from django_hookflow.evidence.heads import StoredRun, find_problems
+from django_hookflow.evidence.reading import reading
 from django_hookflow.projections.ranges import FIRST_UID, LAST_UID, Range, ranges_between, runs_named
 from django_hookflow.sql import load
 
@@ -38,16 +37,12 @@ def verify(
 ) -> Iterator[Verified]:
     """Verifies range by range, as the caller iterates: the whole log, the run ``run_id``, or runs started in a time.
 
-    Takes no locks and is right beside running appends. Raises UnknownRun.
+    Takes no locks and is right beside running appends. Raises UnknownRun and NoLog.
     """
-    ranges = _ranges_of(run_id, since, until)
-    problems = [] if _computes_as_documented() else [Problem(_OTHER_FUNCTION)]
-    for runs in ranges:
+    for runs in _ranges_of(run_id, since, until):
         verified, broken = _recompute(runs)
-        for run_uid in broken:
-            problems += _find_problems(run_uid)
-        yield Verified(verified.runs, verified.events, verified.archived, problems)
-        problems = []
+        verified.problems.extend(problem for run_uid in broken for problem in _find_problems(run_uid))
+        yield verified
 
 
 def uids_between(since: datetime.datetime | None, until: datetime.datetime | None) -> tuple[UUID, UUID]:
@@ -79,7 +74,7 @@ def _ranges_of(run_id: str | None, since: datetime.datetime | None, until: datet
 
 def _recompute(runs: Range) -> tuple[Verified, list[UUID]]:
     """The counts of a range, and its runs that do not hold."""
-    with cursor() as c:
+    with reading() as c:
         c.execute(load("verify_range"), runs.bounds)
         number, events, archived, broken = c.fetchone()
     return Verified(number, events, archived), broken
@@ -94,32 +89,8 @@ def _find_problems(run_uid: UUID) -> list[Problem]:
 
 
 def _load_run(run_uid: UUID) -> StoredRun:
-    with cursor() as c:
+    with reading() as c:
         statement = sql.SQL(load("verify_run")).format(lines=sql.SQL(load("event_lines")))
         c.execute(statement, {"from": run_uid, "to": run_uid})
         head, lines = c.fetchone()
     return StoredRun(str(run_uid), json.loads(head) if head else None, [json.loads(line) for line in lines])
-
-
-_OTHER_FUNCTION = "the function hookflow_event_hash does not compute what is documented: it was replaced"
-_HASH = "SELECT hookflow_event_hash(%s, %s, %s, %s, %s::smallint, %s, %s, NULL, %s, %s)"
-
-
-def _computes_as_documented() -> bool:
-    """Whether the function in the database hashes an event that nobody could foresee as :mod:`.audit` does."""
-    previous, digest = secrets.token_bytes(32), secrets.token_bytes(32)
-    event: dict[str, Any] = {
-        "run_uid": str(UUID(bytes=secrets.token_bytes(16))),
-        "seq": secrets.randbelow(1_000_000) + 1,
-        "recorded_at": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "version": 1,
-        "type": secrets.token_hex(8),
-        "step_id": secrets.token_urlsafe(8) + "ß",
-        "actor": None,
-        "facts": secrets.token_urlsafe(8) + "€",
-        "payload_digest": digest.hex(),
-    }
-    with cursor() as c:
-        hashed = [event[name] for name in ("run_uid", "seq", "recorded_at", "version", "type", "step_id", "facts")]
-        c.execute(_HASH, [previous, *hashed, digest])
-        return bytes(c.fetchone()[0]) == event_hash(event, previous)

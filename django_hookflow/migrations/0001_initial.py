@@ -39,6 +39,8 @@ class Migration(migrations.Migration):
                         ("last_at", models.DateTimeField()),
                         ("head_hash", models.BinaryField()),
                         ("archived_at", models.DateTimeField(null=True)),
+                        ("tombstone", django_hookflow.models.VerbatimJSONField(null=True)),
+                        ("tombstone_hash", models.BinaryField(null=True)),
                     ],
                     options={
                         "db_table": "django_hookflow_head",

@@ -37,7 +37,8 @@ class NothingToFold(HookFlowException):
 class Projection:
     """One projection: its model, its fold, and what its columns are for.
 
-    ``run`` names the run; ``key`` distinguishes rows by what is in the log; ``once`` is unique across runs.
+    ``run`` names the run; ``key`` distinguishes rows by what is in the log; ``once`` is unique across runs; ``kept`` says
+    in SQL whether the row of an archived run was kept when that was retired.
     """
 
     model: type[models.Model]
@@ -45,6 +46,7 @@ class Projection:
     run: str
     key: tuple[str, ...]
     once: str
+    kept: str = "false"
 
     @property
     def name(self) -> str:
@@ -61,6 +63,7 @@ class Projection:
             run=sql.Identifier(self.run),
             key=sql.SQL(", ").join(map(sql.Identifier, self.key)),
             once=sql.Identifier(self.once),
+            kept=sql.SQL(self.kept),
             gone_key=self._row("gone"),
             stored_key=self._row("(stored)"),
             folded_key=self._row("(folded)"),
@@ -83,7 +86,14 @@ def _statement(projection: Projection, name: str) -> str:
 PROJECTIONS = (
     Projection(WorkflowRun, "hookflow_fold_runs", run="id", key=("id",), once="run_id"),
     Projection(Wait, "hookflow_fold_waits", run="run_uid", key=("run_uid", "step_id", "kind"), once="id"),
-    Projection(DeadLetterEntry, "hookflow_fold_dead_letters", run="run_uid", key=("run_uid", "seq"), once="id"),
+    Projection(
+        DeadLetterEntry,
+        "hookflow_fold_dead_letters",
+        run="run_uid",
+        key=("run_uid", "seq"),
+        once="id",
+        kept="coalesce((head.tombstone->'dead_letters')::jsonb @> to_jsonb(stored.seq), false)",
+    ),
 )
 
 

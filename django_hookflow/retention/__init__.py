@@ -12,7 +12,7 @@ as a tombstone. The order of things is what makes it safe to be killed at any mo
 So at any moment a run is whole in the database, or whole in an archive whose chain ends where its tombstone says, or,
 where the work was interrupted between 2 and 3, both; it then goes into another archive as well, and both are right.
 
-:mod:`.proving` holds an archive against the tombstones. :mod:`.dead_letters` removes old dead letters of runs that stay.
+:mod:`.proving` holds an archive against the tombstones, and the tombstones against the archives. :mod:`.dead_letters` removes old dead letters of runs that stay.
 :mod:`.partitions` does the same as above with a month of runs at once, whose events go with their partition.
 
 What must stay true: nothing is removed that lives, or that moves; and with an archive, nothing that is not in it.

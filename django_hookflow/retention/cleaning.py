@@ -46,24 +46,30 @@ def retire_portion(
     keeps_events: bool = False,
 ) -> Iterator[Cleaned]:
     """Archives ``runs`` in one file, then retires them in batches. Raises ArchiveFailed and PermissionDenied."""
+    name = None
     if archive_to is not None:
         _retire([], ended_before, keeps_dead_letters, keeps_events)  # who may not is refused before there is a file
         archive = write_archive(archive_to, runs)
         out = archive.moved + len(archive.broken)
         yield Cleaned(seen=out, left=archive.moved, archive=archive.path, broken=archive.broken)
         runs = archive.runs
+        name = archive.path.name if archive.path else None
     for batch in batches_of(runs):
-        yield _retire(batch, ended_before, keeps_dead_letters, keeps_events)
+        yield _retire(batch, ended_before, keeps_dead_letters, keeps_events, name)
 
 
 def _retire(
-    runs: Sequence[DueRun], ended_before: datetime.datetime, keeps_dead_letters: bool, keeps_events: bool
+    runs: Sequence[DueRun],
+    ended_before: datetime.datetime,
+    keeps_dead_letters: bool,
+    keeps_events: bool,
+    archive: str | None = None,
 ) -> Cleaned:
     known = [run.run_uid for run in runs], [run.last_seq for run in runs], [run.head_hash for run in runs]
     retired, events, steps, dead_letters = call_as_owner(
         "retire runs",
-        "SELECT * FROM hookflow_retire(%s::uuid[], %s::integer[], %s::bytea[], %s, %s, %s)",
-        [*known, ended_before, keeps_dead_letters, keeps_events],
+        "SELECT * FROM hookflow_retire(%s::uuid[], %s::integer[], %s::bytea[], %s, %s, %s, %s)",
+        [*known, ended_before, keeps_dead_letters, keeps_events, archive],
     )
     return Cleaned(_by_model(len(retired), events, steps, dead_letters), seen=len(runs), left=len(runs) - len(retired))
 

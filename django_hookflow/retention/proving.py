@@ -1,15 +1,27 @@
-"""Holds an archive against the database it came from: every run in it has to have a head there that ends the same."""
+"""Holds archives against the database they came from: every run in them has to have a head there that ends the same, and
+every run that was archived to be in one of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from django_hookflow.events.database import cursor
-from django_hookflow.evidence.audit import manifest_path
+from django_hookflow.evidence.audit import (
+    CheckedFile,
+    Known,
+    Problem,
+    check_archive,
+    facts_of,
+    find_unproved,
+    manifest_path,
+)
+from django_hookflow.evidence.proving import Gone
+from django_hookflow.evidence.reading import reading
+from django_hookflow.projections.difference import printable
 from django_hookflow.sql import load
 
 RUNS_PER_LOOK = 5_000
@@ -20,13 +32,13 @@ class Compared:
     """What came of it. ``retired`` runs end in the archive where their tombstones do; ``whole`` ones are (still, or as
     well) in the log; ``went_on`` ones were archived again later, so this archive has their beginning."""
 
-    retired: int = 0
+    retired: set[str] = field(default_factory=set)
     whole: int = 0
     went_on: int = 0
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = f"{self.retired} runs end as their tombstones do"
+        counts = f"{len(self.retired)} runs end as their tombstones do"
         if self.whole:
             counts += f", {self.whole} are still in the log"
         if self.went_on:
@@ -47,11 +59,72 @@ def compare_with_tombstones(archive: Path) -> Compared:
     return compared
 
 
-def _heads_of(runs: Sequence[dict[str, Any]]) -> Iterator[Any]:
-    with cursor() as c:
+def _heads_of(runs: Sequence[dict[str, Any]]) -> list[Any]:
+    with reading() as c:
         asked = {"uids": [run["run_uid"] for run in runs], "seqs": [run["last_seq"] for run in runs]}
         c.execute(load("retention_heads_of"), asked)
-        yield from c.fetchall()
+        rows: list[Any] = c.fetchall()
+    return rows
+
+
+def archives_in(directory: Path) -> list[Path]:
+    """The archives in a directory, by name, which is by time."""
+    return sorted(directory.glob("*.jsonl.gz"))
+
+
+def check_with_manifest(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
+    """The same as :func:`check_archive`; without a manifest a file is no archive."""
+    checked = check_archive(path, known)
+    if not manifest_path(path).exists():
+        checked.problems.append(f"{path}: {manifest_path(path).name} is not beside it")
+    return checked
+
+
+def prove_gone(gone: Sequence[Gone], directory: Path | None) -> Iterator[Problem]:
+    """What is not right with runs that were archived since a checkpoint: each is to be in an archive there, whole, as the
+    checkpoint knows it and with the end that its tombstone has."""
+    if directory is None:
+        if gone:
+            yield Problem(
+                f"{len(gone):,} runs are proved by their archives alone: name their directory with --archives"
+            )
+        return
+    known = [run.known for run in gone]
+    files = []
+    found = set[str]()
+    for path in archives_in(directory) if gone else ():
+        files.append(checked := check_with_manifest(path, known))
+        yield from map(Problem, checked.problems)
+        if not checked.problems:
+            found |= compare_with_tombstones(path).retired
+    for run in gone:
+        if run.known.run_uid not in found:
+            yield _missing(run.known.run_id, run.tombstone, directory)
+    yield from find_unproved((run for run in known if run.run_uid in found), files)
+
+
+def find_tombstones_without(found: set[str], directory: Path) -> Iterator[Problem]:
+    """The runs that were archived and are not among those ``found`` in the archives of a directory."""
+    after = str(UUID(int=0))
+    while True:
+        with reading() as c:
+            c.execute(load("retention_tombstones"), {"after": after, "runs": RUNS_PER_LOOK})
+            rows = c.fetchall()
+        if not rows:
+            return
+        for run_uid, run_id, tombstone in rows:
+            if run_uid not in found:
+                yield _missing(run_id, tombstone, directory)
+        after = rows[-1][0]
+
+
+def _missing(run_id: str, tombstone: str | None, directory: Path) -> Problem:
+    said = facts_of({"facts": tombstone})
+    archive = said.get("archive")
+    where = f"in {archive}" if archive else f"without an archive, by {said.get('login', 'nobody knows whom')}"
+    return Problem(
+        f"was archived {printable(where)}, and no archive in {directory} ends as its tombstone does", printable(run_id)
+    )
 
 
 def _compare(
@@ -78,7 +151,7 @@ def _compare(
     elif known != end[1]:
         return f"has another hash at #{end[0]} in this database: one of the two was written anew"
     elif archived_at is not None and last_seq == end[0]:
-        compared.retired += 1
+        compared.retired.add(run["run_uid"])
     else:
         compared.whole += 1
     return ""

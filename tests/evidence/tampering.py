@@ -55,6 +55,15 @@ def verify(*arguments: Any) -> tuple[int, list[str], str]:
     return status, problems, last
 
 
+def retire(*uids: UUID, archive: str | None = None, keeps_dead_letters: bool = False) -> None:
+    """Retires runs that have ended as cleanup_workflows does, with the archive that it says there is."""
+    ask(
+        "SELECT hookflow_retire(array_agg(run_uid), array_agg(last_seq), array_agg(head_hash), 'infinity', %s, false, %s)"
+        " FROM django_hookflow_head WHERE run_uid = ANY (%s)",
+        *(keeps_dead_letters, archive, list(uids)),
+    )
+
+
 def rewrite_chain(uid: UUID, change: str) -> None:
     """The owner's best: changes an event, and computes every hash after it anew, and the head."""
     seqs = [event["seq"] for event in log_of(uid)]

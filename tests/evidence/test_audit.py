@@ -144,6 +144,18 @@ def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     assert (status, "No such file" in lines[0]) == (1, True)
 
 
+def test_a_file_without_events_proves_nothing(tmp_path: Path) -> None:
+    empty, compressed = tmp_path / "events.jsonl", tmp_path / "events.jsonl.gz"
+    empty.touch()
+    compressed.write_bytes(gzip.compress(b""))
+    for path in (empty, compressed):
+        status, lines = run_audit(path)
+        assert (status, lines) == (
+            1,
+            [f"{path}: has no events, so it proves nothing", f"{path}: 0 runs, 0 events, 1 problems"],
+        )
+
+
 def test_an_archive_is_checked_with_its_manifest(exported: Path) -> None:
     path = archive(exported.with_name("old.jsonl.gz"), exported)
     assert run_audit(path) == (0, [f"{path}: 3 runs, 24 events, 0 problems"])

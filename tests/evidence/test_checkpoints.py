@@ -19,8 +19,8 @@ from django_hookflow.evidence.files import OutputExists, new_file
 from django_hookflow.evidence.signing import ISSUER
 from tests.evidence.checkpointing import SECRET, WITHOUT_CRYPTOGRAPHY, checkpoint, claims_of, lines_of, prove
 from tests.evidence.exporting import archive, export, run_audit
-from tests.evidence.tampering import make_run, rewrite_chain, tamper, verify
-from tests.log.calls import append, ask, psql, session, wait_until_blocked
+from tests.evidence.tampering import make_run, retire, rewrite_chain, tamper, verify
+from tests.log.calls import append, as_json, ask, psql, session, wait_until_blocked
 from tests.projections.histories import make_runs
 from tests.waiting import wait_until
 
@@ -36,7 +36,8 @@ def test_a_checkpoint_says_where_each_chain_ends_and_is_signed(uids: list[UUID],
     header, *runs = lines_of(path)
     assert header["format"] == "django-hookflow-checkpoint-1"
     heads = ask(
-        "SELECT run_uid::text, run_id, last_seq, encode(head_hash, 'hex') AS hash FROM django_hookflow_head ORDER BY 1"
+        "SELECT run_uid::text, run_id, last_seq, encode(head_hash, 'hex') AS hash, encode(tombstone_hash, 'hex') AS tombstone"
+        " FROM django_hookflow_head ORDER BY 1"
     )
     assert runs == [list(head.values()) for head in heads]
     claims = jwt.decode(header["token"], SECRET, algorithms=["HS256"])
@@ -94,12 +95,9 @@ def rename(uid: UUID) -> None:
 
 
 def bury(uid: UUID) -> None:
-    """As if it had been archived, with a chain of which nobody has the archive."""
+    """Archived by the book, with a chain of which nobody has the archive."""
     rewrite(uid)
-    tamper(
-        f"UPDATE django_hookflow_head SET archived_at = now() WHERE run_uid = '{uid}'",
-        f"DELETE FROM django_hookflow_event WHERE run_uid = '{uid}'",
-    )
+    retire(uid)
 
 
 UNSEEN = {
@@ -126,24 +124,111 @@ def test_scenario_16_what_the_owner_does_to_whole_chains_is_found_with_a_checkpo
     assert prove(path, also=("--run", "order-1")) == (0, [])
 
 
-def test_a_run_that_was_archived_is_proved_by_its_tombstone_or_left_to_its_archive(
-    uids: list[UUID], tmp_path: Path
-) -> None:
+def test_runs_archived_since_are_proved_by_their_archives_and_by_nothing_else(uids: list[UUID], tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     checkpoint(path)
-    append(uids[0], None, ("note", None, 1))
-    events = export(tmp_path / "old.jsonl")
-    ask("UPDATE django_hookflow_head SET archived_at = now() WHERE run_uid = ANY(%s)", uids[:2])
-    ask("DELETE FROM django_hookflow_event WHERE run_uid = ANY(%s)", uids[:2])
-    status, lines, last = verify("--checkpoint", path)
-    assert (status, last) == (0, "1 runs with 8 events verified, 2 archived runs left out: 0 problems")
-    assert lines[0].endswith(
-        "3 runs compared, 1 have gone on and been archived since: prove them with hookflow_archive verify"
+    append(uids[0], None, ("run.completed", None, {"result": 2}))
+    (tmp_path / "archives").mkdir()
+    archived = archive(
+        tmp_path / "archives" / "old.jsonl.gz",
+        joined(tmp_path / "old.jsonl", *(export(tmp_path / f"{uid}", uid) for uid in uids[:2])),
     )
-    archived = archive(tmp_path / "old.jsonl.gz", events)
-    status, lines = run_audit("--checkpoint", path, archived)
-    assert (status, lines[-1]) == (0, f"{archived}: 3 runs, 25 events, 0 problems, 3 runs proved by the checkpoint")
+    retire(*uids[:2], archive=archived.name)
+    status, lines, last = verify("--checkpoint", path)
+    assert (status, last) == (1, "1 runs with 8 events verified, 2 archived runs left out: 0 problems")
+    assert lines[0] == "2 runs are proved by their archives alone: name their directory with --archives"
+    assert lines[1].endswith(": 3 runs compared, 2 have been archived since")
+    with_archives = ("--checkpoint", path, "--archives", archived.parent)
+    assert verify(*with_archives)[0] == 0
+    status, lines = run_audit("--checkpoint", path, archived, export(tmp_path / "events.jsonl"))
+    assert (status, lines[1]) == (0, f"{archived}: 2 runs, 17 events, 0 problems, 2 runs proved by the checkpoint")
     assert lines[0] == f"{path}: 3 runs, root {claims_of(path)['root']}; the signature is not verified here"
+    archived.rename(tmp_path / "elsewhere.jsonl.gz")
+    status, lines, _ = verify(*with_archives)
+    missing = f"was archived in old.jsonl.gz, and no archive in {archived.parent} ends as its tombstone does"
+    assert (status, sorted(lines[:2])) == (1, [f"run order-1: {missing}", f"run order-2: {missing}"])
+
+
+def test_archives_are_a_directory_and_asked_for_with_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(
+        CommandError, match="--archives is for what a checkpoint knows: without one, see hookflow_archive"
+    ):
+        verify("--archives", tmp_path)
+    with pytest.raises(CommandError, match="it is not a directory"):
+        verify("--archives", tmp_path / "none", "--checkpoint", tmp_path / "one.jsonl")
+
+
+def test_an_archive_without_its_manifest_proves_no_run_that_is_gone(uids: list[UUID], tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    checkpoint(path)
+    archived = archive(tmp_path / "old.jsonl.gz", export(tmp_path / "old", uids[1]))
+    retire(uids[1], archive=archived.name)
+    (tmp_path / "old.manifest.json").unlink()
+    status, lines, _ = verify("--checkpoint", path, "--archives", tmp_path)
+    assert (status, lines[:2]) == (
+        1,
+        [
+            f"{archived}: old.manifest.json is not beside it",
+            f"run order-2: was archived in old.jsonl.gz, and no archive in {tmp_path} ends as its tombstone does",
+        ],
+    )
+
+
+def joined(path: Path, *parts: Path) -> Path:
+    path.write_bytes(b"".join(part.read_bytes() for part in sorted(parts)))
+    return path
+
+
+def test_archives_are_proved_against_what_the_checkpoint_knew_before(uids: list[UUID], tmp_path: Path) -> None:
+    """The owner writes a chain anew, lets it go on, archives it, and retires it by the book."""
+    path = tmp_path / "one.jsonl"
+    checkpoint(path)
+    rewrite(uids[1])
+    append(uids[1], None, ("run.completed", None, {"result": 2}))
+    archived = archive(tmp_path / "old.jsonl.gz", export(tmp_path / "old", uids[1]))
+    retire(uids[1], archive=archived.name)
+    status, lines, _ = verify("--checkpoint", path, "--archives", tmp_path)
+    assert (status, lines[0]) == (1, f"run {uids[1]} #8: not the event that the checkpoint knows")
+
+
+def test_a_tombstone_that_a_checkpoint_knows_cannot_be_changed_or_taken_back(uids: list[UUID], tmp_path: Path) -> None:
+    archived = archive(tmp_path / "old.jsonl.gz", export(tmp_path / "old", uids[1]))
+    events = ask("SELECT * FROM django_hookflow_event WHERE run_uid = %s ORDER BY seq", uids[1])
+    retire(uids[1], archive=archived.name)
+    path = tmp_path / "one.jsonl"
+    checkpoint(path)
+    (row,) = ask("SELECT encode(tombstone_hash, 'hex') AS hash FROM django_hookflow_head WHERE run_id = 'order-2'")
+    assert {line[1]: line[4] for line in lines_of(path)[1:]} == {
+        "order-1": None,
+        "order-2": row["hash"],
+        "order-3": None,
+    }
+    assert prove(path) == (0, [])
+    problem = "run order-2: was archived, and its tombstone is not the one that the checkpoint knows"
+    rebury(uids[1], "other.jsonl.gz")
+    assert (verify()[:2], prove(path)) == ((0, []), (1, [problem]))
+    ask(
+        "UPDATE django_hookflow_head SET archived_at = NULL, tombstone = NULL, tombstone_hash = NULL WHERE run_id = 'order-2'"
+    )
+    for event in events:
+        ask(
+            "INSERT INTO django_hookflow_event (recorded_at, run_uid, seq, version, type, step_id, actor, facts, payload, salt, hash)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            *(event[name] for name in ("recorded_at", "run_uid", "seq", "version", "type", "step_id", "actor")),
+            *(None if event[name] is None else as_json(event[name]) for name in ("facts", "payload")),
+            *(event["salt"], event["hash"]),
+        )
+    assert (verify()[:2], prove(path)) == ((0, []), (1, [problem]))
+
+
+def rebury(uid: UUID, archive: str) -> None:
+    """The owner gives a run another tombstone, which holds."""
+    ask("UPDATE django_hookflow_head SET tombstone = replace(tombstone::text, 'old.jsonl.gz', %s)::json", archive)
+    ask(
+        "UPDATE django_hookflow_head SET tombstone_hash = hookflow_event_hash(head_hash, run_uid, last_seq + 1, archived_at,"
+        " 1::smallint, 'run.archived', NULL, NULL, tombstone::text, NULL) WHERE run_uid = %s",
+        uid,
+    )
 
 
 @pytest.mark.parametrize(("tampering", "problem"), [(rewrite, "#8: not the event"), (cut_tail, "ends at #5")])
@@ -156,8 +241,18 @@ def test_an_archive_that_is_not_what_the_checkpoint_knows_is_found_by_the_script
     archived = archive(tmp_path / "old.jsonl.gz", export(tmp_path / "old.jsonl"))
     assert run_audit(archived)[0] == 0
     status, lines = run_audit("--checkpoint", path, archived)
-    assert (status, len(lines)) == (1, 3)
-    assert problem in lines[1]
+    assert status == 1
+    assert [line for line in lines if problem in line] != []
+
+
+def test_the_script_names_the_runs_of_the_checkpoint_that_no_file_has(uids: list[UUID], tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    checkpoint(path)
+    parts = [export(tmp_path / f"{number}.jsonl", uid) for number, uid in enumerate(uids)]
+    assert run_audit("--checkpoint", path, *parts)[0] == 0
+    status, lines = run_audit("--checkpoint", path, *parts[1:])
+    unseen = f"run {uids[0]}: 'order-1' is in none of the files, the checkpoint knows it up to #8"
+    assert (status, lines[-1]) == (1, unseen)
 
 
 # The chain of checkpoints.

@@ -47,7 +47,12 @@ def swap_runs(lines: list[Any]) -> list[Any]:
 
 
 def change_a_hash(lines: list[Any]) -> list[Any]:
-    return [*lines[:2], [*lines[2][:3], "00" * 32], lines[3]]
+    return [*lines[:2], [*lines[2][:3], "00" * 32, None], lines[3]]
+
+
+def move_a_byte(lines: list[Any]) -> list[Any]:
+    """To the other of two that are hashed next to each other."""
+    return [*lines[:2], [*lines[2][:3], lines[2][3][:-2], lines[2][3][-2:]], lines[3]]
 
 
 def cut_short(lines: list[Any]) -> list[Any]:
@@ -55,13 +60,14 @@ def cut_short(lines: list[Any]) -> list[Any]:
 
 
 def add_a_run(lines: list[Any]) -> list[Any]:
-    return [*lines, ["ffffffff-0000-7000-8000-000000000000", "ghost", 1, "00" * 32]]
+    return [*lines, ["ffffffff-0000-7000-8000-000000000000", "ghost", 1, "00" * 32, None]]
 
 
 FILES = {
     drop_a_run: "its 2 lines are not the 3 that were signed",
     swap_runs: "the run of line 3 does not come after that of the line before",
     change_a_hash: "its 3 lines are not the 3 that were signed",
+    move_a_byte: "line 3 does not say where a run stands",
     cut_short: "its 2 lines are not the 3 that were signed",
     add_a_run: "its 4 lines are not the 3 that were signed",
     (lambda lines: [{"format": "other", "token": "x"}]): "has the format 'other', known is",

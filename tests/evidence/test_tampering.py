@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from django.core.management import CommandError
 
 from django_hookflow.evidence import audit
-from tests.evidence.tampering import make_run, rewrite_chain, tamper, verify
+from tests.evidence.tampering import make_run, retire, rewrite_chain, tamper, verify
 from tests.log.calls import append, ask, log_of, start
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,6 +57,8 @@ REDACT = "payload = NULL, salt = NULL, payload_digest = {}"
 DIGEST = "sha256(salt || convert_to(payload::text, 'UTF8'))"
 OTHER_UID = "eeeeeeee-0000-7000-8000-000000000000"
 BEFORE = "(or #4 was written anew, hash and all)"
+
+LOST = "run order-2: is marked as archived, and its tombstone is not one that its retirement left"
 
 FORGED_FACTS = """facts = '{"run_id":"order-2","workflow":"shop.order","timeout":1}'"""
 
@@ -155,7 +158,10 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
     "all events removed": ([delete("> 0")], ["run order-2: its head ends at #8, and it has no events"]),
     "a living run marked as archived": (
         [head("archived_at = now()")],
-        ["run order-2: is marked as archived, and still has 8 events"],
+        [
+            "run order-2: is marked as archived, and still has 8 events",
+            "run order-2: is marked as archived, and its tombstone is not one that its retirement left",
+        ],
     ),
     "two payloads, one after the other": ([event("payload = '1'", "IN (5, 6)")], [bad(5, 6)]),
     "a seq, to one far away": (
@@ -271,14 +277,115 @@ def test_a_chain_written_anew_from_an_event_without_names_is_not_that_of_its_hea
     ]
 
 
-def test_the_function_that_computes_hashes_replaced_is_found_out() -> None:
-    make_run("order-2")
-    (row,) = ask("SELECT pg_get_functiondef('hookflow_event_hash'::regproc) AS text")
+def test_what_the_database_computes_is_not_believed() -> None:
+    """The owner changes an event, and has the function that hashes say what stands there; and another in front of sha256()."""
+    uid = make_run("order-2")
+    (row,) = ask(
+        "SELECT pg_get_functiondef('hookflow_event_hash'::regproc) AS text, current_setting('search_path') AS path"
+    )
+    begin = "AS $function$\nBEGIN\n"
+    assert begin in row["text"]
+    liar = f"  IF p_run_uid = '{uid}' THEN\n    RETURN (SELECT hash FROM django_hookflow_event WHERE run_uid = p_run_uid AND seq = p_seq);\n  END IF;\n"
     try:
-        assert "p_payload_digest," in row["text"]
-        ask(row["text"].replace("coalesce(p_payload_digest,", "coalesce(''::bytea,"))
-        status, problems, _ = verify()
+        ask(row["text"].replace(begin, begin + liar).replace("IMMUTABLE", "STABLE"))
+        tamper(event("payload = '1'", "= 5"))
+        assert verify()[1] == [bad(5)]
+        ask("CREATE SCHEMA front")
+        for type_, result in (("bytea", "''::bytea"), ("uuid", "''::bytea")):
+            ask(
+                f"CREATE FUNCTION front.{'sha256' if type_ == 'bytea' else 'uuid_send'}({type_}) RETURNS bytea LANGUAGE sql AS $$ SELECT {result} $$"
+            )
+        ask("CREATE TABLE front.django_hookflow_head (LIKE django_hookflow_head)")
+        ask("SET search_path = front, pg_catalog, public")
+        assert verify()[1] == [bad(5)]
     finally:
+        ask(f"SET search_path = {row['path']}")
+        ask("DROP SCHEMA IF EXISTS front CASCADE")
         ask(row["text"])
-    assert status == 1
-    assert "the function hookflow_event_hash does not compute what is documented: it was replaced" in problems
+
+
+@pytest.mark.parametrize("table", ["django_hookflow_event", "django_hookflow_head"])
+def test_a_view_in_the_place_of_a_table_is_not_read(table: str) -> None:
+    make_run("order-2")
+    ask(f"ALTER TABLE {table} RENAME TO kept; CREATE VIEW {table} AS SELECT * FROM kept WHERE false")
+    try:
+        with pytest.raises(CommandError, match="no schema on the search_path of this login has the tables"):
+            verify()
+    finally:
+        ask(f"DROP VIEW {table}; ALTER TABLE kept RENAME TO {table}")
+
+
+# Tombstones, and nothing but what the owner may do with every trigger on.
+
+TOMBSTONES: dict[str, tuple[list[str], list[str]]] = {
+    "a living run marked as archived, and its events deleted": (
+        [
+            "UPDATE django_hookflow_head SET archived_at = now() WHERE run_id = 'order-3'",
+            "DELETE FROM django_hookflow_event WHERE run_uid = (SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-3')",
+        ],
+        ["run order-3: is marked as archived, and its tombstone is not one that its retirement left"],
+    ),
+    "a tombstone of another run": (
+        [
+            "UPDATE django_hookflow_head SET archived_at = other.archived_at, tombstone = other.tombstone, "
+            "tombstone_hash = other.tombstone_hash FROM django_hookflow_head AS other "
+            "WHERE django_hookflow_head.run_id = 'order-3' AND other.run_id = 'order-2'",
+            "DELETE FROM django_hookflow_event WHERE run_uid = (SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-3')",
+        ],
+        ["run order-3: is marked as archived, and its tombstone is not one that its retirement left"],
+    ),
+    "another time": ([head("archived_at = archived_at - interval '1 day'")], [LOST]),
+    "a time that no clock had": ([head("archived_at = 'infinity'")], [LOST]),
+    "another end": ([head("last_seq = 5")], [LOST]),
+    "an end beyond all bounds": ([head("last_seq = 2147483647")], [LOST]),
+    "another last hash": ([head("head_hash = sha256('')")], [LOST]),
+    "another archive": ([head("tombstone = replace(tombstone::text, 'old', 'new')::json")], [LOST]),
+    "what nothing can read": ([head('tombstone = \'{"run_id":"\\u0000"}\'')], [LOST]),
+    "nothing": ([head("tombstone = NULL")], [LOST]),
+    "no hash": ([head("tombstone_hash = NULL")], [LOST]),
+    "another id": (
+        [head("run_id = 'order-9'")],
+        ["run order-9: its head has the run_id 'order-9', it was started with 'order-2'"],
+    ),
+    "another workflow": (
+        [head("workflow_id = 'other'")],
+        ["run order-2: its head has the workflow_id 'other', it was started with 'shop.order'"],
+    ),
+    "taken back": ([head("archived_at = NULL")], ["run order-2: has a tombstone, and is not marked as archived"]),
+    "taken back, with all that belongs to it": (
+        [head("archived_at = NULL, tombstone = NULL, tombstone_hash = NULL")],
+        ["run order-2: its head ends at #8, and it has no events"],
+    ),
+    "taken back, for a run of other events": (
+        [
+            head(
+                "archived_at = NULL, tombstone = NULL, tombstone_hash = NULL, last_seq = 0, head_hash = sha256(uuid_send(run_uid))"
+            ),
+            "SELECT hookflow_append(run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL], "
+            'ARRAY[\'{"run_id":"order-2","workflow":"other"}\'::json], ARRAY[\'{}\'::json], NULL) '
+            "FROM django_hookflow_head WHERE run_id = 'order-2'",
+        ],
+        ["run order-2: its head has the workflow_id 'shop.order', it was started with 'other'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TOMBSTONES)
+def test_scenario_33_what_the_owner_does_to_tombstones_with_every_trigger_on_is_found(what: str) -> None:
+    statements, problems = TOMBSTONES[what]
+    uids = [make_run(f"order-{number}") for number in (1, 2, 3)]
+    retire(uids[1], archive="old.jsonl.gz")
+    assert verify() == (0, [], "2 runs with 16 events verified, 1 archived runs left out: 0 problems")
+    for statement in statements:
+        ask(statement)
+    assert verify()[:2] == (1, problems)
+
+
+def test_events_that_come_back_under_a_tombstone_are_found() -> None:
+    uid = make_run("order-2")
+    retire(uid)
+    ask(INSERT.format(seq=9))
+    assert verify()[1] == [
+        "run order-2: is marked as archived, and still has 1 events",
+        "run order-2 #1 to #8: missing",
+    ]

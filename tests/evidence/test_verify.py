@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,12 +15,13 @@ from django.utils import timezone
 from django_hookflow.evidence import verifying
 from django_hookflow.evidence.audit import HASH_DOES_NOT_HOLD
 from django_hookflow.runtime.trigger import uuid7
-from tests.evidence.tampering import make_run, tamper, verify
+from tests.evidence.tampering import make_run, retire, tamper, verify
 from tests.log.calls import append, ask, session, start
 from tests.projections.histories import make_runs
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,8 +59,7 @@ def test_events_without_a_head_between_ranges_and_at_both_ends_are_found(monkeyp
 def test_archived_runs_are_left_out_and_counted() -> None:
     uid = make_run("order-1")
     make_run("order-2")
-    ask("UPDATE django_hookflow_head SET archived_at = now() WHERE run_id = 'order-1'")
-    ask("DELETE FROM django_hookflow_event WHERE run_uid = %s", uid)
+    retire(uid)
     last = "1 runs with 8 events verified, 1 archived runs left out: 0 problems"
     assert verify() == (0, [], last)
     assert verify("--run", "order-1") == (0, [], "0 runs with 0 events verified, 1 archived runs left out: 0 problems")
@@ -122,16 +122,17 @@ def test_an_append_under_way_is_neither_waited_for_nor_seen_half() -> None:
 
 def test_it_takes_no_lock_that_an_append_would_wait_for() -> None:
     make_run("order-1")
-    with connection.cursor() as cursor:
-        cursor.execute("BEGIN")
-        try:
-            assert verify()[0] == 0
-            cursor.execute(
-                "SELECT DISTINCT mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('relation', 'tuple')"
-            )
-            assert [mode for (mode,) in cursor.fetchall()] == ["AccessShareLock"]
-        finally:
-            cursor.execute("ROLLBACK")
+    modes = set[str]()
+
+    def look_at_locks(execute: Callable[..., Any], *context: Any) -> Any:
+        answer = execute(*context)
+        held = "SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('relation', 'tuple')"
+        modes.update(mode for (mode,) in connection.connection.execute(held))
+        return answer
+
+    with connection.execute_wrapper(look_at_locks):
+        assert verify()[0] == 0
+    assert modes == {"AccessShareLock"}
 
 
 def test_beside_running_appends_nothing_is_found() -> None:

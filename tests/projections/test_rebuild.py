@@ -13,7 +13,8 @@ from django.db import DatabaseError, transaction
 from django_hookflow.models import DeadLetterEntry, StepExecution, Wait, WorkflowRun
 from django_hookflow.projections import diff, rebuild, rebuilding
 from django_hookflow.projections import ranges as ranges_module
-from tests.log.calls import Row, ask, sleep, step
+from tests.evidence.tampering import retire
+from tests.log.calls import Row, ask, failure, sleep, step
 from tests.projections.histories import make_run, make_runs
 
 if TYPE_CHECKING:
@@ -194,18 +195,33 @@ def test_an_unknown_run_is_an_error(arguments: list[str]) -> None:
         call_command("hookflow_rebuild", *arguments, "--run", "order-2")
 
 
-def test_an_archived_run_is_left_alone() -> None:
-    """Its events have gone to the archive, in whole or, where that was interrupted, in part; its rows stay as they are."""
-    uids = make_runs(4)
-    ask("UPDATE django_hookflow_head SET archived_at = hookflow_now() WHERE run_uid = ANY (%s)", uids[2:])
-    ask("DELETE FROM django_hookflow_event WHERE run_uid = %s OR (run_uid = %s AND seq < 4)", *uids[2:])
-    ask("DELETE FROM django_hookflow_workflowrun WHERE run_id = 'order-3'")
-    before = contents()
+def test_rows_of_an_archived_run_are_invented_but_for_dead_letters_that_were_kept() -> None:
+    """Its events have gone to the archive; a row that was put back or made up is nobody's but that hand's."""
+    kept, other = (make_run(f"order-{number}", [failure(), failure()]) for number in (1, 2))
+    ask("CREATE TEMP TABLE runs AS TABLE django_hookflow_workflowrun")
+    ask("CREATE TEMP TABLE letters AS SELECT * FROM django_hookflow_deadletterentry WHERE run_uid = %s", other)
+    retire(kept, keeps_dead_letters=True)
+    retire(other)
     assert check() == (0, [])
-    assert repair() == {"WorkflowRun": 0, "Wait": 0, "DeadLetterEntry": 0}
-    assert contents() == before
-    with pytest.raises(CommandError, match="run 'order-3' has been archived: its events are no longer in the log"):
-        call_command("hookflow_rebuild", "--run", "order-3")
+    ask("INSERT INTO django_hookflow_workflowrun TABLE runs")
+    ask("INSERT INTO django_hookflow_deadletterentry TABLE letters")
+    ask("INSERT INTO django_hookflow_wait (id, run_uid, step_id, kind, since_seq) SELECT 1, %s, 'a', 'sleep', 2", other)
+    status, found = check()
+    assert (status, sorted(found)) == (
+        1,
+        [
+            "DeadLetterEntry of run order-2 seq 2: invented",
+            "DeadLetterEntry of run order-2 seq 3: invented",
+            "Wait of run order-2 step a kind sleep: invented",
+            "WorkflowRun of run order-1: invented",
+            "WorkflowRun of run order-2: invented",
+        ],
+    )
+    assert repair() == {"WorkflowRun": 2, "Wait": 1, "DeadLetterEntry": 2}
+    assert check() == (0, [])
+    assert set(DeadLetterEntry.objects.values_list("run_uid", "seq")) == {(kept, 2), (kept, 3)}
+    with pytest.raises(CommandError, match="run 'order-2' has been archived: its events are no longer in the log"):
+        call_command("hookflow_rebuild", "--run", "order-2")
 
 
 def test_archived_runs_whose_events_are_still_there_do_not_come_back_with_an_empty_projection() -> None:

@@ -239,6 +239,47 @@ def test_a_tombstone_that_does_not_agree_is_named(archive: Path) -> None:
     assert verify("--without-database", str(archive))[0] == 0
 
 
+def test_a_directory_is_to_have_every_run_that_was_archived(archive: Path, hookflow: Hookflow) -> None:
+    """From the tombstones to the archives: files that are gone, and runs that were removed without any."""
+    directory = archive.parent
+    make_runs(8, "later")
+    hookflow.advance(31 * DAYS)
+    cleanup("--archive-to", str(directory))
+    assert verify("--all", str(directory)) == (
+        0,
+        [
+            f"{archive}: 8 runs, 46 events, 0 problems; 8 runs end as their tombstones do",
+            f"{archives_in(directory)[1]}: 4 runs, 23 events, 0 problems; 4 runs end as their tombstones do",
+            f"{directory}: 12 archived runs found, 0 missing",
+        ],
+    )
+    make_runs(8, "last")
+    hookflow.advance(31 * DAYS)
+    assert cleanup()["WorkflowRun"] == 4
+    archive.unlink()
+    status, lines = verify("--all", str(directory))
+    missing = f"and no archive in {directory} ends as its tombstone does"
+    (login,) = ask("SELECT session_user::text AS name")
+    assert (status, lines[-1]) == (1, f"{directory}: 4 archived runs found, 12 missing")
+    assert f"run order-1: was archived in {archive.name}, {missing}" in lines
+    assert f"run last-1: was archived without an archive, by {login['name']}, {missing}" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        ([], "name archives, or with --all the directory"),
+        (["--all", "."], "name archives, or with --all the directory"),
+        (["--all", "/nowhere"], "it is not a directory"),
+        (["--all", ".", "--without-database"], "there is no database to ask"),
+    ],
+)
+def test_what_cannot_be_verified_is_refused(arguments: list[str], refusal: str) -> None:
+    files = ["x.jsonl.gz"] if arguments == ["--all", "."] else []
+    with pytest.raises(CommandError, match=refusal):
+        verify(*arguments, *files)
+
+
 def test_an_archive_can_be_verified_where_the_database_is_not(archive: Path) -> None:
     nowhere = "postgresql://nobody@/nothing?host=/nonexistent"
     done = subprocess.run(
@@ -403,12 +444,14 @@ def test_a_checkpoint_proves_the_runs_of_an_archive(hookflow: Hookflow, tmp_path
     status, lines = verify("--checkpoint", str(checkpoint), str(path))
     assert status == 0
     assert "0 problems, 8 runs proved by the checkpoint" in lines[-1]
+    run_command("hookflow_verify", "--checkpoint", str(checkpoint), "--archives", str(tmp_path))
     cut = {str(uid) for uid in archived_in(tmp_path)}.pop()
     rewrite(path, lambda lines: [line for line in lines if not (cut in line and '"seq":1,' not in line)])
     status, lines = verify("--without-database", "--checkpoint", str(checkpoint), str(path))
     assert status == 1
     assert any(line.startswith(f"run {cut}: ends at #1, the checkpoint knows it up to #") for line in lines)
-    run_command("hookflow_verify", "--checkpoint", str(checkpoint))
+    with pytest.raises(SystemExit):
+        run_command("hookflow_verify", "--checkpoint", str(checkpoint))
 
 
 @pytest.mark.parametrize("without_database", [[], ["--without-database"]])

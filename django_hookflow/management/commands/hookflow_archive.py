@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
-from django_hookflow.evidence.audit import Unreadable, check_archive, facts_of, manifest_path, read_events
+from django_hookflow.evidence.audit import (
+    CheckedFile,
+    Problem,
+    Unreadable,
+    facts_of,
+    find_unproved,
+    read_events,
+    read_known,
+)
 from django_hookflow.evidence.proving import checked_claims, signed_claims
 from django_hookflow.exceptions import HookFlowException
-from django_hookflow.retention.proving import compare_with_tombstones
+from django_hookflow.retention.proving import (
+    archives_in,
+    check_with_manifest,
+    compare_with_tombstones,
+    find_tombstones_without,
+)
 
 
 class Command(BaseCommand):
@@ -26,7 +40,13 @@ class Command(BaseCommand):
             help="recompute every hash, compare with the manifest and with the tombstones in the database; exit 1 if "
             "anything is not as it was",
         )
-        verify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="NAME.jsonl.gz, its manifest beside it")
+        verify.add_argument("files", nargs="*", type=Path, metavar="FILE", help="NAME.jsonl.gz, its manifest beside it")
+        verify.add_argument(
+            "--all",
+            type=Path,
+            metavar="DIR",
+            help="every archive in a directory, which is to hold every run that was archived",
+        )
         verify.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint the runs are to agree with")
         verify.add_argument("--without-database", action="store_true", help="do not look for the tombstones")
         show = commands.add_parser("show", help="print the events, a line each")
@@ -37,10 +57,43 @@ class Command(BaseCommand):
         if options["action"] == "show":
             self._show(options["file"], options["run"])
             return
+        if (options["all"] is None) == (not options["files"]):
+            raise CommandError("name archives, or with --all the directory that has them all")
+        if options["all"] is not None and (options["without_database"] or not options["all"].is_dir()):
+            raise CommandError(
+                f"--all {options['all']}: it is not a directory, or there is no database to ask what it is to hold"
+            )
         if options["checkpoint"] is not None:
             self._check_signature(options["checkpoint"], options["without_database"])
-        if sum([self._verify(path, options) for path in options["files"]]):
+        if self._verify_all(options):
             sys.exit(1)
+
+    def _verify_all(self, options: dict[str, Any]) -> int:
+        """How many problems there are."""
+        checkpoint, directory = options["checkpoint"], options["all"]
+        found = set[str]()
+        files, problems = list[CheckedFile](), 0
+        for path in options["files"] or archives_in(directory):
+            known = () if checkpoint is None else read_known(checkpoint)
+            files.append(checked := check_with_manifest(path, known))
+            problems += self._report(checked, found, options["without_database"])
+        if checkpoint is not None:
+            seen = set[str]().union(*(file.ends for file in files))
+            problems += self._print(
+                find_unproved((run for run in read_known(checkpoint) if run.run_uid in seen), files)
+            )
+        if directory is not None:
+            missing = self._print(find_tombstones_without(found, directory))
+            self.stdout.write(f"{directory}: {len(found)} archived runs found, {missing} missing")
+            problems += missing
+        return problems
+
+    def _print(self, problems: Iterable[Problem]) -> int:
+        number = 0
+        for problem in problems:
+            self.stdout.write(str(problem))
+            number += 1
+        return number
 
     def _check_signature(self, checkpoint: Path, without_database: bool) -> None:
         """Before anything is compared with it."""
@@ -49,17 +102,14 @@ class Command(BaseCommand):
         except HookFlowException as error:
             raise CommandError(str(error)) from error
 
-    def _verify(self, path: Path, options: dict[str, Any]) -> int:
-        """How many problems there are with the file."""
-        checked = check_archive(path, options["checkpoint"])
-        if not manifest_path(path).exists():
-            checked.problems.append(f"{path}: {manifest_path(path).name} is not beside it")
-        problems = list(checked.problems)
-        line = str(checked)
-        if not problems and not options["without_database"]:
+    def _report(self, checked: CheckedFile, found: set[str], without_database: bool) -> int:
+        """How many problems there are with a file; adds the runs that end in it as their tombstones do to ``found``."""
+        problems, line = list(checked.problems), str(checked)
+        if not problems and not without_database:
             try:
-                compared = compare_with_tombstones(path)
+                compared = compare_with_tombstones(checked.path)
                 problems += compared.problems
+                found |= compared.retired
                 line += f"; {compared}"
             except (OperationalError, InterfaceError) as error:
                 line += f"; the database could not be asked: {str(error).strip()}"

@@ -18,6 +18,7 @@ from django_hookflow.evidence.proving import BrokenCheckpoint, prove
 from django_hookflow.evidence.verifying import count_runs, uids_between, verify
 from django_hookflow.exceptions import HookFlowException, UnknownRun
 from django_hookflow.management.progress import Progress
+from django_hookflow.retention.proving import prove_gone
 
 Moment = datetime.datetime | None
 
@@ -43,27 +44,43 @@ class Command(BaseCommand):
             help="prove that the log is the one this checkpoint knows; may be given several times, the oldest first",
         )
 
-    def handle(self, *, run: str | None, checkpoint: list[Path], **options: Any) -> None:
+        parser.add_argument(
+            "--archives",
+            type=Path,
+            metavar="DIR",
+            help="where the archives are of runs that were retired since the checkpoint: each is to be in one of them",
+        )
+
+    def handle(self, *, run: str | None, checkpoint: list[Path], archives: Path | None, **options: Any) -> None:
         bounds = options["since"], options["until"]
         if run is not None and any(bounds):
             raise CommandError("--run names one run, --since and --until name many: give one or the other")
+        if archives is not None and not archives.is_dir():
+            raise CommandError(f"--archives {archives}: it is not a directory")
+        if archives is not None and not checkpoint:
+            raise CommandError(
+                "--archives is for what a checkpoint knows: without one, see hookflow_archive verify --all"
+            )
         try:
-            compared, problems = self._prove(checkpoint, _selection(run, *bounds))
+            compared, problems = self._prove(checkpoint, _selection(run, *bounds), archives)
             problems += self._verify(run, *bounds, may_be_gone=compared > 0)
         except HookFlowException as error:
             raise CommandError(str(error)) from error
         if problems:
             sys.exit(1)
 
-    def _prove(self, checkpoints: list[Path], selects: Callable[[Known], bool]) -> tuple[int, int]:
+    def _prove(
+        self, checkpoints: list[Path], selects: Callable[[Known], bool], archives: Path | None
+    ) -> tuple[int, int]:
         """How many runs the checkpoints know, and how many problems there are."""
         compared = problems = 0
         try:
             for proved in prove(checkpoints, selects):
-                self._print(proved.problems)
+                found = [*proved.problems, *prove_gone(proved.gone, archives)]
+                self._print(found)
                 self.stdout.write(str(proved))
                 compared += proved.runs
-                problems += len(proved.problems)
+                problems += len(found)
         except BrokenCheckpoint as error:
             self.stdout.write(str(error))
             problems += 1

@@ -14,10 +14,19 @@ DECLARE
     WHEN p_type = 'step.suspended' AND coalesce(v_facts->>'kind', '') = '' THEN 'waits_for_something'
     WHEN octet_length(p_facts::text) > 8192 THEN 'facts_are_small'
     -- Whoever may append could otherwise make a view unreadable for everybody: its casts would fail, as these do.
-    WHEN jsonb_typeof(v_facts) <> 'object' OR (v_facts->>'took')::float8 < 0 OR (v_facts->>'retry_in')::float8 < 0
+    WHEN jsonb_typeof(v_facts) <> 'object' OR (v_facts->>'took')::float8 NOT BETWEEN 0 AND 1e9
+      OR (v_facts->>'retry_in')::float8 NOT BETWEEN 0 AND 1e9
       OR (v_facts->>'attempt')::integer < 1 OR (v_facts->>'attempts')::integer < 0 THEN 'facts_are_readable'
+    -- 'now', and a time without its zone, would be another moment each time it is read; Python's years have four digits.
+    WHEN v_facts->>'until' !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^ ]*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$'
+      OR (v_facts->>'until')::timestamptz NOT BETWEEN '1000-01-01Z' AND '9999-12-31Z' THEN 'until_is_one_moment'
+    -- Parsers of other languages give up on what is nested as deep, or has as many digits. Short facts are neither.
+    WHEN octet_length(p_facts::text) > 200 AND jsonb_path_exists(v_facts, '$.**{64}')
+      OR octet_length(p_facts::text) > 4000 AND p_facts::text ~ '[0-9]{255}' THEN 'facts_are_plain'
     WHEN p_payload::jsonb IS NULL AND p_payload IS NOT NULL THEN 'payload_is_readable'
-    WHEN char_length(p_step_id) > 255 OR char_length(p_actor) > 255 THEN 'names_are_small'
+    WHEN char_length(p_step_id) > 255 OR char_length(p_actor) > 255 OR char_length(p_type) > 255
+      OR p_seq = 1 AND (char_length(v_facts->>'run_id') NOT BETWEEN 1 AND 255 OR char_length(v_facts->>'workflow') NOT BETWEEN 1 AND 255)
+      THEN 'names_are_small'
     WHEN octet_length(p_hash) <> 32 THEN 'hash_is_sha256' END;
 BEGIN
   IF v_broken IS NULL THEN
