@@ -169,3 +169,13 @@ def test_one_reason_with_what_a_page_cannot_show_is_refused_by_the_form(browser:
     answer = post(browser, f"{RUNS}{run.pk}/operate/replay/", {"reason": "a%00b", "seen": "99"})
     assert answer.status_code == 200
     assert run.events.filter(type="run.replayed").count() == 0
+
+
+@pytest.mark.parametrize("run_id", ["replay-1-of-" + "-" * 36, "replay-1-of-" + "0" * 36, "../x", "%00", "a\\", "?q=1#x"])
+def test_no_name_of_a_run_makes_its_page_fail(browser: Client, run_id: str) -> None:
+    key = start(run_id=run_id, workflow_id="w", actor=run_id)
+    fail(key, step_id=run_id)
+    entry = DeadLetterEntry.objects.get(run_uid=key)
+    for address in (RUNS, f"{RUNS}{key}/change/", f"{RUNS}{key}/operate/replay/", f"{DEAD_LETTERS}{entry.pk}/change/"):
+        assert browser.get(address).status_code == 200, address
+    assert b"".join(browser.get(f"{RUNS}{key}/events.json")).startswith(b"{")
