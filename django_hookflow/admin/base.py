@@ -13,7 +13,7 @@ from django_hookflow.registry import registered_workflows
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponse, HttpResponseBase
+    from django.http import HttpRequest, HttpResponse
 
     ModelAdmin = admin.ModelAdmin[Any]
 else:
@@ -65,12 +65,12 @@ class ReadOnlyAdmin(ModelAdmin):
             raise IncorrectLookupParameters  # PostgreSQL has no such text
         return super().get_changelist_instance(request)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:
         """Without what is selected and can be no key of a row, for which Django looks all the same."""
         data = request.POST.copy()
         data.setlist(ACTION_CHECKBOX_NAME, [key for key in data.getlist(ACTION_CHECKBOX_NAME) if self.is_key(key)])
         request.POST = data  # type: ignore[assignment]
-        return super().response_action(request, queryset)
+        return super().response_action(request, *args, **kwargs)
 
     def is_key(self, text: str) -> bool:
         try:

@@ -61,15 +61,15 @@ HOSTILE = {
     "a status": "running",
     "a tab": "stuck",
 }
-LIST_PARAMETERS = (
+LISTS = (
     "q p o all _popup _to_field _facets _changelist_filters status__exact state workflow when since until "
     "workflow_id run_id__exact id id__exact id__in data__a created_at__gte created_at__year created_at__date "
     "created_at__isnull created_at__day__gte created_at__in created_at__range created_at__foo error_message__regex"
-).split()
-PAGE_PARAMETERS = (
-    "as_of scale steps type step seq before after fragment integrity _popup _to_field _changelist_filters".split()
 )
-FORM_FIELDS = "reason seen step result".split()
+LIST_PARAMETERS = LISTS.split()
+PAGES = "as_of scale steps type step seq before after fragment integrity _popup _to_field _changelist_filters"
+PAGE_PARAMETERS = PAGES.split()
+FORM_FIELDS = ["reason", "seen", "step", "result"]
 MANY_FIELDS = f"action index select_across {ACTION_CHECKBOX_NAME} scope reason progress confirmed".split()
 
 
@@ -105,12 +105,13 @@ def post(client: Client, address: str, form: dict[str, str]) -> Any:
     return client.post(address, body, content_type="application/x-www-form-urlencoded")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=[*HOSTILE])
 def test_no_parameter_of_an_address_makes_a_page_fail(browser: Client, run: WorkflowRun, value: str) -> None:
     failed = []
     for address, parameters in addresses(run):
         for name in parameters:
-            response = browser.get(f"{address}?{name}={value}")
+            response: Any = browser.get(f"{address}?{name}={value}")
             b"".join(response) if response.streaming else response.content
             if response.status_code >= 500:
                 failed.append(f"{address}?{name}: {response.exc_info[1]!r:.200}")
@@ -135,6 +136,7 @@ def test_no_address_fails_for_what_it_names(browser: Client, run: WorkflowRun, v
     assert failed == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=[*HOSTILE])
 def test_no_field_of_a_form_fails(browser: Client, run: WorkflowRun, value: str) -> None:
     failed = []
@@ -159,9 +161,11 @@ def test_no_field_of_a_form_fails(browser: Client, run: WorkflowRun, value: str)
             }
             if (answer := post(browser, listed, form)).status_code >= 500:
                 failed.append(f"{listed} {field}: {answer.exc_info[1]!r:.200}")
-        for parameter in ("q", "p", "state", "when", "since", "created_at__gte"):
-            if (answer := post(browser, f"{listed}?{parameter}={value}", first)).status_code >= 500:
-                failed.append(f"POST {listed}?{parameter}: {answer.exc_info[1]!r:.200}")
+        failed += [
+            f"POST {listed}?{parameter}"
+            for parameter in ("q", "p", "state", "when", "since", "created_at__gte")
+            if post(browser, f"{listed}?{parameter}={value}", first).status_code >= 500
+        ]
     assert failed == []
 
 
@@ -171,7 +175,9 @@ def test_one_reason_with_what_a_page_cannot_show_is_refused_by_the_form(browser:
     assert run.events.filter(type="run.replayed").count() == 0
 
 
-@pytest.mark.parametrize("run_id", ["replay-1-of-" + "-" * 36, "replay-1-of-" + "0" * 36, "../x", "%00", "a\\", "?q=1#x"])
+@pytest.mark.parametrize(
+    "run_id", ["replay-1-of-" + "-" * 36, "replay-1-of-" + "0" * 36, "../x", "%00", "a\\", "?q=1#x"]
+)
 def test_no_name_of_a_run_makes_its_page_fail(browser: Client, run_id: str) -> None:
     key = start(run_id=run_id, workflow_id="w", actor=run_id)
     fail(key, step_id=run_id)
