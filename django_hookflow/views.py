@@ -24,6 +24,7 @@ from django_hookflow.delivery.signature import InvalidSignature, verify
 from django_hookflow.exceptions import UnknownWorkflow
 from django_hookflow.runtime.receiving import receive as receive_message
 from django_hookflow.runtime.turn import TurnResult
+from django_hookflow.terminals import clean
 
 logger = logging.getLogger("django_hookflow.webhook")
 
@@ -46,7 +47,8 @@ def receive(request: HttpRequest, workflow_id: str) -> JsonResponse:
     try:
         result = _run(_authenticated_message(request, workflow_id), request)
     except Refused as refusal:
-        logger.warning("hookflow: delivery for %s refused, %s: %s", workflow_id[:200], refusal.status, refusal)
+        named, why = clean(workflow_id[:200]), clean(str(refusal)[:1_000])  # nobody has signed these yet
+        logger.warning("hookflow: delivery for %s refused, %s: %s", named, refusal.status, why)
         return JsonResponse({"error": str(refusal)}, status=refusal.status, headers=refusal.headers)
     return JsonResponse({"status": result.answer})
 
@@ -90,8 +92,8 @@ def _read(request: HttpRequest) -> bytes:
 
 def _run(message: Received, request: HttpRequest) -> TurnResult:
     delivery = {
-        "message_id": request.headers.get("Upstash-Message-Id", "")[:200],
-        "retried": request.headers.get("Upstash-Retried", "0")[:20],
+        "message_id": clean(request.headers.get("Upstash-Message-Id", "")[:200]),  # headers are not signed
+        "retried": clean(request.headers.get("Upstash-Retried", "0")[:20]),
     }
     try:
         result = receive_message(
@@ -105,7 +107,7 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
     except UnknownWorkflow as error:
         raise Refused(404, str(error)) from error
     except DatabaseError as error:
-        logger.exception("hookflow: the log could not be reached for run %s", message.run_id)
+        logger.exception("hookflow: the log could not be reached for run %s", clean(message.run_id[:200]))
         raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error
     if result.answer == "unknown":
         error_text = f"workflow {message.workflow_id!r} has no run {message.run_id!r}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import ValidationError
 
 from django_hookflow.registry import registered_workflows
 
@@ -57,6 +59,30 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        if any("\0" in text for name, values in request.GET.lists() for text in (name, *values)):
+            raise IncorrectLookupParameters  # PostgreSQL has no such text
+        return super().get_changelist_instance(request)
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:
+        """Without what is selected and can be no key of a row, for which Django looks all the same."""
+        data = request.POST.copy()
+        data.setlist(ACTION_CHECKBOX_NAME, [key for key in data.getlist(ACTION_CHECKBOX_NAME) if self.is_key(key)])
+        request.POST = data  # type: ignore[assignment]
+        return super().response_action(request, *args, **kwargs)
+
+    def is_key(self, text: str) -> bool:
+        try:
+            self.opts.pk.clean(text, None)
+        except ValidationError:
+            return False
+        return True
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        if "\0" in object_id or not (from_field or self.is_key(object_id)):
+            return None
+        return super().get_object(request, object_id, from_field or None)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

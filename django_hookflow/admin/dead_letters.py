@@ -9,6 +9,7 @@ from django.utils.text import Truncator
 
 from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter, may_see_payloads
 from django_hookflow.admin.display import cut_traceback, show_row, shown_columns
+from django_hookflow.admin.filters import TimeFilter
 from django_hookflow.admin.operating import may_operate
 from django_hookflow.admin.operating_many import many_at_once
 from django_hookflow.admin.operations import OPERATIONS
@@ -74,13 +75,16 @@ class ReplayOfMany:
 @admin.register(DeadLetterEntry)
 class DeadLetterEntryAdmin(ReadOnlyAdmin):
     list_display = ("run_id", "workflow_id", "step_id", "error", "attempt_count", "created_at", "is_replayed")
-    list_filter = (StateFilter, WorkflowFilter, "created_at")
+    list_filter = (StateFilter, WorkflowFilter, TimeFilter)
     ordering = ("-created_at",)
     actions = (many_at_once(ReplayOfMany()),)
 
+    class Media:
+        css = {"all": ["django_hookflow/list.css"]}
+
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Only what the page offers: payloads and errors are not to be guessed at by ``?payload__…__startswith=``."""
-        return lookup in {"state", "workflow"} or lookup.split("__")[0] == "created_at"
+        return lookup in {"state", "workflow", *TimeFilter.parameters}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetterEntry]:
         return super().get_queryset(request).defer("payload")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from django_hookflow.models import WorkflowRun
 
 EVENTS_PER_SLICE = 500
+#: Of payloads as they are stored, where a text that repeats itself takes a hundredth, and of lines.
+BYTES_PER_SLICE = {"stored": 256 * 1024, "bytes": 4 * 1024 * 1024}
 FACTS = ("run_id", "workflow_id", "label", "status", "created_at", "updated_at", "completed_at", "wake_at")
 
 
@@ -34,23 +36,21 @@ def write(facts: dict[str, Any], run_uid: UUID, until: int) -> Iterator[str]:
     opening = json.dumps(facts, cls=DjangoJSONEncoder, ensure_ascii=False)
     yield f'{opening[:-1]}, "events": ['
     separator = "\n"
-    for lines in slices(run_uid, until):
-        yield separator + ",\n".join(lines)
+    for line in lines(run_uid, until):
+        yield separator + line
         separator = ",\n"
     yield "\n]}\n"
 
 
-def slices(run_uid: UUID, until: int) -> Iterator[list[str]]:
-    """The events as texts of JSON, so many at a time; no cursor is held between them."""
+def lines(run_uid: UUID, until: int) -> Iterator[str]:
+    """The events as texts of JSON, read so many at a time; no cursor is held between them."""
+    asked = {"run_uid": run_uid, "until": until, "limit": EVENTS_PER_SLICE, **BYTES_PER_SLICE}
     after = 0
-    while True:
+    while after < until:
         with cursor() as c:
-            c.execute(
-                load("page_download"), {"run_uid": run_uid, "after": after, "until": until, "limit": EVENTS_PER_SLICE}
-            )
+            c.execute(load("page_download"), {**asked, "after": after})
             rows = c.fetchall()
-        if rows:
-            yield [line for _, line in rows]
-            after = rows[-1][0]
-        if len(rows) < EVENTS_PER_SLICE:
+        if not rows:
             return
+        yield from (line for _, line in rows)
+        after = rows[-1][0]

@@ -85,7 +85,9 @@ class Choice:
     def of(cls, query: Mapping[str, str]) -> Choice:
         type_ = query.get("type", "")
         seq, before, after = (number(query.get(name)) for name in ("seq", "before", "after"))
-        return cls(type_ if type_ in FAMILIES else "", query.get("step", "")[:255], seq, before, after)
+        return cls(
+            type_ if type_ in FAMILIES else "", query.get("step", "").replace("\0", "")[:255], seq, before, after
+        )
 
     @property
     def is_filtered(self) -> bool:

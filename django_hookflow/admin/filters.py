@@ -1,4 +1,4 @@
-"""The list of runs narrowed down by time: the last hour, day or week, or from one moment to another."""
+"""A list narrowed down by time: the last hour, day or week, or from one moment to another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def database_time(request: HttpRequest) -> datetime.datetime:
 
 
 class TimeFilter(admin.ListFilter):
-    """By when a run was created. ``since`` and ``until`` are None where there is no bound; both are inclusive."""
+    """By when a row was created. ``since`` and ``until`` are None where there is no bound; both are inclusive."""
 
     title = "time"
     template = "admin/django_hookflow/workflowrun/list_time.html"
@@ -101,6 +101,8 @@ def read_moment(text: str) -> datetime.datetime | None:
         if moment is None:
             raise IncorrectLookupParameters
         aware = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+        if not datetime.MINYEAR < aware.year < datetime.MAXYEAR:  # nothing can be added to what is at the end of time
+            raise IncorrectLookupParameters
         return aware.astimezone(datetime.timezone.utc)
     except (ValueError, OverflowError) as error:
         raise IncorrectLookupParameters from error

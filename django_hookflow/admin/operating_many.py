@@ -19,7 +19,6 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core import signing
-from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.template.response import TemplateResponse
 
@@ -195,7 +194,7 @@ class Many:
         """Of a selection, all rows, also those that the list's filters no longer match: each gets its answer."""
         if scope == "selected":
             rows: QuerySet[Any] = self.admin.get_queryset(self.request)
-            return rows.filter(pk__in=self._selected_keys())
+            return rows.filter(pk__in=self.selected)
         return self._all_that_match
 
     @cached_property
@@ -207,15 +206,6 @@ class Many:
     def _all_that_match(self) -> QuerySet[Any]:
         matching: QuerySet[Any] = self._list.queryset
         return matching
-
-    def _selected_keys(self) -> list[Any]:
-        keys = []
-        for text in self.selected:
-            try:
-                keys.append(self.admin.opts.pk.to_python(text))
-            except ValidationError:
-                continue
-        return keys
 
     def _choices(self) -> list[tuple[str, str]]:
         matching = self._rows("all").order_by()[: MAX_COUNTED + 1].count()

@@ -14,7 +14,7 @@ from django_hookflow.projections.as_of import RunAsOf, run_as_of
 from django_hookflow.timeline import Present, Story, events_of, present_of, sentence_for, story_of
 
 #: How a run that does a failed one again from the beginning is named.
-RESTARTED = re.compile(r"replay-\d+-of-(?P<run_uid>[0-9a-f-]{36})", re.ASCII)
+RESTARTED = re.compile(r"replay-\d+-of-(?P<run_uid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from django_hookflow.models import Head, WorkflowEvent
 from django_hookflow.sql import load
 
 BATCH = 500
+#: With the payload that takes it over so many bytes, as they are stored or as they are read, a batch is full.
+BYTES = {"stored": 256 * 1024, "bytes": 4 * 1024 * 1024}
 
 #: How many positions one statement goes through, at first and at most; it doubles while it finds little.
 NARROWEST_SLICE, WIDEST_SLICE = 1_000, 128_000
@@ -118,7 +120,7 @@ class Feed:
         return self.position.reading is None
 
     def read(self, limit: int = BATCH) -> list[FeedEvent]:
-        """The next events, at most ``limit``; none when there are none yet, or when many were passed over (see above)."""
+        """The next events, at most ``limit``, fewer of large ones; none when there are none yet, or when many were passed over (see above)."""
         self._before = self.position
         looked, self._looked = self._looked or look(), None
         if self.position.cluster != looked.cluster:
@@ -169,8 +171,10 @@ class Feed:
             oracle_position=oracle.position,
             oracle_xid=oracle.xid,
             limit=limit,
+            **BYTES,
         )
-        is_full = len(rows) == limit
+        left_out = [row.pop("left_out") for row in rows]
+        is_full = any(left_out) or len(rows) == limit
         self._width = NARROWEST_SLICE if is_full else min(self._width * 2, WIDEST_SLICE)
         self.position = window.read_to(rows[-1]["position"] if is_full else upto)
         return [FeedEvent(**row) for row in rows]
@@ -204,7 +208,7 @@ class RunFeed:
 
     def read(self, limit: int = BATCH) -> list[FeedEvent]:
         """The next events, at most ``limit``; none when there are none yet."""
-        rows = _ask("feed_run", **self._filters, run_uid=self._run_uid, seq=self._seq, limit=limit)
+        rows = _ask("feed_run", **self._filters, **BYTES, run_uid=self._run_uid, seq=self._seq, limit=limit)
         if rows:
             self._seq = rows[-1]["seq"]
         return [FeedEvent(**row) for row in rows]

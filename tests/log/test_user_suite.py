@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -18,18 +19,79 @@ def run_python(environment: dict[str, str], *arguments: str) -> subprocess.Compl
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_users_transaction_test_case_flushes_the_log(user_environment: dict[str, str]) -> None:
-    done = run_python(user_environment, "-m", "django", "test", "--noinput", "tests.log.user_suite")
-    assert done.returncode == 0, done.stderr
-    assert "Ran 4 tests" in done.stderr
+DJANGOS = ["-m", "django", "test", "--noinput", "tests.log.user_suite"]
+PYTESTS = [
+    "-m",
+    "pytest",
+    "--noconftest",
+    "-c",
+    os.devnull,
+    "--rootdir=.",
+    "-p",
+    "no:cacheprovider",
+    "tests/log/user_suite.py",
+]
 
 
-def test_an_ordinary_process_of_the_same_project_cannot_empty_it(user_environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "ended"),
+    [
+        (DJANGOS, "Ran 8 tests"),
+        ([*DJANGOS, "--parallel=2"], "Ran 8 tests"),
+        (PYTESTS, "8 passed"),
+        ([*PYTESTS, "-n2"], "8 passed"),
+    ],
+    ids=["Django's runner", "in parallel", "pytest-django", "xdist"],
+)
+def test_a_users_transaction_test_case_flushes_the_log(
+    user_environment: dict[str, str], arguments: list[str], ended: str
+) -> None:
+    done = run_python(user_environment, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ended in done.stdout + done.stderr
+
+
+def test_a_kept_database_of_tests_is_flushed_too(user_environment: dict[str, str]) -> None:
+    for _ in range(2):
+        done = run_python(user_environment, *DJANGOS, "--keepdb")
+        assert done.returncode == 0, done.stderr
+    assert "Using existing test database" in done.stderr
+
+
+LOCMEM = "from django.core import mail; mail.get_connection('django.core.mail.backends.locmem.EmailBackend')"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        f"{LOCMEM}; assert mail.outbox == []",
+        "import django.test.utils",
+        "from django.test.utils import setup_test_environment as begin; begin()",
+        "from django.test import utils; utils.setup_test_environment(); utils.teardown_test_environment()",
+    ],
+    ids=["nothing", "locmem", "imported", "a shell that plays test", "over"],
+)
+def test_a_process_at_the_databases_of_its_settings_cannot_empty_it(
+    user_environment: dict[str, str], before: str
+) -> None:
     program = (
-        "import django; django.setup()\n"
+        f"import django; django.setup()\n{before}\n"
         "from django.db import connection\n"
         "connection.cursor().execute('TRUNCATE django_hookflow_event')\n"
     )
     done = run_python(user_environment, "-c", program)
     assert done.returncode == 1
     assert "IntegrityError: hookflow: the event log is append-only, TRUNCATE is refused" in done.stderr
+
+
+def test_no_database_is_emptied_outside_of_a_test_environment(user_environment: dict[str, str]) -> None:
+    """Not even one that no setting has named."""
+    program = (
+        f"import django; django.setup(); {LOCMEM}\n"
+        "from django.db import connection\n"
+        "from django_hookflow import apps\n"
+        "apps._names.clear()\n"
+        "connection.cursor().execute('TRUNCATE django_hookflow_event')\n"
+    )
+    assert "TRUNCATE is refused" in run_python(user_environment, "-c", program).stderr

@@ -11,5 +11,6 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["pgtrigger", "django_hookflow"]
 DATABASES = {"default": settings_from_url(os.environ["DATABASE_URL"])}
+STATIC_URL = "static/"
 ROOT_URLCONF = "django_hookflow.urls"
 DJANGO_HOOKFLOW_TRANSPORT = "inline"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from django.test import TransactionTestCase
+import requests
+from django.core import mail
+from django.db import connection
+from django.test import LiveServerTestCase, TransactionTestCase
 
 from django_hookflow.models import WorkflowEvent
 from tests.log.calls import append, start, step
@@ -26,3 +29,19 @@ class OrdersTestCase(TransactionTestCase):
 
 class SequencesTestCase(OrdersTestCase):
     reset_sequences = True
+
+
+class LiveServerOrdersTestCase(LiveServerTestCase, OrdersTestCase):
+    def test_over_http(self) -> None:
+        self.make_order()
+        answer = requests.get(f"{self.live_server_url}/workflow/orders/", timeout=10)
+        self.assertEqual(answer.status_code, 405)
+
+
+class LaterConnectionTestCase(TransactionTestCase):
+    """A connection of the middle of a test."""
+
+    def test_flush(self) -> None:
+        connection.close()
+        append(start("order-1")["run_uid"], 1, step("a"))
+        self.assertTrue(hasattr(mail, "outbox"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.db import connection, transaction
@@ -123,6 +124,35 @@ def test_a_body_that_is_no_message_is_a_400(body: Any, words: str, caplog: pytes
         logging.WARNING
     ]
     assert not count()
+
+
+SPOILED = "line\r\nERROR forged \x1b[31m\x85\u2028\u202e\x00"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("method", ["POST", "GET", "X\x1b[31m"])
+def test_nothing_that_a_stranger_sends_is_written_raw_into_a_log_line(
+    caplog: pytest.LogCaptureFixture, method: str, signed: bool
+) -> None:
+    """Path, method, headers and body; a key's holder has signed the body at most."""
+    path = f"/hookflow/workflow/{quote(SPOILED + 'x' * 3_000)}/"
+    body = json.dumps({"workflow_id": SPOILED + "y" * 100_000, "run_id": SPOILED, "seq": 1}).encode()
+    headers = {"Upstash-Message-Id": SPOILED, "Upstash-Retried": SPOILED, "User-Agent": SPOILED}
+    headers["Upstash-Signature"] = sign(body, f"http://testserver{path}") if signed else SPOILED
+    response = Client().generic(method, path, body, content_type=SPOILED, headers=headers)
+    assert response.status_code in (400, 401, 405)
+    lines = [record.getMessage() for record in caplog.records if record.name == "django_hookflow.webhook"]
+    assert len(lines) == 1
+    assert lines[0].isprintable()
+    assert len(lines[0]) < 2_000
+
+
+def test_what_unsigned_headers_say_is_recorded_so_that_everybody_can_read_it(hookflow: Hookflow) -> None:
+    run_id = greet.trigger()
+    deliver(message(run_id), **{"Upstash-Message-Id": SPOILED, "Upstash-Retried": "1\x00"})
+    facts = hookflow.events(run_id)[1].facts
+    assert facts["message_id"].isprintable()
+    assert facts["retried"].isprintable()
 
 
 @pytest.mark.parametrize("signature", ["", "garbage", "a.b.c"])

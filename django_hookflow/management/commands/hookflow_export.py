@@ -64,7 +64,7 @@ class Command(BaseCommand):
         to_line = FORMATS[format]
         while not stopping.requested:
             events = feed.read()
-            output.write("".join(f"{to_line(event)}\n" for event in events))
+            output.writelines(f"{to_line(event)}\n" for event in events)
             output.flush()  # each batch, for whoever follows
             if events or not feed.is_caught_up:
                 continue
