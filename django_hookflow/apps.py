@@ -1,13 +1,14 @@
-"""The app: system checks, the workflows of installed apps, and the log's escape for test environments."""
+"""The app: system checks, the workflows of installed apps, and what is different in a test environment."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.apps import AppConfig
-from django.core import mail
 from django.db.backends.signals import connection_created
 from django.utils.module_loading import autodiscover_modules
+
+from django_hookflow.test_environment import is_test_environment
 
 
 class DjangoHookflowConfig(AppConfig):
@@ -19,15 +20,17 @@ class DjangoHookflowConfig(AppConfig):
         from django_hookflow.checks import register_checks
 
         register_checks()
-        connection_created.connect(_allow_truncate_in_tests, dispatch_uid="django_hookflow.allow_truncate")
+        connection_created.connect(_prepare_for_tests, dispatch_uid="django_hookflow.tests")
         autodiscover_modules("workflows")
 
 
-def _allow_truncate_in_tests(connection: Any, **kwargs: Any) -> None:
-    """Lets Django's TransactionTestCase empty the log after each test, and nobody else.
-
-    ``mail.outbox`` is there exactly in a process that has called Django's ``setup_test_environment()``.
+def _prepare_for_tests(connection: Any, **kwargs: Any) -> None:
+    """In a test environment, and nowhere else: lets Django's TransactionTestCase empty the log after each test, and takes
+    back where a test process that was killed had moved time.
     """
-    if connection.vendor == "postgresql" and hasattr(mail, "outbox"):
+    if connection.vendor == "postgresql" and is_test_environment():
+        from django_hookflow.testing import restore_clock
+
         with connection.cursor() as cursor:
             cursor.execute("SET hookflow.allow_truncate = 'on'")
+        restore_clock(connection)

@@ -13,7 +13,15 @@ from typing import Any, ParamSpec, TypeVar
 
 import psycopg
 from django.apps import apps
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, router, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    router,
+    transaction,
+)
 from django.db.transaction import TransactionManagementError
 from psycopg import errors
 from psycopg.pq import TransactionStatus
