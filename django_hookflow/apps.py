@@ -6,8 +6,10 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
+from django.db.models.signals import pre_save
 from django.utils.module_loading import autodiscover_modules
 
+from django_hookflow.exceptions import NotFromFixtures
 from django_hookflow.test_environment import is_test_environment
 
 
@@ -20,6 +22,7 @@ class DjangoHookflowConfig(AppConfig):
         from django_hookflow.checks import register_checks
 
         register_checks()
+        pre_save.connect(_refuse_fixtures, dispatch_uid="django_hookflow.fixtures")
         connection_created.connect(_prepare_for_tests, dispatch_uid="django_hookflow.tests")
         autodiscover_modules("workflows")
 
@@ -34,3 +37,9 @@ def _prepare_for_tests(connection: Any, **kwargs: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET hookflow.allow_truncate = 'on'")
         restore_clock(connection)
+
+
+def _refuse_fixtures(sender: Any, raw: bool, **kwargs: Any) -> None:
+    """Fixtures (``raw``) have no hash chain that holds: they keep JSON by its meaning, and moments to milliseconds."""
+    if raw and sender._meta.concrete_model._meta.app_label == DjangoHookflowConfig.name:
+        raise NotFromFixtures(sender._meta.label)

@@ -117,7 +117,8 @@ def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]
 def repeated_on_conflict(call: Callable[P, R]) -> Callable[P, R]:
     """``call``, made again where PostgreSQL undid it for the sake of a transaction at the same moment.
 
-    That is a deadlock or, where transactions are by default more than read committed, two that touch the same row. Inside
+    That is a deadlock, a lock that did not come within the session's ``lock_timeout`` or, where transactions are by
+    default more than read committed, two that touch the same row. Inside
     a transaction it is raised: only the whole of that could be repeated.
     """
 
@@ -151,8 +152,9 @@ def _in_turn(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def is_conflict(error: BaseException | None) -> bool:
-    """Whether PostgreSQL asks for the transaction to be repeated: it would have met no error without the others."""
-    return isinstance(getattr(error, "__cause__", None), (errors.SerializationFailure, errors.DeadlockDetected))
+    """Whether the transaction is to be repeated: it would have met no error without the others."""
+    conflicts = errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable
+    return isinstance(getattr(error, "__cause__", None), conflicts)
 
 
 def is_connection_lost(error: DatabaseError | InterfaceError) -> bool:
@@ -179,6 +181,26 @@ def transaction_depth(connection: Any) -> int:
         return 0
     is_idle = connection.connection.pgconn.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
     return 0 if is_idle and connection.autocommit else 1
+
+
+def find_other_transaction() -> str | None:
+    """The alias of a database, not the log's, in which a transaction is open; that of a test, which never commits, apart."""
+    own = alias()
+    return next((c.alias for c in connections.all(initialized_only=True) if c.alias != own and _will_commit(c)), None)
+
+
+def after_other_transactions(work: Callable[[], None]) -> None:
+    """Does ``work`` once what is open in other databases has committed; at once when nothing is. Not after a rollback."""
+    other = find_other_transaction()
+    if other is None:
+        work()
+    else:
+        using = alias() if _will_commit(connections[alias()]) else other
+        transaction.on_commit(functools.partial(after_other_transactions, work), using=using)
+
+
+def _will_commit(connection: Any) -> bool:
+    return connection.in_atomic_block and not getattr(connection.atomic_blocks[0], "_from_testcase", False)
 
 
 def check_transaction() -> None:

@@ -1,4 +1,5 @@
 """The settings of a user's project on QStash, with nothing said about tests."""
+
 from __future__ import annotations
 
 from tests.log.user_settings import *  # noqa: F403

@@ -14,6 +14,7 @@ from django_hookflow import WorkflowContext, workflow
 from django_hookflow.events.database import FIRST_PAUSE, LONGEST_PAUSE, TRIES, repeated_on_conflict
 from django_hookflow.models import WorkflowRun
 from django_hookflow.testing import Hookflow
+from tests.log.calls import session
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,6 +27,13 @@ def _serializable() -> Iterator[None]:
     set_default("ALTER DATABASE {} SET default_transaction_isolation = serializable")
     yield
     set_default("ALTER DATABASE {} RESET default_transaction_isolation")
+
+
+@pytest.fixture
+def _impatient() -> Iterator[None]:
+    set_default("ALTER DATABASE {} SET lock_timeout = '20ms'")
+    yield
+    set_default("ALTER DATABASE {} RESET lock_timeout")
 
 
 def set_default(statement: str) -> None:
@@ -91,3 +99,17 @@ def test_what_cannot_be_repeated_alone_is_raised_at_once() -> None:
     with pytest.raises(OperationalError, match="undone"), transaction.atomic():
         conflict()
     assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_lock_that_did_not_come_in_time_is_asked_for_again(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    @workflow(workflow_id="tests.impatient")
+    def waiting(ctx: WorkflowContext) -> None: ...
+
+    run = WorkflowRun.objects.get(run_id=waiting.trigger())
+    with session() as other:
+        other.autocommit = False
+        other.execute("SELECT FROM django_hookflow_head FOR UPDATE")
+        monkeypatch.setattr(time, "sleep", lambda seconds: other.rollback())
+        assert run.pause()
+    assert hookflow.history(run.run_id) == ["run.triggered", "run.paused"]

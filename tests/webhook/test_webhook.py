@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test import Client, override_settings
 
 from django_hookflow import WorkflowContext, workflow
-from django_hookflow.delivery.messages import Message
+from django_hookflow.delivery.messages import webhook_url
 from django_hookflow.delivery.signature import sign
 from django_hookflow.models import WorkflowEvent, WorkflowRun
 from django_hookflow.registry import get_workflow
@@ -195,7 +195,7 @@ def test_behind_a_proxy_that_changes_the_path_the_url_is_the_published_one(
     with override_settings(DJANGO_HOOKFLOW_DOMAIN=domain, DJANGO_HOOKFLOW_WEBHOOK_PATH=path):
         run_id = get_workflow(workflow_id).trigger()
         body = message(run_id, workflow_id=workflow_id)
-        published = Message(workflow_id, run_id, 1, hookflow.events(run_id)[0].workflow_run_id, 1).url()
+        published = webhook_url(workflow_id)
         elsewhere = sign(json.dumps(body).encode(), published.replace("shop", "other"))
         assert deliver(body, workflow_id, signature=elsewhere).status_code == 401
         assert published.startswith("https://shop.example.com/")
