@@ -102,7 +102,9 @@ def test_what_cannot_be_repeated_alone_is_raised_at_once() -> None:
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_a_lock_that_did_not_come_in_time_is_asked_for_again(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_did_not_come_in_time_is_asked_for_again(
+    hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @workflow(workflow_id="tests.impatient")
     def waiting(ctx: WorkflowContext) -> None: ...
 
