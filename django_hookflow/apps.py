@@ -1,14 +1,16 @@
-"""The app: system checks, the workflows of installed apps, and the log's escape for test environments."""
+"""The app: system checks, the workflows of installed apps, and what is different in a test environment."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from django.apps import AppConfig
-from django.conf import settings
 from django.db.backends.signals import connection_created
+from django.db.models.signals import pre_save
 from django.utils.module_loading import autodiscover_modules
+
+from django_hookflow.exceptions import NotFromFixtures
+from django_hookflow.test_environment import is_test_database, remember_databases
 
 
 class DjangoHookflowConfig(AppConfig):
@@ -20,28 +22,25 @@ class DjangoHookflowConfig(AppConfig):
         from django_hookflow.checks import register_checks
 
         register_checks()
-        _names.update(database.get("NAME") for database in settings.DATABASES.values())
-        connection_created.connect(_allow_truncate_in_tests, dispatch_uid="django_hookflow.allow_truncate")
+        remember_databases()
+        pre_save.connect(_refuse_fixtures, dispatch_uid="django_hookflow.fixtures")
+        connection_created.connect(_prepare_for_tests, dispatch_uid="django_hookflow.tests")
         autodiscover_modules("workflows")
 
 
-def _allow_truncate_in_tests(connection: Any, **kwargs: Any) -> None:
-    """Lets Django's TransactionTestCase empty the log after each test, and nobody else."""
-    if connection.vendor == "postgresql" and _is_of_tests(connection):
+def _prepare_for_tests(connection: Any, **kwargs: Any) -> None:
+    """In a database of tests, and in no other: lets Django's TransactionTestCase empty the log after each test, and takes
+    back where a test process that was killed had moved time.
+    """
+    if connection.vendor == "postgresql" and is_test_database(connection):
+        from django_hookflow.testing import restore_clock
+
         with connection.cursor() as cursor:
             cursor.execute("SET hookflow.allow_truncate = 'on'")
+        restore_clock(connection)
 
 
-def _is_of_tests(connection: Any) -> bool:
-    """Whether Django's ``setup_test_environment()`` is in force, and this is a database that was made for tests.
-
-    The former leaves other traces, such as ``mail.outbox``, that a setting leaves too; and in a shell it may be called beside
-    the databases that the settings name. A runner of tests gives a connection the name of another one.
-    """
-    utils = sys.modules.get("django.test.utils")  # not imported for this: it brings much along
-    in_force = hasattr(getattr(utils, "_TestState", None), "saved_data")
-    return in_force and connection.settings_dict["NAME"] not in _names
-
-
-#: The databases that the settings named when the process began.
-_names: set[Any] = set()
+def _refuse_fixtures(sender: Any, raw: bool, **kwargs: Any) -> None:
+    """Fixtures (``raw``) have no hash chain that holds: they keep JSON by its meaning, and moments to milliseconds."""
+    if raw and sender._meta.concrete_model._meta.app_label == DjangoHookflowConfig.name:
+        raise NotFromFixtures(sender._meta.label)

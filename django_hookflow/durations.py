@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import datetime
 
+#: Ten years: whatever it is added to, the moment is one that PostgreSQL has.
+LONGEST_SECONDS = 10 * 366 * 86_400.0
+
+
+def is_time_limit(seconds: object) -> bool:
+    """Whether it is a number of seconds, above 0 and at most ten years."""
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds <= LONGEST_SECONDS
+
 
 def format_duration(seconds: float) -> str:
     """A time span in its largest units: ``0.41 ms``, ``350 ms``, ``2.5 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``.

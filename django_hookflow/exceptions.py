@@ -19,6 +19,7 @@ __all__ = [
     "MisplacedStep",
     "NoProgress",
     "NotConfigured",
+    "NotFromFixtures",
     "NotSerializable",
     "OpenTransaction",
     "OperationRefused",
@@ -82,6 +83,17 @@ class NotConfigured(WorkflowError, ImproperlyConfigured):
     def __init__(self, setting: str, why: str) -> None:
         super().__init__(f"{setting} is not configured: {why}")
         self.setting = setting
+
+
+class NotFromFixtures(HookFlowException):
+    """``loaddata`` was to write rows of this package."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{model} cannot be loaded from a fixture: rows of the log are in its chain of hashes, and what is folded from "
+            "them follows. Call loaddata, or dumpdata before it, with --exclude django_hookflow, and take the log along "
+            "with pg_dump and pg_restore; in tests, django_hookflow.testing makes runs"
+        )
 
 
 class RunConflict(WorkflowError):

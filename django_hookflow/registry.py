@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from django_hookflow.durations import is_time_limit
 from django_hookflow.exceptions import HookFlowException, UnknownWorkflow
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ class Workflow:
                 f"{_name(function)} is async or has a yield, so that calling it does not run it: make it a plain "
                 f"function; a step may run a coroutine to its end, for example with asgiref.sync.async_to_sync"
             )
-        if timeout is not None and not timeout > 0:
-            raise InvalidWorkflow(f"timeout is {timeout!r}: it is a number of seconds above 0")
+        if timeout is not None and not is_time_limit(timeout):
+            raise InvalidWorkflow(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+        if retry is not None and not hasattr(retry, "delay_after"):
+            raise InvalidWorkflow(f"retry is {retry!r:.100}: it is a django_hookflow.Retry")
         functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
         self.workflow_id = workflow_id or _default_id(function)

@@ -26,15 +26,29 @@ from typing import Any, Literal
 from django.test import override_settings
 
 from django_hookflow.clock import clock
-from django_hookflow.events.database import cursor
+from django_hookflow.events.database import cursor, log_connection
 from django_hookflow.models import Lease, OutboxMessage, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow, forget_local_workflows, registered_workflows
 from django_hookflow.runtime import testing_seam
 from django_hookflow.runtime.turn import TurnResult, run_turn
+from django_hookflow.test_environment import is_test_database
 
-__all__ = ["Hookflow", "NotEnding"]
+__all__ = ["Hookflow", "NotATestDatabase", "NotEnding"]
 
 _NOW = "CREATE OR REPLACE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS $$ {} $$"
+_PRESENT = "SELECT clock_timestamp()"
+_IS_MOVED = "SELECT FROM pg_proc WHERE oid = to_regproc('hookflow_now') AND btrim(prosrc) <> %s"
+
+
+class NotATestDatabase(AssertionError):
+    """Time was to be moved in a database that is not one of tests."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"time is not moved in the database {name!r}, where it would move for everybody: that is done in a test "
+            "environment (Django's test runner, pytest-django), in a database that it has made or that DATABASES "
+            "names as TEST NAME"
+        )
 
 
 class NotEnding(AssertionError):
@@ -58,7 +72,7 @@ class Hookflow:
         testing_seam.clear()
         if clock.offset:
             clock.offset = 0.0
-            _replace_now("SELECT clock_timestamp()")
+            _replace_now(log_connection(), _PRESENT)
 
     def run(self, workflow: Workflow, data: dict[str, Any] | None = None, run_id: str | None = None) -> WorkflowRun:
         """Triggers ``workflow`` and delivers, moving time over sleeps and retries, until the run ends or waits."""
@@ -131,9 +145,12 @@ class Hookflow:
         return list(WorkflowEvent.objects.filter(workflow_run__run_id=run_id).order_by("seq"))
 
     def advance(self, seconds: float) -> None:
-        """Moves time forward, for the database and for this process."""
+        """Moves time forward, for the database and for this process. Raises NotATestDatabase where it is no test's."""
+        connection = log_connection()
+        if not is_test_database(connection):
+            raise NotATestDatabase(connection.settings_dict["NAME"])
         clock.offset += seconds
-        _replace_now(f"SELECT clock_timestamp() + interval '{clock.offset!r} seconds'")
+        _replace_now(connection, f"SELECT clock_timestamp() + interval '{clock.offset!r} seconds'")
 
     def _advance_to(self, announced: OutboxMessage) -> None:
         """Moves time to when the turn is due and no lease stands in its way."""
@@ -147,6 +164,26 @@ class Hookflow:
             self.advance(wait)
 
 
-def _replace_now(body: str) -> None:
-    with cursor() as c:
+#: Databases in which this process has seen that time began at the present.
+_looked_at: set[str] = set()
+
+
+def restore_clock(connection: Any) -> None:
+    """Has time begin at the present in a test's database where another process, killed since, had moved it.
+
+    That is looked at once a process: what is moved afterwards, it has moved itself.
+    """
+    name = connection.settings_dict["NAME"]
+    if name in _looked_at or not is_test_database(connection):
+        return
+    _looked_at.add(name)
+    with connection.cursor() as c:
+        c.execute(_IS_MOVED, [_PRESENT])
+        is_moved = c.fetchone() is not None
+    if is_moved:
+        _replace_now(connection, _PRESENT)
+
+
+def _replace_now(connection: Any, body: str) -> None:
+    with connection.cursor() as c:
         c.execute(_NOW.format(body))

@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, UnreadableP
 from django.views.decorators.csrf import csrf_exempt
 
 from django_hookflow.conf import conf
-from django_hookflow.delivery.messages import BadMessage, Received, parse_body
+from django_hookflow.delivery.messages import BadMessage, Received, parse_body, webhook_url
 from django_hookflow.delivery.signature import InvalidSignature, verify
 from django_hookflow.exceptions import UnknownWorkflow
 from django_hookflow.runtime.receiving import receive as receive_message
@@ -59,7 +59,8 @@ def _authenticated_message(request: HttpRequest, workflow_id: str) -> Received:
     body = _read(request)
     urls = {request.build_absolute_uri()}
     if conf.domain:
-        urls.add(conf.domain.rstrip("/") + request.get_full_path())
+        # As published: a proxy may have taken a part of the path away that is in DJANGO_HOOKFLOW_WEBHOOK_PATH.
+        urls |= {conf.domain + request.get_full_path(), webhook_url(workflow_id)}
     try:
         verify(request.headers.get("Upstash-Signature", ""), body, urls)
     except InvalidSignature as error:

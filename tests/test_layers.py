@@ -22,7 +22,7 @@ PACKAGE = REPOSITORY / "django_hookflow"
 LEAVES = {
     *("backoff", "clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"),
     *("app_version", "durations", "texts"),
-    "terminals",
+    *("terminals", "test_environment"),
 }
 
 #: What each part may import beside the leaves and itself. A name stands for the module and all that is in it.
@@ -65,8 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 #: Methods of the public API that call upwards, by an import inside the method: ``Workflow.trigger()`` and
-#: ``DeadLetterEntry.replay()`` are what users call, and the work is the runtime's.
-DOORS = {"registry": {"runtime"}, "models": {"runtime", "projections"}}
+#: ``DeadLetterEntry.replay()`` are what users call, and the work is the runtime's. And what a test environment alone loads.
+DOORS = {"registry": {"runtime"}, "models": {"runtime", "projections"}, "apps": {"testing"}}
 
 #: What ``django_hookflow/__init__.py`` offers to users, of whom the demo is one.
 PUBLIC_NAMES = {"RETRY", "Retry", "Workflow", "WorkflowContext", "on_event", "workflow"}

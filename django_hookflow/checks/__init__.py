@@ -12,12 +12,15 @@ subject, and here the list.
 ``E006``  the log's database is not PostgreSQL
 ``E007``  an API's base URL is not a URL
 ``E008``  checkpoints can be neither signed nor verified with the algorithm or the key in the settings
+``E009``  ``USE_TZ`` is False
+``E011``  the log's database has ``AUTOCOMMIT: False``
 ``W001``  a setting that the transport cannot go without is missing
 ``W002``  no such setting: ``DJANGO_HOOKFLOW_…`` misspelt
 ``W003``  the webhook path is not where ``django_hookflow.urls`` is mounted, or it is mounted nowhere
 ``W004``  deliveries would travel over plain http
 ``W005``  the domain is this machine, which QStash cannot reach
 ``W006``  a text begins or ends with a space or a line break
+``W007``  the log is in another database than the project's default
 ``W011``  (with ``--deploy``) runs would be cleaned up without an archive
 ========  ==========================================================================================================
 
@@ -36,6 +39,7 @@ With a database at hand (``check --database default``, ``migrate``) the log itse
 ``E026``  a function, view, table or trigger of ours is gone
 ``E027``  a trigger, rule, policy or function is on the log's tables, or beside its functions, that is not ours
 ``E028``  an object in front on this login's ``search_path`` is taken for one of ours
+``E029``  the database has another encoding than UTF8
 ``I025``  a view could not be compared: the login may not make temporary objects
 ========  ==========================================================================================================
 

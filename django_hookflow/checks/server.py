@@ -17,13 +17,24 @@ OLDEST_SERVER = 14
 
 
 def check_server(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """E020: the server is new enough."""
-    version = OLDEST_SERVER
-    if is_looked_at(databases):
-        with cursor() as c:
-            c.execute("SELECT current_setting('server_version_num')::integer")
-            version = c.fetchone()[0] // 10_000
-    return [describe_old_server(version)] if version < OLDEST_SERVER else []
+    """E020, E029: the server is new enough, and keeps texts as they are."""
+    if not is_looked_at(databases):
+        return []
+    with cursor() as c:
+        c.execute("SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')")
+        version, encoding = c.fetchone()
+    found = [describe_old_server(version // 10_000)] if version // 10_000 < OLDEST_SERVER else []
+    return found if encoding == "UTF8" else [*found, describe_encoding(encoding)]
+
+
+def describe_encoding(encoding: str) -> CheckMessage:
+    """E029: what is wrong with an encoding that cannot hold every text, or of which nothing is known."""
+    return error(
+        "E029",
+        f"The database has the encoding {encoding}: the log has texts of users, in any language, and needs UTF8.",
+        "Create a database with ENCODING 'UTF8' and move the data there with pg_dump, or give the log a database of its "
+        "own with a database router.",
+    )
 
 
 def describe_old_server(version: int) -> CheckMessage:

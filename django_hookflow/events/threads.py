@@ -71,8 +71,10 @@ class _Crew(Generic[Part, Result]):
             self._dismissed.set()
             self._done.put(partial(_throw, error))
         finally:
-            connections[alias()].close()
-            self._done.put(None)
+            try:
+                connections[alias()].close()
+            finally:  # whatever becomes of the connection, the caller waits for this
+                self._done.put(None)
 
 
 def _identity(result: Result) -> Result:

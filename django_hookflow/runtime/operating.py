@@ -85,6 +85,7 @@ def _operate(run: WorkflowRun, action: str, step_id: str | None, facts: str, pay
     return done.applied
 
 
+@repeated_on_conflict
 def _refresh(row: WorkflowRun | DeadLetterEntry) -> None:
     """As the database has it now; if it has gone meanwhile, with a run that ended and was cleaned up, as it was."""
     try:

@@ -22,6 +22,7 @@ from django.core.exceptions import (
 )
 from django.http import Http404
 
+from django_hookflow.durations import LONGEST_SECONDS
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.retry_after import MAX_SECONDS, retry_after_seconds
 
@@ -47,8 +48,8 @@ NON_RETRYABLE: tuple[type[BaseException], ...] = (
 #: Statuses below 500 that ask for another attempt: timeout, too early, too many requests (RFC 9110, 8470, 6585).
 RETRYABLE_STATUSES = frozenset({408, 425, 429})
 
-#: Seconds, ten years: whatever a policy says, the moment is one that PostgreSQL has.
-LONGEST_DELAY = 10 * 366 * 86_400.0
+#: What PostgreSQL's integer holds.
+MOST_ATTEMPTS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ class Retry:
     non_retryable: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"Retry.max_attempts is {self.max_attempts}: it counts the first attempt, so at least 1")
+        if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= MOST_ATTEMPTS:
+            raise ValueError(
+                f"Retry.max_attempts is {self.max_attempts!r:.100}: it is a whole number that counts the first attempt, so "
+                f"at least 1, and at most {MOST_ATTEMPTS:,}"
+            )
+        if not isinstance(self.non_retryable, tuple) or not all(map(_is_exception_type, self.non_retryable)):
+            raise ValueError(f"Retry.non_retryable is {self.non_retryable!r:.100}: it is a tuple of exception types")
         delays = self.first_delay, self.max_delay, self.factor
         in_range = all(map(math.isfinite, delays)) and min(delays) >= 0 and self.factor >= 1 and 0 <= self.jitter <= 1
         if not in_range:
@@ -86,7 +92,11 @@ class Retry:
             delay = min(self.first_delay * self.factor ** min(attempt - 1, 100), self.max_delay)
         except OverflowError:
             delay = self.max_delay
-        return min(delay, LONGEST_DELAY) * (1 - self.jitter * random.random())
+        return min(delay, LONGEST_SECONDS) * (1 - self.jitter * random.random())
+
+
+def _is_exception_type(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)
 
 
 DEFAULT_RETRY = Retry()

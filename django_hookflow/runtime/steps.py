@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from django_hookflow.clock import clock
+from django_hookflow.durations import is_time_limit
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
 from django_hookflow.exceptions import SignalTimedOut, StepTimedOut, WorkerLost
@@ -126,8 +127,8 @@ class StepManager:
         idempotency key), ``"ask"`` (the run is in doubt until ``run.resolve`` says what came of it), or call the function
         given, with the idempotency key, which returns the step's result or ``RETRY``.
         """
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout is {timeout!r}: it is a number of seconds above 0")
+        if timeout is not None and not is_time_limit(timeout):
+            raise ValueError(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
             raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
         return StepManager(self._execution, Options(retry or self._options.retry, timeout, on_doubt))

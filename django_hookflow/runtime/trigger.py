@@ -7,8 +7,10 @@ import os
 import time
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Model
 
 from django_hookflow import sealing
@@ -17,7 +19,7 @@ from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import DEADLINE, Message
 from django_hookflow.delivery.transports import get_transport
 from django_hookflow.events import codec, log
-from django_hookflow.events.database import alias
+from django_hookflow.events.database import after_other_transactions, alias, find_other_transaction
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.models import WorkflowRun
 from django_hookflow.texts import checked_actor, checked_label, checked_run_id, checked_subject_key
@@ -43,7 +45,8 @@ def trigger(
     """Starts a run of a workflow and returns its id.
 
     The run exists if and only if the transaction this is called in commits; its first message goes out after that, and
-    if it cannot be sent a relay sends it later. With a ``run_id`` the call is idempotent: the same id with the same data
+    if it cannot be sent a relay sends it later. Called in a transaction of another database than the log's, it starts the
+    run when that has committed. With a ``run_id`` the call is idempotent: the same id with the same data
     is the same run. ``actor`` says who or what started it, for the log; ``label`` is what people know the run by;
     ``subject`` is what it is about: a saved model instance, or up to five. ``origin`` says what else started it
     (``{"kind": str, …}``), ``trace`` is the trace context it belongs to (W3C header names and values).
@@ -61,15 +64,30 @@ def trigger(
     run_id = str(run_uid) if run_id is None else checked_run_id(run_id)
     facts = {"timeout": timeout, "origin": origin, "subject": _references(subject), "trace": trace}
     labelled = f',"label":{json.dumps(label)}' if label else ""
-    started = log.start(
-        run_uid,
-        run_id,
-        workflow_id,
-        json.dumps({name: fact for name, fact in facts.items() if fact}, ensure_ascii=False),
-        f'{{"data":{sealing.seal(run_uid, encoded)}{labelled}}}',
-        actor=actor,
-        sending=outbox.sending(),
-    )
+    facts_text = json.dumps({name: fact for name, fact in facts.items() if fact}, ensure_ascii=False)
+    payload = f'{{"data":{sealing.seal(run_uid, encoded)}{labelled}}}'
+    start = partial(_start, workflow_id, run_id, run_uid, facts_text, payload, encoded, actor, timeout)
+    if origin is None and find_other_transaction():
+        with transaction.atomic(using=alias()):  # raises now what it would raise then
+            start()
+            transaction.set_rollback(True, using=alias())
+        after_other_transactions(start)
+    else:
+        start()
+    return run_id
+
+
+def _start(
+    workflow_id: str,
+    run_id: str,
+    run_uid: uuid.UUID,
+    facts: str,
+    payload: str,
+    encoded: str,
+    actor: str | None,
+    timeout: float | None,
+) -> None:
+    started = log.start(run_uid, run_id, workflow_id, facts, payload, actor=actor, sending=outbox.sending())
     if not started.same and not _is_same_sealed(started.run_uid, workflow_id, encoded):
         raise RunConflict(run_id, workflow_id)
     if started.created:
@@ -77,7 +95,6 @@ def trigger(
         if timeout is not None:
             deadline = Message(workflow_id, run_id, started.seq, run_uid, 1, timeout, DEADLINE)
             outbox.publish_after_commit(deadline, using=alias())
-    return run_id
 
 
 def _references(subject: Subject) -> list[dict[str, str]]:

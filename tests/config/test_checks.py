@@ -10,11 +10,13 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import CommandError, call_command
+from django.db import connections, router
 from django.http import HttpResponse
 from django.test import override_settings
 from django.urls import include, path
 
 if TYPE_CHECKING:
+    from django.db.models import Model
     from pytest_django import Settings
 
 GOOD: dict[str, Any] = {
@@ -260,6 +262,41 @@ def test_guards_that_nobody_manages_are_an_error() -> None:
     without = [app for app in django_settings.INSTALLED_APPS if app not in ("pgtrigger", "tests.testapp")]
 
     assert "E005" in find_ids(INSTALLED_APPS=without)
+
+
+def test_naive_datetimes_are_refused() -> None:
+    number, problem, way_out = find_one(USE_TZ=False)
+
+    assert (number, problem.partition(":")[0]) == ("E009", "USE_TZ is False")
+    assert "Set USE_TZ = True" in way_out
+
+
+def test_a_database_that_commits_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)
+
+    number, problem, _ = find_one()
+
+    assert (number, problem) == (
+        "E011",
+        "The database 'default' has AUTOCOMMIT: False: nothing of the log would be committed.",
+    )
+
+
+class LogElsewhere:
+    def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
+        return "elsewhere" if model._meta.app_label == "django_hookflow" else None
+
+
+def test_a_log_in_another_database_loses_promises_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections.settings, "elsewhere", connections.settings["default"])
+    monkeypatch.setattr(router, "routers", [LogElsewhere()])
+
+    number, problem, way_out = find_one()
+
+    assert number == "W007"
+    assert "'elsewhere'" in problem
+    assert "step.atomic" in problem
+    assert "trigger()" in way_out
 
 
 def test_checkpoint_keys_that_cannot_be_used_are_an_error_that_does_not_show_them() -> None:

@@ -205,12 +205,24 @@ def test_an_unreachable_qstash_holds_the_caller_for_seconds_only(settings: Setti
     assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("url", ["", "qstash.upstash.io", "http://", "http://[", "ftp://x"])
+@pytest.mark.parametrize("url", ["qstash.upstash.io", "http://", "http://[", "ftp://x"])
 def test_a_url_that_is_none_is_a_failure_to_send(settings: Settings, url: str) -> None:
     settings.QSTASH_URL = url
 
     with pytest.raises(SendFailed, match="POST"):
         QStashTransport().send(make_message())
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://qstash.upstash.io/", "HTTPS://qstash-us-east-1.Upstash.io:443/v2/publish"]
+)
+def test_nothing_is_sent_to_the_real_one_from_tests(settings: Settings, url: str) -> None:
+    settings.QSTASH_URL = url
+
+    with pytest.raises(SendFailed, match="tests send nothing to QStash"):
+        QStashTransport().send(make_message())
+    with pytest.raises(SendFailed, match="tests send nothing to QStash"):
+        QStashTransport().withdraw(UID)
 
 
 @pytest.mark.parametrize("name", ["QSTASH_TOKEN", "DJANGO_HOOKFLOW_DOMAIN"])

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.durations import LONGEST_SECONDS
 from django_hookflow.registry import InvalidWorkflow
 from django_hookflow.runtime.failures import MASKED, MAX_TEXT, mask
-from django_hookflow.runtime.retries import LONGEST_DELAY, retry_after
+from django_hookflow.runtime.retries import retry_after
 from django_hookflow.testing import Hookflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -110,7 +111,7 @@ def test_a_delay_is_one_that_a_clock_has_however_often_it_grows(policy: Retry) -
     for attempt in (1, 2, 40, 101, 499):
         delay = policy.delay_after(ConnectionError(), attempt)
         assert delay is not None
-        assert 0 <= delay <= LONGEST_DELAY
+        assert 0 <= delay <= LONGEST_SECONDS
 
 
 @pytest.mark.parametrize("options", [{"first_delay": nan}, {"max_delay": inf}, {"factor": nan}, {"jitter": nan}])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from django_hookflow import Workflow, WorkflowContext, registry, workflow
+from django_hookflow import Retry, Workflow, WorkflowContext, registry, workflow
 from django_hookflow.registry import InvalidWorkflow, get_workflow
 
 
@@ -157,3 +157,36 @@ def test_what_cannot_be_a_workflow_says_why(function: Any, problem: str) -> None
     with pytest.raises(InvalidWorkflow) as refusal:
         workflow(function)
     assert problem in str(refusal.value)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 1e300, 10**400, 11 * 366 * 86_400, 0, -1, True, "60"])
+def test_a_timeout_that_no_run_can_have_is_refused_where_it_is_written(timeout: Any) -> None:
+    with pytest.raises(InvalidWorkflow, match="it is a number of seconds above 0, at most ten years"):
+        workflow(timeout=timeout)(lambda ctx: None)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"max_attempts": float("inf")},
+        {"max_attempts": 2.5},
+        {"max_attempts": 2**31},
+        {"max_attempts": True},
+        {"max_attempts": 0},
+        {"max_delay": float("inf")},
+        {"first_delay": float("nan")},
+        {"jitter": float("nan")},
+        {"non_retryable": ValueError},
+        {"non_retryable": ("ValueError",)},
+    ],
+    ids=str,
+)
+def test_a_policy_that_would_fail_at_the_first_failure_is_refused_where_it_is_written(policy: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(policy))):
+        Retry(**policy)
+
+
+def test_what_is_no_policy_is_refused_where_it_is_written() -> None:
+    policy: Any = 3
+    with pytest.raises(InvalidWorkflow, match=r"retry is 3: it is a django_hookflow\.Retry"):
+        workflow(retry=policy)(lambda ctx: None)

@@ -12,8 +12,10 @@ from django.db import connection, transaction
 from django.test import Client, override_settings
 
 from django_hookflow import WorkflowContext, workflow
+from django_hookflow.delivery.messages import webhook_url
 from django_hookflow.delivery.signature import sign
 from django_hookflow.models import WorkflowEvent, WorkflowRun
+from django_hookflow.registry import get_workflow
 from django_hookflow.testing import Hookflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -207,3 +209,25 @@ def test_an_unknown_workflow_is_a_404_and_an_unknown_run_is_refused_for_good() -
 def test_only_post_is_taken() -> None:
     response = Client().get("/hookflow/workflow/tests.webhook/")
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("workflow_id", ["tests.webhook", "tests.web:hook;(1)"])
+@pytest.mark.parametrize(
+    ("domain", "path"),
+    [("https://shop.example.com", "/backend/hookflow/"), ("https://shop.example.com/", "jobs")],
+    ids=["prefix taken away", "another path"],
+)
+def test_behind_a_proxy_that_changes_the_path_the_url_is_the_published_one(
+    hookflow: Hookflow, domain: str, path: str, workflow_id: str
+) -> None:
+    """The app sees another host and path than the deliverer; what was signed is where the message was sent."""
+    workflow(workflow_id=workflow_id)(greet.function)
+    with override_settings(DJANGO_HOOKFLOW_DOMAIN=domain, DJANGO_HOOKFLOW_WEBHOOK_PATH=path):
+        run_id = get_workflow(workflow_id).trigger()
+        body = message(run_id, workflow_id=workflow_id)
+        published = webhook_url(workflow_id)
+        elsewhere = sign(json.dumps(body).encode(), published.replace("shop", "other"))
+        assert deliver(body, workflow_id, signature=elsewhere).status_code == 401
+        assert published.startswith("https://shop.example.com/")
+        signature = sign(json.dumps(body).encode(), published)
+        assert deliver(body, workflow_id, signature=signature).json() == {"status": "suspended"}

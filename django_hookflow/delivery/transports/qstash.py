@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from django_hookflow.delivery.messages import Message, webhook_url
 from django_hookflow.delivery.transports.base import SendFailed, ThreadSession, post
 from django_hookflow.exceptions import NotConfigured
 from django_hookflow.retry_after import retry_after_seconds
+from django_hookflow.test_environment import is_test_environment
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,7 +40,7 @@ MAX_DELAY_SECONDS = 7 * 86_400.0
 RETRIES = "3"
 RETRY_DELAY_MS = "min(60000, 2000 * pow(5, retried))"
 
-
+_REAL_QSTASH = re.compile(r"https?://([^/]*[.@])?upstash\.io(:|/|$)", re.IGNORECASE)
 _HINTS = {
     400: "; check that DJANGO_HOOKFLOW_DOMAIN can be reached from the internet",
     401: "; check QSTASH_TOKEN, and QSTASH_URL: each region has tokens of its own",
@@ -106,6 +108,7 @@ class QStashTransport:
     def send(self, message: Message) -> None:
         """Returns when QStash has taken the message. A few seconds at most, also when QStash hangs."""
         self.check_configured()
+        _refuse_in_tests()
         response, text = post(
             _sessions.get(),
             f"{base_url()}/v2/publish/{message.url()}",
@@ -118,6 +121,7 @@ class QStashTransport:
 
     def withdraw(self, run_uid: UUID) -> None:
         """Cancels the run's messages at QStash, by their label. Raises SendFailed if QStash did not answer with success."""
+        _refuse_in_tests()
         url = f"{base_url()}/v2/messages"
         timeout = (CONNECT_SECONDS, READ_SECONDS)
         # Without a filter QStash would cancel every message of the account: the label is never empty.
@@ -138,6 +142,12 @@ class QStashTransport:
         if message.delay > 0:
             headers["Upstash-Delay"] = f"{math.ceil(message.delay)}s"
         return headers
+
+
+def _refuse_in_tests() -> None:
+    """Raises SendFailed where a project's own tests would reach the real QStash, and not a server of their own."""
+    if is_test_environment() and _REAL_QSTASH.match(base_url()):
+        raise SendFailed("tests send nothing to QStash; django_hookflow.testing delivers in their process")
 
 
 def base_url() -> str:

@@ -5,10 +5,10 @@ CREATE OR REPLACE FUNCTION hookflow_partition_sql(p_name text, p_from uuid, p_to
  LANGUAGE sql
  STABLE
 AS $function$
-  SELECT format('CREATE TABLE %1$I.%2$I PARTITION OF %3$s FOR VALUES FROM (%4$s) TO (%5$s) '
-      'WITH (autovacuum_vacuum_insert_scale_factor = 0.05); ALTER TABLE %1$I.%2$I OWNER TO %6$I; '
-      'CREATE TRIGGER %7$I BEFORE TRUNCATE ON %1$I.%2$I FOR EACH STATEMENT EXECUTE FUNCTION %8$s(); '
-      'ALTER TABLE %1$I.%2$I ENABLE ALWAYS TRIGGER %7$I; ',
+  SELECT format('CREATE TABLE %1$s.%2$I PARTITION OF %3$s FOR VALUES FROM (%4$s) TO (%5$s) '
+      'WITH (autovacuum_vacuum_insert_scale_factor = 0.05); ALTER TABLE %1$s.%2$I OWNER TO %6$I; '
+      'CREATE TRIGGER %7$I BEFORE TRUNCATE ON %1$s.%2$I FOR EACH STATEMENT EXECUTE FUNCTION %8$s(); '
+      'ALTER TABLE %1$s.%2$I ENABLE ALWAYS TRIGGER %7$I; ',
     relnamespace::regnamespace, p_name, log.oid::regclass, coalesce(quote_literal(p_from), 'MINVALUE'),
     coalesce(quote_literal(p_to), 'MAXVALUE'), pg_get_userbyid(relowner), p_name || '_truncate', guard.tgfoid::regproc)
   FROM pg_class AS log JOIN pg_trigger AS guard ON guard.tgrelid = log.oid AND guard.tgtype & 32 > 0
