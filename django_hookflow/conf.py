@@ -283,3 +283,8 @@ _NORMALIZE: dict[str, Callable[[Any], Any]] = {
 
 
 conf = Settings()
+
+
+def is_stateless() -> bool:
+    """Whether there is no event log. Never raises: a value that is neither True nor False is E001's matter."""
+    return SETTINGS["DJANGO_HOOKFLOW_PERSISTENCE_ENABLED"].read() is False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 
 __all__ = [
     "ArchivedRun",
@@ -17,6 +18,7 @@ __all__ = [
     "HookFlowException",
     "InvalidText",
     "MisplacedStep",
+    "NeedsLog",
     "NoProgress",
     "NotConfigured",
     "NotSerializable",
@@ -82,6 +84,16 @@ class NotConfigured(WorkflowError, ImproperlyConfigured):
     def __init__(self, setting: str, why: str) -> None:
         super().__init__(f"{setting} is not configured: {why}")
         self.setting = setting
+
+
+class NeedsLog(WorkflowError, CommandError):
+    """The stateless mode is on, and what was asked for is a matter of the event log, which there is none of."""
+
+    def __init__(self, what: str = "this") -> None:
+        super().__init__(
+            f"{what} needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, with a "
+            "PostgreSQL database, and run manage.py migrate"
+        )
 
 
 class RunConflict(WorkflowError):

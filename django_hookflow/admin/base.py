@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.helpers import ActionForm
 
+from django_hookflow.conf import is_stateless
 from django_hookflow.registry import registered_workflows
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class ReadOnlyAdmin(ModelAdmin):
 
     class Media:
         css = {"all": ["django_hookflow/admin.css"]}
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return not is_stateless() and super().has_view_permission(request, obj)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -9,6 +9,7 @@ from django.core.checks import CheckMessage
 from django.db import connections
 
 from django_hookflow.checks.messages import error
+from django_hookflow.conf import is_stateless
 from django_hookflow.events.database import alias
 
 
@@ -23,6 +24,8 @@ def check_installation(**kwargs: Any) -> list[CheckMessage]:
                 'Add "pgtrigger" to INSTALLED_APPS, before "django_hookflow".',
             )
         )
+    if is_stateless():
+        return found
     connection = connections[alias()]
     if connection.vendor != "postgresql":
         found.append(

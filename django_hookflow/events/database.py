@@ -16,8 +16,8 @@ from django.db.transaction import TransactionManagementError
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from django_hookflow.conf import conf
-from django_hookflow.exceptions import PermissionDenied
+from django_hookflow.conf import conf, is_stateless
+from django_hookflow.exceptions import NeedsLog, PermissionDenied
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,7 +27,9 @@ TRIES = 10
 
 
 def alias() -> str:
-    """The alias of the log's database."""
+    """The alias of the log's database. Raises NeedsLog in the stateless mode, which has none."""
+    if is_stateless():
+        raise NeedsLog
     return router.db_for_write(apps.get_model("django_hookflow", "WorkflowEvent"))
 
 

@@ -52,6 +52,7 @@ def trigger(
     cannot be recorded, InvalidText for an id, a label or an actor that cannot, NotConfigured when the transport lacks a
     setting, all before anything is written.
     """
+    log_alias = alias()
     get_transport().check_configured()
     if data is not None and not isinstance(data, dict):
         raise WorkflowError(f"trigger data is a dict, not {type(data).__name__}: {data!r:.80}")
@@ -73,10 +74,10 @@ def trigger(
     if not started.same and not _is_same_sealed(started.run_uid, workflow_id, encoded):
         raise RunConflict(run_id, workflow_id)
     if started.created:
-        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1), using=alias())
+        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1), using=log_alias)
         if timeout is not None:
             deadline = Message(workflow_id, run_id, started.seq, run_uid, 1, timeout, DEADLINE)
-            outbox.publish_after_commit(deadline, using=alias())
+            outbox.publish_after_commit(deadline, using=log_alias)
     return run_id
 
 

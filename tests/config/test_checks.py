@@ -141,8 +141,8 @@ def test_the_stateless_mode_is_refused_by_name() -> None:
     number, problem, way_out = find_one(DJANGO_HOOKFLOW_PERSISTENCE_ENABLED=False)
 
     assert number == "E003"
-    assert problem.startswith("DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False")
-    assert way_out.startswith("Remove the setting")
+    assert problem == "A run needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False."
+    assert way_out == "Set it to True, with a PostgreSQL database, and run manage.py migrate."
 
 
 @pytest.mark.parametrize(
