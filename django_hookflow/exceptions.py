@@ -15,6 +15,7 @@ __all__ = [
     "ArchivedRun",
     "ConcurrentAppend",
     "DuplicateStep",
+    "HistoryTooLarge",
     "HookFlowException",
     "InvalidText",
     "MisplacedStep",
@@ -22,6 +23,7 @@ __all__ = [
     "NoProgress",
     "NotConfigured",
     "NotSerializable",
+    "NotStarted",
     "OpenTransaction",
     "OperationRefused",
     "PermissionDenied",
@@ -196,6 +198,24 @@ class NotSerializable(HookFlowException, TypeError):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path} cannot be recorded: {problem}")
         self.path = path
+
+
+class HistoryTooLarge(HookFlowException):
+    """In the stateless mode: a run's history is larger than a message may be."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the history of the run has {size:,} bytes, more than the {limit:,} that go into a message "
+            "(DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE, Django's DATA_UPLOAD_MAX_MEMORY_SIZE): store what is large elsewhere and "
+            "record a reference, or set DJANGO_HOOKFLOW_PERSISTENCE_ENABLED to True"
+        )
+
+
+class NotStarted(WorkflowError):
+    """In the stateless mode: the first message of a run was not taken, so there is no run."""
+
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(f"run {run_id!r} was not started, its message could not be published: {problem}")
 
 
 class DuplicateStep(HookFlowException):

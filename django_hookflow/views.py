@@ -99,11 +99,14 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
             message.workflow_id,
             message.run_id,
             message.seq,
+            content=message.content,
             delivery=delivery,
             is_retry=delivery["retried"] not in ("", "0"),
         )
     except UnknownWorkflow as error:
         raise Refused(404, str(error)) from error
+    except BadMessage as error:
+        raise Refused(400, str(error)) from error
     except NeedsLog as error:
         raise Refused(NON_RETRYABLE_STATUS, str(error), {NON_RETRYABLE_HEADER: "true"}) from error
     except DatabaseError as error:

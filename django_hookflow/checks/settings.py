@@ -59,9 +59,9 @@ def check_transport(**kwargs: Any) -> list[CheckMessage]:
                 _suggest(transport, TRANSPORTS),
             )
         )
-    if is_stateless():
-        problem, way_out = str(NeedsLog("A run")).split(": ", 1)
-        found.append(error("E003", f"{problem}.", f"{way_out[0].upper()}{way_out[1:]}."))
+    if is_stateless() and transport in TRANSPORTS and transport != "qstash":
+        problem, way_out = str(NeedsLog(f"The {transport} transport")).split(": ", 1)
+        found.append(error("E003", f"{problem}.", f"Set DJANGO_HOOKFLOW_TRANSPORT to qstash, or {way_out}."))
     return found
 
 

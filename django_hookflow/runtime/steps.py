@@ -102,6 +102,8 @@ class StepManager:
             raise ValueError(f"timeout is {timeout!r}: it is a number of seconds above 0")
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
             raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
+        if on_doubt not in (None, "retry"):
+            self._execution.journal.check_sees_crashes()
         return StepManager(self._execution, Options(retry or self._options.retry, timeout, on_doubt))
 
     def idempotency_key(self, step_id: str) -> str:

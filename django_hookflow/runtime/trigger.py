@@ -20,6 +20,7 @@ from django_hookflow.events import codec, log
 from django_hookflow.events.database import alias
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.models import WorkflowRun
+from django_hookflow.runtime import stateless
 from django_hookflow.texts import checked_actor, checked_label, checked_run_id, checked_subject_key
 
 #: Things of the project that one run may be about.
@@ -52,7 +53,6 @@ def trigger(
     cannot be recorded, InvalidText for an id, a label or an actor that cannot, NotConfigured when the transport lacks a
     setting, all before anything is written.
     """
-    log_alias = alias()
     get_transport().check_configured()
     if data is not None and not isinstance(data, dict):
         raise WorkflowError(f"trigger data is a dict, not {type(data).__name__}: {data!r:.80}")
@@ -61,6 +61,8 @@ def trigger(
     run_uid = uuid7()
     run_id = str(run_uid) if run_id is None else checked_run_id(run_id)
     facts = {"timeout": timeout, "origin": origin, "subject": _references(subject), "trace": trace}
+    if not conf.persistence_enabled:
+        return stateless.start(workflow_id, run_id, encoded, {**facts, "actor": actor, "label": label})
     labelled = f',"label":{json.dumps(label)}' if label else ""
     started = log.start(
         run_uid,
@@ -74,10 +76,10 @@ def trigger(
     if not started.same and not _is_same_sealed(started.run_uid, workflow_id, encoded):
         raise RunConflict(run_id, workflow_id)
     if started.created:
-        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1), using=log_alias)
+        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1), using=alias())
         if timeout is not None:
             deadline = Message(workflow_id, run_id, started.seq, run_uid, 1, timeout, DEADLINE)
-            outbox.publish_after_commit(deadline, using=log_alias)
+            outbox.publish_after_commit(deadline, using=alias())
     return run_id
 
 

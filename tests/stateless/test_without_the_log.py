@@ -81,11 +81,6 @@ def refused(ctx: WorkflowContext) -> None:
     raise NotImplementedError
 
 
-def test_a_trigger() -> None:
-    with pytest.raises(NeedsLog, match=SENTENCE):
-        refused.trigger({})
-
-
 def test_the_doctor_looks_at_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
     with suppress(SystemExit):
         call_command("hookflow_doctor", "--json", "--offline")
