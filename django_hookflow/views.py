@@ -112,8 +112,8 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
     except DatabaseError as error:
         logger.exception("hookflow: the log could not be reached for run %s", message.run_id)
         raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error
-    if result.answer == "unknown":
-        error_text = f"workflow {message.workflow_id!r} has no run {message.run_id!r}"
+    if result.answer == "unknown" or result.dead:
+        error_text = result.dead or f"workflow {message.workflow_id!r} has no run {message.run_id!r}"
         raise Refused(NON_RETRYABLE_STATUS, error_text, {NON_RETRYABLE_HEADER: "true"})
     if result.retry_after is not None:
         wait = str(max(1, math.ceil(result.retry_after)))

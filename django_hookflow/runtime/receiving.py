@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from django_hookflow import registry
@@ -56,12 +57,20 @@ def _take_carried_turn(workflow_id: str, run_id: str, carried: carrying.Carried)
         raise BadMessage(f"its history cannot be read ({type(error).__name__})") from error
     wait = carried.due_at - clock.time()
     if wait <= 0:
-        return turn.run()
+        return _with_dead_letter(turn.run(), run_id)
     try:  # the wait is longer than QStash holds a message back, or its clock is ahead
         journal.publish([carrying.as_text(event) for event in carried.events], wait, carried.attempt + 1)
     except TurnLost:
         return TurnResult("early", journal.release(0))
     return TurnResult("early")
+
+
+def _with_dead_letter(result: TurnResult, run_id: str) -> TurnResult:
+    """Where there is no table of dead letters, QStash keeps them: a message that is delivered again has its run go on."""
+    if result.answer not in ("failed", "diverged"):
+        return result
+    why = f"run {run_id!r} has {result.answer}: retry this message in QStash's dead letter queue to have it go on"
+    return replace(result, dead=why)
 
 
 Handler = Callable[[str, str, int, dict[str, Any] | None, bool], TurnResult]

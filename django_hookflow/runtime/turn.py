@@ -51,11 +51,12 @@ class TurnResult:
     ``answer``: ``completed`` and ``failed`` (the run ended), ``suspended`` (it waits, or the next turn is announced),
     ``diverged``, ``lost`` (the run went on without this worker, or could not be recorded); or, when no turn was run, the
     claim's answer: ``finished``, ``stale``, ``busy``, ``early``, ``unknown``. ``retry_after`` is set, in seconds, exactly
-    when a new delivery of the same message is wanted.
+    when a new delivery of the same message is wanted. ``dead`` says why the message is one to be kept by who delivers it.
     """
 
     answer: str
     retry_after: float | None = None
+    dead: str = ""
 
 
 def run_turn(

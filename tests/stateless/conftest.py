@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,19 @@ class Post:
         while True:
             before = len(self.published)
             response = self.deliver()
-            answers.append(response.json().get("status") or response.json()["error"])
+            answers.append(answer_of(response))
             if len(self.published) == before:
                 return answers
+
+
+def answer_of(response: Any) -> str:
+    """The status in an answer; of a run that has come to a bad end, what the error says of it."""
+    content = response.json()
+    if response.status_code != 489:
+        return str(content.get("status") or content["error"])
+    assert response.headers["Upstash-NonRetryable-Error"] == "true"
+    found = re.search(r"' has (failed|diverged): ", content["error"])
+    return found[1] if found else str(content["error"])
 
 
 def deliver(body: bytes, url: str) -> Any:

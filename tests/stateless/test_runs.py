@@ -19,7 +19,7 @@ from django_hookflow.clock import clock
 from django_hookflow.delivery.signature import sign
 from django_hookflow.exceptions import HistoryTooLarge, NeedsLog, NotStarted, StepCompleted, WorkflowError
 from tests.delivery.servers import Answer
-from tests.stateless.conftest import PUBLISH, Post, deliver
+from tests.stateless.conftest import PUBLISH, Post, answer_of, deliver
 
 did: list[Any] = []
 URL = "http://testserver/hookflow/workflow/{}/"
@@ -163,7 +163,7 @@ def run_out(post: Post) -> list[str]:
     while True:
         before = len(post.published)
         with moved(seconds):
-            answers.append(post.deliver().json()["status"])
+            answers.append(answer_of(post.deliver()))
         if len(post.published) == before:
             return answers
         seconds += 10_000
@@ -182,10 +182,25 @@ def wrong() -> None:
 def test_a_run_that_fails_is_logged_and_not_delivered_again(post: Post, caplog: pytest.LogCaptureFixture) -> None:
     failing.trigger()
     response = post.deliver()
-    assert (response.status_code, response.json()) == (200, {"status": "failed"})
+    assert (response.status_code, answer_of(response)) == (489, "failed")
+    assert response.json()["error"].endswith("retry this message in QStash's dead letter queue to have it go on")
     assert len(post.published) == 1
     assert "bad order" in caplog.text
     assert any(record.levelno == logging.ERROR for record in caplog.records)
+
+
+@workflow(workflow_id="stateless.late", retry=Retry(max_attempts=2, first_delay=10, jitter=0))
+def late(ctx: WorkflowContext) -> None:
+    ctx.step.run("before", note, "before")
+    ctx.step.run("flaky", fail, 2)
+
+
+def test_a_dead_letter_of_qstash_that_is_retried_goes_on_where_it_failed(post: Post) -> None:
+    late.trigger()
+    assert run_out(post) == ["suspended", "failed"]
+    with moved(20_000):
+        assert post.deliver().json() == {"status": "completed"}
+    assert did == ["before", "attempt", "attempt", "attempt"]
 
 
 @workflow(workflow_id="stateless.large")
@@ -246,7 +261,7 @@ def needy(ctx: WorkflowContext) -> None:
 @pytest.mark.parametrize("what", ["atomic", "ask"])
 def test_what_needs_the_log_fails_with_its_sentence(post: Post, caplog: pytest.LogCaptureFixture, what: str) -> None:
     needy.trigger({"what": what})
-    assert post.deliver().json() == {"status": "failed"}
+    assert answer_of(post.deliver()) == "failed"
     assert did == []
     assert "needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False" in caplog.text
 
@@ -331,7 +346,7 @@ def test_code_that_no_longer_fits_diverges(post: Post, caplog: pytest.LogCapture
     order.trigger({"order_id": "1"})
     body = post.body()
     body["history"].append([2, "step.completed", "gone", {"kind": "run", "attempt": 1, "took": 0}, {"result": 1}])
-    assert deliver(json.dumps(body).encode(), URL.format("stateless.order")).json() == {"status": "diverged"}
+    assert answer_of(deliver(json.dumps(body).encode(), URL.format("stateless.order"))) == "diverged"
     assert "'gone' is recorded" in caplog.text
     assert len(post.published) == 1
 
@@ -446,7 +461,7 @@ class TestInATransaction:
                 ctx.step.run("note", note, "inside")
 
         inside.trigger()
-        assert post.deliver().json() == {"status": "failed"}
+        assert answer_of(post.deliver()) == "failed"
         assert did == []
 
 
