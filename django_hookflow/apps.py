@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import mail
-from django.db import router
+from django.core.signals import setting_changed
 from django.db.backends.signals import connection_created
 from django.utils.module_loading import autodiscover_modules
 
@@ -19,11 +19,12 @@ class DjangoHookflowConfig(AppConfig):
     def ready(self) -> None:
         from django_hookflow.checks import register_checks
         from django_hookflow.conf import is_stateless
-        from django_hookflow.events.database import RouterWithoutLog
+        from django_hookflow.events.database import follow_mode
 
         register_checks()
         if is_stateless():
-            router.routers.insert(0, RouterWithoutLog())
+            follow_mode()
+        setting_changed.connect(follow_mode, dispatch_uid="django_hookflow.follow_mode")
         connection_created.connect(_allow_truncate_in_tests, dispatch_uid="django_hookflow.allow_truncate")
         autodiscover_modules("workflows")
 

@@ -133,7 +133,10 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("DJANGO_HOOKFLOW_WEBHOOK_PATH", "/hookflow/", _TEXT, "where django_hookflow.urls is mounted"),
         Setting(
-            "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED", True, (bool,), "keep the event log; the only mode there is so far"
+            "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED",
+            True,
+            (bool,),
+            "keep the event log; False: histories travel in messages",
         ),
         Setting(
             "DJANGO_HOOKFLOW_APP_VERSION",

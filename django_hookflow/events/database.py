@@ -24,14 +24,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 APP = "django_hookflow"
+PERSISTENCE = "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED"
 #: Times that a call is made which PostgreSQL refuses because of what others do at the same moment.
 TRIES = 10
 
 
 def alias() -> str:
     """The alias of the log's database. Raises NeedsLog in the stateless mode, which has none."""
-    if is_stateless():
-        raise NeedsLog
     return router.db_for_write(apps.get_model(APP, "WorkflowEvent"))
 
 
@@ -43,12 +42,22 @@ class RouterWithoutLog:
 
     def db_for_read(self, model: type[Model], **hints: Any) -> None:
         if model._meta.app_label == APP:
-            raise NeedsLog(model._meta.label)
+            raise NeedsLog
 
     db_for_write = db_for_read
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         return False if app_label == APP and connections[db].vendor != "postgresql" else None
+
+
+def follow_mode(setting: str = PERSISTENCE, **kwargs: Any) -> None:
+    """Puts that router where it belongs, or takes it away: at start-up, and when a test overrides the setting.
+
+    The mode is not looked up for each query: the alias is asked for with every step.
+    """
+    if setting == PERSISTENCE:
+        others = [each for each in router.routers if not isinstance(each, RouterWithoutLog)]
+        router.routers[:] = [RouterWithoutLog(), *others] if is_stateless() else others
 
 
 def cursor() -> AbstractContextManager[Any]:

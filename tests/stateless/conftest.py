@@ -26,7 +26,7 @@ class Post:
 
     @property
     def published(self) -> list[Request]:
-        return self.server.received
+        return [request for request in self.server.received if request.path.startswith(PUBLISH)]
 
     def body(self, number: int = -1) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.published[number].body)

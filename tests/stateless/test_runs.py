@@ -342,6 +342,24 @@ def test_a_step_keeps_its_idempotency_key(post: Post) -> None:
     assert len(set(keys)) == 1
 
 
+@workflow(workflow_id="stateless.charging", retry=Retry(max_attempts=2, first_delay=1, jitter=0))
+def charging(ctx: WorkflowContext) -> None:
+    paid = ctx.step.call("charge", url=ctx.data["url"], method="POST", body={"amount": 5}, headers={"X-Key": "k"})
+    ctx.step.sleep("nap", 1)
+    note(paid)
+
+
+def test_a_call_is_tried_again_with_the_same_key(post: Post) -> None:
+    charging.trigger({"url": f"{post.server.url}/charge"})
+    post.server.answers.append(Answer(503))
+    post.server.answers.append(Answer())
+    post.server.answers.append(Answer(200, b'{"paid": true}'))
+    assert run_out(post) == ["suspended", "suspended", "completed"]
+    charges = [request for request in post.server.received if request.path == "/charge"]
+    assert len({request.headers["Idempotency-Key"] for request in charges}) == 1
+    assert (len(charges), did) == (2, [{"status_code": 200, "data": {"paid": True}}])
+
+
 def test_code_that_no_longer_fits_diverges(post: Post, caplog: pytest.LogCaptureFixture) -> None:
     order.trigger({"order_id": "1"})
     body = post.body()

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 
 from django_hookflow import WorkflowContext, workflow
 from django_hookflow.delivery.signature import sign
+from django_hookflow.events.database import RouterWithoutLog
 from django_hookflow.exceptions import NeedsLog
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 
@@ -88,3 +90,8 @@ def test_the_doctor_looks_at_everything_else(capsys: pytest.CaptureFixture[str])
     skipped = {area["area"]: area["why"] for area in answer["skipped"]}
     assert skipped["runs"] == skipped["database"] == f"this {SENTENCE}"
     assert "signature.accepted" in {finding["code"] for finding in answer["findings"]}
+
+
+def test_migrations_are_for_postgresql_which_the_log_may_be_turned_on_with() -> None:
+    ours, another = (RouterWithoutLog().allow_migrate("default", app) for app in ("django_hookflow", "auth"))
+    assert (connection.vendor, ours, another) == ("postgresql", None, None)
