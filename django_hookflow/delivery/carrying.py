@@ -61,7 +61,7 @@ def size_limit() -> int:
     """The bytes that a history may have: what our own webhook accepts. A plan of QStash's may allow less."""
     django_limit: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     limit = conf.max_payload_size if django_limit is None else min(conf.max_payload_size, django_limit)
-    return limit - ENVELOPE
+    return max(0, limit - ENVELOPE)
 
 
 def size_of(events: Iterable[str]) -> int:

@@ -1,4 +1,5 @@
-"""A message: the hint that a run may have a turn to take. It names the run and a seq and never carries state."""
+"""A message: the hint that a run may have a turn to take. It names the run and a seq and never carries state,
+but for the stateless mode's (:mod:`.carrying`)."""
 
 from __future__ import annotations
 
@@ -85,7 +86,7 @@ class Received:
     workflow_id: str
     run_id: str
     seq: int
-    content: dict[str, Any] = field(default_factory=dict, repr=False)
+    content: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def parse_body(raw: bytes) -> Received:

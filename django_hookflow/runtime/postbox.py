@@ -11,6 +11,7 @@ from django_hookflow.clock import clock
 from django_hookflow.delivery import carrying
 from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, types
+from django_hookflow.exceptions import UnknownRun
 from django_hookflow.models import WorkflowRun, WorkflowRunStatus
 from django_hookflow.runtime import testing_seam
 from django_hookflow.runtime.stateless import MessageJournal
@@ -42,8 +43,10 @@ class Postbox:
     def deliver(self, run_id: str) -> WorkflowRun:
         """Delivers the run's message at the time it is due. The run as it then is, of which nothing is in a database.
 
-        A message whose worker is lost stays.
+        A message whose worker is lost stays. Raises UnknownRun when the run has none.
         """
+        if self.is_empty_for(run_id):
+            raise UnknownRun(run_id)
         message = self._last[run_id]
         carried = carrying.read(json.loads(message.body()))
         clock.offset += max(0.0, carried.due_at - clock.time())

@@ -9,6 +9,7 @@ import pytest
 from django.db import transaction
 
 from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.exceptions import UnknownRun
 from django_hookflow.testing import Hookflow, NotEnding
 
 did: list[str] = []
@@ -53,6 +54,12 @@ def test_a_run_that_does_not_end(kit: Hookflow) -> None:
     kit.crash("charge", times=1000)
     with pytest.raises(NotEnding):
         kit.run(process)
+
+
+def test_a_run_that_has_ended_has_nothing_to_deliver(kit: Hookflow) -> None:
+    run = kit.run(process)
+    with pytest.raises(UnknownRun):
+        kit.drive(run.run_id)
 
 
 @pytest.mark.django_db
