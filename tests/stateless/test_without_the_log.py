@@ -43,6 +43,7 @@ def _stateless(settings: Any) -> None:
         ["hookflow_relay", "--once"],
         ["hookflow_relay"],
         ["hookflow_subscribers", "--list"],
+        ["hookflow_subscribers", "--once"],
         ["hookflow_timeline", "order-1"],
         ["hookflow_verify"],
     ],
