@@ -127,7 +127,9 @@ def test_the_quick_start_without_a_migration(shop: Shop, peer: QStashPeer, tmp_p
     port_file = tmp_path / "port"
     arguments = [sys.executable, "-m", "tests.e2e.serve", str(port_file)]
     with (tmp_path / "server.log").open("wb") as log, Child(arguments, env=shop.environment, output=log):
-        port = wait_until(lambda: int(port_file.read_text() or 0) if port_file.exists() else 0, "the web process listens")
+        port = wait_until(
+            lambda: int(port_file.read_text() or 0) if port_file.exists() else 0, "the web process listens"
+        )
         peer.courier.ports = [port]
         run_id = shop.run("shell", "-c", TRIGGER).split()[-1]
         answers = wait_until(lambda: answers_of(peer, 2), "the run has ended")
