@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.core.signals import setting_changed
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_save
 from django.utils.module_loading import autodiscover_modules
@@ -20,8 +21,13 @@ class DjangoHookflowConfig(AppConfig):
 
     def ready(self) -> None:
         from django_hookflow.checks import register_checks
+        from django_hookflow.conf import is_stateless
+        from django_hookflow.events.database import follow_mode
 
         register_checks()
+        if is_stateless():
+            follow_mode()
+        setting_changed.connect(follow_mode, dispatch_uid="django_hookflow.follow_mode")
         remember_databases()
         pre_save.connect(_refuse_fixtures, dispatch_uid="django_hookflow.fixtures")
         connection_created.connect(_prepare_for_tests, dispatch_uid="django_hookflow.tests")

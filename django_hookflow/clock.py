@@ -17,5 +17,9 @@ class Clock:
     def monotonic(self) -> float:
         return time.monotonic() + self.offset
 
+    def time(self) -> float:
+        """Seconds since 1970: what the stateless mode goes by, which has no database's clock."""
+        return time.time() + self.offset
+
 
 clock = Clock()

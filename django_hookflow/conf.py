@@ -133,7 +133,10 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("DJANGO_HOOKFLOW_WEBHOOK_PATH", "/hookflow/", _TEXT, "where django_hookflow.urls is mounted"),
         Setting(
-            "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED", True, (bool,), "keep the event log; the only mode there is so far"
+            "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED",
+            True,
+            (bool,),
+            "keep the event log; False: histories travel in messages",
         ),
         Setting(
             "DJANGO_HOOKFLOW_APP_VERSION",
@@ -283,3 +286,8 @@ _NORMALIZE: dict[str, Callable[[Any], Any]] = {
 
 
 conf = Settings()
+
+
+def is_stateless() -> bool:
+    """Whether there is no event log. Never raises: a value that is neither True nor False is E001's matter."""
+    return SETTINGS["DJANGO_HOOKFLOW_PERSISTENCE_ENABLED"].read() is False

@@ -9,18 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 
 __all__ = [
     "ArchivedRun",
     "ConcurrentAppend",
     "DuplicateStep",
+    "HistoryTooLarge",
     "HookFlowException",
     "InvalidText",
     "MisplacedStep",
+    "NeedsLog",
     "NoProgress",
     "NotConfigured",
     "NotFromFixtures",
     "NotSerializable",
+    "NotStarted",
     "OpenTransaction",
     "OperationRefused",
     "PermissionDenied",
@@ -93,6 +97,16 @@ class NotFromFixtures(HookFlowException):
             f"{model} cannot be loaded from a fixture: rows of the log are in its chain of hashes, and what is folded from "
             "them follows. Call loaddata, or dumpdata before it, with --exclude django_hookflow, and take the log along "
             "with pg_dump and pg_restore; in tests, django_hookflow.testing makes runs"
+        )
+
+
+class NeedsLog(WorkflowError, CommandError):
+    """The stateless mode is on, and what was asked for is a matter of the event log, which there is none of."""
+
+    def __init__(self, what: str = "this") -> None:
+        super().__init__(
+            f"{what} needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, with a "
+            "PostgreSQL database, and run manage.py migrate"
         )
 
 
@@ -209,6 +223,24 @@ class NotSerializable(HookFlowException, TypeError):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path} cannot be recorded: {problem}")
         self.path = path
+
+
+class HistoryTooLarge(HookFlowException):
+    """In the stateless mode: a run's history is larger than a message may be."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the history of the run has {size:,} bytes, more than the {limit:,} that go into a message "
+            "(DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE, Django's DATA_UPLOAD_MAX_MEMORY_SIZE): store what is large elsewhere and "
+            "record a reference, or set DJANGO_HOOKFLOW_PERSISTENCE_ENABLED to True"
+        )
+
+
+class NotStarted(WorkflowError):
+    """In the stateless mode: the first message of a run was not taken, so there is no run."""
+
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(f"run {run_id!r} was not started, its message could not be published: {problem}")
 
 
 class DuplicateStep(HookFlowException):

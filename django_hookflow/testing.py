@@ -20,16 +20,19 @@ same thing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Literal
 
-from django.test import override_settings
+from django.test import TestCase, override_settings
 
 from django_hookflow.clock import clock
+from django_hookflow.conf import is_stateless
 from django_hookflow.events.database import cursor, log_connection
 from django_hookflow.models import Lease, OutboxMessage, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow, forget_local_workflows, registered_workflows
 from django_hookflow.runtime import testing_seam
+from django_hookflow.runtime.postbox import Postbox
 from django_hookflow.runtime.turn import TurnResult, run_turn
 from django_hookflow.test_environment import is_test_database
 
@@ -64,6 +67,7 @@ class Hookflow:
     def __enter__(self) -> Hookflow:
         self._settings.enable()
         self._known = registered_workflows()
+        testing_seam.postbox = self._postbox = Postbox() if is_stateless() else None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -72,14 +76,26 @@ class Hookflow:
         testing_seam.clear()
         if clock.offset:
             clock.offset = 0.0
-            _replace_now(log_connection(), _PRESENT)
+            if self._postbox is None:
+                _replace_now(log_connection(), _PRESENT)
 
     def run(self, workflow: Workflow, data: dict[str, Any] | None = None, run_id: str | None = None) -> WorkflowRun:
-        """Triggers ``workflow`` and delivers, moving time over sleeps and retries, until the run ends or waits."""
-        return self.drive(workflow.trigger(data, run_id))
+        """Triggers ``workflow`` and delivers, moving time over sleeps and retries, until the run ends or waits.
+
+        In the stateless mode the run is a plain object with its outcome, and is in no database.
+        """
+        with TestCase.captureOnCommitCallbacks(execute=True) if self._postbox else nullcontext():
+            run_id = workflow.trigger(data, run_id)
+        return self.drive(run_id)
 
     def drive(self, run_id: str, *, turns: int = 100) -> WorkflowRun:
         """Delivers what a run has announced until it announces nothing more. Raises NotEnding after ``turns`` turns."""
+        if self._postbox is not None:
+            for _ in range(turns):
+                run = self._postbox.deliver(run_id)
+                if self._postbox.is_empty_for(run_id):
+                    return run
+            raise NotEnding(f"run {run_id!r} has not ended after {turns} turns")
         for _ in range(turns):
             announced = self.announced(run_id)
             run = WorkflowRun.objects.get(run_id=run_id)

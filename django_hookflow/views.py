@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import BadMessage, Received, parse_body, webhook_url
 from django_hookflow.delivery.signature import InvalidSignature, verify
-from django_hookflow.exceptions import UnknownWorkflow
+from django_hookflow.exceptions import NeedsLog, UnknownWorkflow
 from django_hookflow.runtime.receiving import receive as receive_message
 from django_hookflow.runtime.turn import TurnResult
 from django_hookflow.terminals import clean
@@ -102,16 +102,21 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
             message.workflow_id,
             message.run_id,
             message.seq,
+            content=message.content,
             delivery=delivery,
             is_retry=delivery["retried"] not in ("", "0"),
         )
     except UnknownWorkflow as error:
         raise Refused(404, str(error)) from error
+    except BadMessage as error:
+        raise Refused(400, str(error)) from error
+    except NeedsLog as error:
+        raise Refused(NON_RETRYABLE_STATUS, str(error), {NON_RETRYABLE_HEADER: "true"}) from error
     except DatabaseError as error:
         logger.exception("hookflow: the log could not be reached for run %s", clean(message.run_id[:200]))
         raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error
-    if result.answer == "unknown":
-        error_text = f"workflow {message.workflow_id!r} has no run {message.run_id!r}"
+    if result.answer == "unknown" or result.dead:
+        error_text = result.dead or f"workflow {message.workflow_id!r} has no run {message.run_id!r}"
         raise Refused(NON_RETRYABLE_STATUS, error_text, {NON_RETRYABLE_HEADER: "true"})
     if result.retry_after is not None:
         wait = str(max(1, math.ceil(result.retry_after)))

@@ -6,7 +6,7 @@ subject, and here the list.
 ========  ==========================================================================================================
 ``E001``  a setting has a value of the wrong type or out of range
 ``E002``  ``DJANGO_HOOKFLOW_TRANSPORT`` names no transport
-``E003``  ``DJANGO_HOOKFLOW_PERSISTENCE_ENABLED`` is False, a mode that does not exist yet
+``E003``  ``DJANGO_HOOKFLOW_PERSISTENCE_ENABLED`` is False, a mode that has no other transport than qstash
 ``E004``  ``DJANGO_HOOKFLOW_DOMAIN`` is not an origin: it has no scheme, or a path
 ``E005``  ``"pgtrigger"`` is missing from ``INSTALLED_APPS``
 ``E006``  the log's database is not PostgreSQL

@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from django_hookflow.checks.messages import error, warning
+from django_hookflow.conf import is_stateless
 from django_hookflow.events.database import alias
 
 
@@ -24,6 +25,8 @@ def check_installation(**kwargs: Any) -> list[CheckMessage]:
                 'Add "pgtrigger" to INSTALLED_APPS, before "django_hookflow".',
             )
         )
+    if is_stateless():
+        return found
     connection = connections[alias()]
     if connection.vendor != "postgresql":
         found.append(

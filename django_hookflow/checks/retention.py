@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage
 
 from django_hookflow.checks.messages import warning
 from django_hookflow.checks.server import is_looked_at
-from django_hookflow.conf import SETTINGS
+from django_hookflow.conf import SETTINGS, is_stateless
 from django_hookflow.events.database import cursor
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _CATCH_ALL = """
 
 def check_archive(**kwargs: Any) -> list[CheckMessage]:
     """W011, with ``--deploy``: what cleanup_workflows removes is kept somewhere."""
-    if SETTINGS["DJANGO_HOOKFLOW_ARCHIVE_DIR"].read():
+    if is_stateless() or SETTINGS["DJANGO_HOOKFLOW_ARCHIVE_DIR"].read():
         return []
     return [
         warning(

@@ -8,6 +8,7 @@ from django.core.checks import CheckMessage
 from django.db import connections
 
 from django_hookflow.checks.messages import error
+from django_hookflow.conf import is_stateless
 from django_hookflow.events.database import alias, cursor
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def describe_old_server(version: int) -> CheckMessage:
 
 
 def is_looked_at(databases: Collection[str] | None) -> bool:
-    """Whether the log's database is among those to be checked. E006 is about one that is not PostgreSQL."""
+    """Whether the log's database is among those to be checked. None is in the stateless mode;
+    E006 is about one that is not PostgreSQL."""
+    if is_stateless():
+        return False
     name = alias()
     return name in (databases or ()) and connections[name].vendor == "postgresql"

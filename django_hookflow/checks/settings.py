@@ -9,8 +9,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage
 
 from django_hookflow.checks.messages import error, warning
-from django_hookflow.conf import SETTINGS, TRANSPORTS
+from django_hookflow.conf import SETTINGS, TRANSPORTS, is_stateless
 from django_hookflow.evidence import signing
+from django_hookflow.exceptions import NeedsLog
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -58,14 +59,9 @@ def check_transport(**kwargs: Any) -> list[CheckMessage]:
                 _suggest(transport, TRANSPORTS),
             )
         )
-    if SETTINGS["DJANGO_HOOKFLOW_PERSISTENCE_ENABLED"].read() is False:
-        found.append(
-            error(
-                "E003",
-                "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False, and the stateless mode it asks for is not available.",
-                "Remove the setting or set it to True: runs are kept in the event log.",
-            )
-        )
+    if is_stateless() and transport in TRANSPORTS and transport != "qstash":
+        problem, way_out = str(NeedsLog(f"The {transport} transport")).split(": ", 1)
+        found.append(error("E003", f"{problem}.", f"Set DJANGO_HOOKFLOW_TRANSPORT to qstash, or {way_out}."))
     return found
 
 

@@ -1,19 +1,22 @@
-"""A message: the hint that a run may have a turn to take. It names the run and a seq and never carries state."""
+"""A message: the hint that a run may have a turn to take. It names the run and a seq and never carries state,
+but for the stateless mode's (:mod:`.carrying`)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.utils.encoding import escape_uri_path
 
-from django_hookflow.conf import conf
+from django_hookflow.conf import conf, is_stateless
 from django_hookflow.exceptions import HookFlowException, NotConfigured
 
 #: What a message announces: a turn, or that the run's time may be up.
 TURN, DEADLINE = "turn", "deadline"
+#: A turn, too, with the history of its run: in the stateless mode, and of a release 0.0.x (which names no kind).
+HISTORY, CARRIED = "history", "carried"
 
 #: The largest ``integer`` of PostgreSQL, the type of a seq.
 MAX_SEQ = 2**31 - 1
@@ -83,6 +86,7 @@ class Received:
     workflow_id: str
     run_id: str
     seq: int
+    content: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def parse_body(raw: bytes) -> Received:
@@ -94,8 +98,10 @@ def parse_body(raw: bytes) -> Received:
         raise BadMessage(f"malformed JSON ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise BadMessage(f"a JSON {type(content).__name__}, not an object")
+    if is_stateless() and "seq" not in content and "completed_steps" in content:
+        return Received(CARRIED, _text(content, "workflow_id"), _text(content, "run_id"), 0, content)
     kind = _text(content, "kind") if "kind" in content else TURN
-    return Received(kind, _text(content, "workflow_id"), _text(content, "run_id"), _seq(content))
+    return Received(kind, _text(content, "workflow_id"), _text(content, "run_id"), _seq(content), content)
 
 
 def _text(content: dict[str, Any], key: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, transaction
 
+from django_hookflow.conf import is_stateless
 from django_hookflow.doctor.address import look_at_address
 from django_hookflow.doctor.clocks import look_at_clocks
 from django_hookflow.doctor.database import (
@@ -32,7 +33,7 @@ from django_hookflow.doctor.signature import look_at_signature
 from django_hookflow.doctor.subscribers import look_at_subscribers
 from django_hookflow.doctor.visit import Visit
 from django_hookflow.events.database import alias, cursor
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.exceptions import HookFlowException, NeedsLog
 
 logger = logging.getLogger("django_hookflow.doctor")
 
@@ -86,7 +87,10 @@ def examine(names: Collection[str] = (), *, offline: bool = False) -> Iterator[E
     chosen = [area for area in AREAS.values() if not names or area.name in names]
     visit, is_away = Visit(offline=offline), False
     for area in AREAS.values():
-        if area is DATABASE and any(each.reads or each is DATABASE for each in chosen):
+        if is_stateless() and (area.reads or area is DATABASE):
+            if area in chosen:
+                yield Examined(area.name, skipped=str(NeedsLog()))
+        elif area is DATABASE and any(each.reads or each is DATABASE for each in chosen):
             findings = _look(area, visit)
             is_away = any(finding.code == UNREACHABLE for finding in findings)
             yield Examined(area.name, findings)

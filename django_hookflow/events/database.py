@@ -22,16 +22,19 @@ from django.db import (
     router,
     transaction,
 )
+from django.db.models import Model
 from django.db.transaction import TransactionManagementError
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from django_hookflow.conf import conf
-from django_hookflow.exceptions import PermissionDenied
+from django_hookflow.conf import conf, is_stateless
+from django_hookflow.exceptions import NeedsLog, PermissionDenied
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+APP = "django_hookflow"
+PERSISTENCE = "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED"
 #: Times that a call is made which PostgreSQL refuses because of what others do at the same moment.
 TRIES = 10
 #: Seconds: the longest pause before the first repetition, which doubles with each, and before any.
@@ -39,8 +42,34 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 
 
 def alias() -> str:
-    """The alias of the log's database."""
-    return router.db_for_write(apps.get_model("django_hookflow", "WorkflowEvent"))
+    """The alias of the log's database. Raises NeedsLog in the stateless mode, which has none."""
+    return router.db_for_write(apps.get_model(APP, "WorkflowEvent"))
+
+
+class RouterWithoutLog:
+    """The first of Django's routers in the stateless mode: models of this package are not for reading or writing.
+
+    Migrations make their tables on PostgreSQL, where they are then found when the log is turned on, and nothing elsewhere.
+    """
+
+    def db_for_read(self, model: type[Model], **hints: Any) -> None:
+        if model._meta.app_label == APP:
+            raise NeedsLog
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return False if app_label == APP and connections[db].vendor != "postgresql" else None
+
+
+def follow_mode(setting: str = PERSISTENCE, **kwargs: Any) -> None:
+    """Puts that router where it belongs, or takes it away: at start-up, and when a test overrides the setting.
+
+    The mode is not looked up for each query: the alias is asked for with every step.
+    """
+    if setting == PERSISTENCE:
+        others = [each for each in router.routers if not isinstance(each, RouterWithoutLog)]
+        router.routers[:] = [RouterWithoutLog(), *others] if is_stateless() else others
 
 
 def cursor() -> AbstractContextManager[Any]:
@@ -177,7 +206,9 @@ def transaction_depth(connection: Any) -> int:
     """How many transactions are open there, one in the other: with ``atomic()``, and one begun in another way."""
     if connection.in_atomic_block:
         return len(connection.atomic_blocks)
-    if connection.connection is None:
+    if (
+        connection.connection is None or connection.vendor != "postgresql"
+    ):  # the stateless mode's, which Django alone knows
         return 0
     is_idle = connection.connection.pgconn.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
     return 0 if is_idle and connection.autocommit else 1
@@ -216,14 +247,13 @@ def check_transaction() -> None:
         ) from getattr(connection, "rollback_exc", None)
 
 
-def mend_connection() -> bool:
+def mend_connection(connection: Any) -> bool:
     """Drops this thread's connection if it is broken or in a transaction that somebody began by hand and did not end.
 
     Says whether the next statement opens another.
 
     Inside a transaction it is left as it is: what has been written there is lost with it, or stands with it.
     """
-    connection = connections[alias()]
     if connection.in_atomic_block:
         return False
     if transaction_depth(connection):

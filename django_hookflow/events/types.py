@@ -81,6 +81,8 @@ EVENT_RETAINED = "event.retained"
 #: Kinds of wait. The first four are of a step (a backoff also of the run, between steps), the others of the run itself.
 SLEEP, BACKOFF, DOUBT, SIGNAL = "sleep", "backoff", "doubt", "signal"
 HOLD, DIVERGENCE, DEADLINE = "hold", "divergence", "deadline"
+#: The kind of a step that was completed with a release 0.0.x, which recorded none; it stands for any.
+IMPORTED = "imported"
 #: The status a run has because a step of it waits so; other waits of steps leave it running.
 STATUS_WHILE = {DOUBT: "in_doubt"}
 

@@ -6,6 +6,9 @@ recorded is answered from the record, what is not is executed and recorded, one 
 So the turn works its way through the steps until the function returns or raises, which ends the run, or until it
 sleeps, must retry or has done its share, which ends the turn and announces the next one in the same commit.
 
+What a turn reads and appends to is a journal (:mod:`.journal`): the log or, in the stateless mode (:mod:`.stateless`), the
+history in the message that announced the turn.
+
 What must stay true:
 
 * the value a step returns is the decoded record, also the first time;

@@ -21,7 +21,6 @@ from django_hookflow import sealing
 from django_hookflow.clock import clock
 from django_hookflow.conf import conf
 from django_hookflow.events import codec, types
-from django_hookflow.events.database import mend_connection
 from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import (
     DuplicateStep,
@@ -172,7 +171,7 @@ class Execution:
             return StepRecord(kind)
         if record.is_redacted:
             raise RedactedHistory(step_id)
-        if record.kind != kind:
+        if record.kind not in (kind, types.IMPORTED):
             raise Diverged.kind(step_id, record.kind, kind)
         return record
 
@@ -255,7 +254,7 @@ class Todo:
 
     def fail(self, error: Exception, took: float) -> NoReturn:
         """Records that the attempt failed: ends the turn until the next one, or raises WorkflowError if there is none."""
-        mend_connection()
+        self.execution.journal.mend()
         failure = failures.describe(error)
         retry = self.options.retry
         retry_in = retry.delay_after(error, self.attempt)

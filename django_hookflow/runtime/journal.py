@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, transaction
@@ -66,6 +66,12 @@ class Journal(Protocol):
     def check_may_work(self, step_id: str) -> None:
         """Called before the work of a step that is not recorded. Raises what ends the pass if it is not to be done."""
 
+    def check_has_log(self, what: str) -> None:
+        """Raises NeedsLog for ``what`` if this is the history of a run that no log has."""
+
+    def mend(self) -> None:
+        """Called when work has failed, before that is appended: what it may have broken is put right."""
+
     def lose(self, why: str) -> TurnLost:
         """What to raise when the pass cannot go on, for a reason that is not the workflow's; it is over then."""
 
@@ -76,18 +82,41 @@ class Journal(Protocol):
         """Whether the workflow's code has a transaction open, with whose end alone a record would be one."""
 
 
-class _OnConnection:
+class TurnJournal(Journal, Protocol):
+    """The journal of a turn, which decides what its run comes to."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def loss(self) -> TurnLost | None:
+        """Why the pass cannot go on, if :meth:`lose` has been called."""
+
+    def release(self, lost_turns: int) -> float | None:
+        """Lets the run go without deciding anything: the seconds until it is taken up again, None if it is not this turn's.
+
+        Each turn in a row that gets nowhere makes the next one wait longer.
+        """
+
+
+class OnConnection:
     """Knows transactions of the workflow's code from one that was open before, which only a test is in."""
 
-    def __init__(self) -> None:
-        self._connection = log_connection()
+    def __init__(self, connection: Any = None) -> None:
+        self._connection = log_connection() if connection is None else connection
         self._depth = transaction_depth(self._connection)
 
     def is_in_transaction(self) -> bool:
         return transaction_depth(self._connection) > self._depth
 
+    def check_has_log(self, what: str) -> None:
+        """It has."""
 
-class LogJournal(_OnConnection):
+    def mend(self) -> None:
+        mend_connection(self._connection)
+
+
+class LogJournal(OnConnection):
     """The log of a run, for the turn that has claimed it; as a context manager it keeps the run's lease."""
 
     def __init__(self, workflow_id: str, run_id: str, claim: log.Claim) -> None:
@@ -169,7 +198,7 @@ class LogJournal(_OnConnection):
             logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, self.loss)
         wait = 0.0 if self._is_overtaken else backoff_seconds(lost_turns + 1)
         try:
-            mend_connection()
+            mend_connection(self._connection)
             return wait if log.release(self.run_uid, self.turn_seq, wait) else None
         except (DatabaseError, InterfaceError):  # then the lease runs out, and the outbox row comes due with it
             return wait
@@ -200,7 +229,7 @@ class LogJournal(_OnConnection):
         try:
             return append()
         except (DatabaseError, InterfaceError) as error:
-            if not is_connection_lost(error) or not mend_connection():
+            if not is_connection_lost(error) or not mend_connection(self._connection):
                 raise
             return append()
 
@@ -228,7 +257,7 @@ class EndOfHistory(BaseException):
         self.step_id = step_id
 
 
-class HistoryJournal(_OnConnection):
+class HistoryJournal(OnConnection):
     """A run's history, to be read and not added to: what goes beyond it is neither done nor recorded, see :class:`EndOfHistory`."""
 
     def __init__(self, run_uid: UUID, events: Sequence[RecordedEvent]) -> None:

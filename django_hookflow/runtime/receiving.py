@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from django_hookflow.delivery.messages import DEADLINE, TURN
-from django_hookflow.runtime.turn import TurnResult, end_overdue, run_turn
+from django_hookflow import registry
+from django_hookflow.clock import clock
+from django_hookflow.delivery import carrying
+from django_hookflow.delivery.messages import CARRIED, DEADLINE, HISTORY, TURN, BadMessage
+from django_hookflow.exceptions import TurnLost
+from django_hookflow.runtime.stateless import MessageJournal
+from django_hookflow.runtime.turn import Turn, TurnResult, end_overdue, run_turn
 
 
 def receive(
@@ -15,10 +21,16 @@ def receive(
     run_id: str,
     seq: int,
     *,
+    content: dict[str, Any] | None = None,
     delivery: dict[str, Any] | None = None,
     is_retry: bool = False,
 ) -> TurnResult:
-    """Does what a message of this kind asks for. Raises UnknownWorkflow; a kind nobody knows is ``stale``."""
+    """Does what a message of this kind asks for. Raises UnknownWorkflow; a kind nobody knows is ``stale``.
+
+    ``content`` is the body it came in, for the kinds that carry something. Raises BadMessage if that is not there.
+    """
+    if kind in CARRIES:
+        return _take_carried_turn(workflow_id, run_id, CARRIES[kind](content or {}))
     handler = HANDLERS.get(kind)
     if handler is None:  # of a later release, whose outbox has the matter in hand
         return TurnResult("stale")
@@ -35,6 +47,38 @@ def _meet_deadline(
     return end_overdue(workflow_id, run_id)
 
 
+def _take_carried_turn(workflow_id: str, run_id: str, carried: carrying.Carried) -> TurnResult:
+    """Runs the turn, or has its message published once more if that came before its time."""
+    workflow = registry.get_workflow(workflow_id)
+    try:
+        journal = MessageJournal(workflow_id, run_id, carried.events)
+        turn = Turn(journal, workflow)
+    except (LookupError, TypeError, ValueError) as error:
+        raise BadMessage(f"its history cannot be read ({type(error).__name__})") from error
+    wait = carried.due_at - clock.time()
+    if wait <= 0:
+        return _with_dead_letter(turn.run(), run_id)
+    try:  # the wait is longer than QStash holds a message back, or its clock is ahead
+        journal.publish([carrying.as_text(event) for event in carried.events], wait, carried.attempt + 1)
+    except TurnLost:
+        return TurnResult("early", journal.release(0))
+    return TurnResult("early")
+
+
+def _with_dead_letter(result: TurnResult, run_id: str) -> TurnResult:
+    """Where there is no table of dead letters, QStash keeps them: a message that is delivered again has its run go on."""
+    if result.answer not in ("failed", "diverged"):
+        return result
+    why = f"run {run_id!r} has {result.answer}: retry this message in QStash's dead letter queue to have it go on"
+    return replace(result, dead=why)
+
+
 Handler = Callable[[str, str, int, dict[str, Any] | None, bool], TurnResult]
 
 HANDLERS: dict[str, Handler] = {TURN: _take_turn, DEADLINE: _meet_deadline}
+
+#: Kinds of message that bring the history of their run along, and what reads it.
+CARRIES: dict[str, Callable[[dict[str, Any]], carrying.Carried]] = {
+    HISTORY: carrying.read,
+    CARRIED: carrying.read_predecessors,
+}

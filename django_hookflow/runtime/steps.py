@@ -106,6 +106,7 @@ class StepManager:
         """
         name = checked_signal_name(step_id if name is None else name)
         seconds = None if timeout is None else _checked_seconds(step_id, timeout, what="timeout")
+        self._execution.journal.check_has_log("ctx.step.wait_for_signal")
         step = self._execution.begin(step_id, types.SIGNAL, self._options)
         if not isinstance(step, Recorded):
             return step.take_signal(name, seconds)
@@ -131,6 +132,8 @@ class StepManager:
             raise ValueError(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
             raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
+        if on_doubt not in (None, "retry"):
+            self._execution.journal.check_has_log("on_doubt other than 'retry'")
         return StepManager(self._execution, Options(retry or self._options.retry, timeout, on_doubt))
 
     def idempotency_key(self, step_id: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django_hookflow.delivery.transports import Transport
 
 
 class WorkerGone(BaseException):
@@ -13,6 +16,8 @@ class WorkerGone(BaseException):
 Substitute = Callable[[Callable[[], Any]], Any]
 
 _substitutes: dict[str, Substitute] = {}
+#: What takes the messages of the stateless mode in a test.
+postbox: Transport | None = None
 
 
 def substitute(step_id: str, work: Callable[[], Any]) -> Callable[[], Any]:
@@ -26,4 +31,6 @@ def install(step_id: str, replacement: Substitute) -> None:
 
 
 def clear() -> None:
+    global postbox
+    postbox = None
     _substitutes.clear()

@@ -22,6 +22,7 @@ from django_hookflow.events import codec, log
 from django_hookflow.events.database import after_other_transactions, alias, find_other_transaction
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.models import WorkflowRun
+from django_hookflow.runtime import stateless
 from django_hookflow.texts import checked_actor, checked_label, checked_run_id, checked_subject_key
 
 #: Things of the project that one run may be about.
@@ -63,6 +64,8 @@ def trigger(
     run_uid = uuid7()
     run_id = str(run_uid) if run_id is None else checked_run_id(run_id)
     facts = {"timeout": timeout, "origin": origin, "subject": _references(subject), "trace": trace}
+    if not conf.persistence_enabled:
+        return stateless.start(workflow_id, run_id, encoded, {**facts, "actor": actor, "label": label})
     labelled = f',"label":{json.dumps(label)}' if label else ""
     facts_text = json.dumps({name: fact for name, fact in facts.items() if fact}, ensure_ascii=False)
     payload = f'{{"data":{sealing.seal(run_uid, encoded)}{labelled}}}'

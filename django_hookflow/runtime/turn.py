@@ -15,7 +15,6 @@ from django_hookflow import registry
 from django_hookflow.app_version import app_version
 from django_hookflow.conf import conf
 from django_hookflow.events import codec, log, types
-from django_hookflow.events.database import mend_connection
 from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import (
     NoProgress,
@@ -29,7 +28,7 @@ from django_hookflow.runtime import failures, testing_seam
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.execution import Diverged, Execution, cause_of, payload_of
 from django_hookflow.runtime.history import History
-from django_hookflow.runtime.journal import LogJournal, check_no_transaction
+from django_hookflow.runtime.journal import LogJournal, TurnJournal, check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY
 from django_hookflow.runtime.steps import StepManager, first_options
 
@@ -52,11 +51,12 @@ class TurnResult:
     ``answer``: ``completed`` and ``failed`` (the run ended), ``suspended`` (it waits, or the next turn is announced),
     ``diverged``, ``lost`` (the run went on without this worker, or could not be recorded); or, when no turn was run, the
     claim's answer: ``finished``, ``stale``, ``busy``, ``early``, ``unknown``. ``retry_after`` is set, in seconds, exactly
-    when a new delivery of the same message is wanted.
+    when a new delivery of the same message is wanted. ``dead`` says why the message is one to be kept by who delivers it.
     """
 
     answer: str
     retry_after: float | None = None
+    dead: str = ""
 
 
 def run_turn(
@@ -92,7 +92,7 @@ def end_overdue(workflow_id: str, run_id: str) -> TurnResult:
 class Turn:
     """One pass of the workflow over the run's history, and what the run came to by it."""
 
-    def __init__(self, journal: LogJournal, workflow: Workflow) -> None:
+    def __init__(self, journal: TurnJournal, workflow: Workflow) -> None:
         self.journal = journal
         self.workflow = workflow
         self.history = History(journal.history(), journal.turn_seq, workflow.renamed_steps)
@@ -153,7 +153,7 @@ class Turn:
         """The workflow raised: tried again if what it raised is not a step's last word and may pass, else the end."""
         if self.journal.over:
             return self._caught_signal()
-        mend_connection()
+        self.journal.mend()
         failure = failures.describe(error)
         if isinstance(error, WorkflowError) and error.step_id:
             return self._end_failed(error.step_id, error.attempts, {**error.error, "message": failure["message"]})

@@ -61,12 +61,11 @@ def test_every_finding_has_an_id_a_problem_and_a_way_out() -> None:
         QSTASH_URL="upstash",
         DJANGO_HOOKFLOW_DOMAIN="my-app.com",
         DJANGO_HOOKFLOW_TURN_BUDGET="1",
-        DJANGO_HOOKFLOW_PERSISTENCE_ENABLED=False,
         DJANGO_HOOKFLOW_WEBHOOK_PATH="/elsewhere/",
         DJANGO_HOOKFLOW_DOMIAN="x",
     )
 
-    assert len({message.id for message in found}) == len(found) == 8
+    assert len({message.id for message in found}) == len(found) == 7
     assert all(str(message.id).startswith("django_hookflow.") and message.msg and message.hint for message in found)
 
 
@@ -139,12 +138,21 @@ def test_a_transport_like_none_names_all() -> None:
     assert find_one(DJANGO_HOOKFLOW_TRANSPORT="carrier-pigeon")[2] == "Known are: qstash, http, inline."
 
 
-def test_the_stateless_mode_is_refused_by_name() -> None:
-    number, problem, way_out = find_one(DJANGO_HOOKFLOW_PERSISTENCE_ENABLED=False)
+@pytest.mark.parametrize("transport", ["http", "inline"])
+def test_the_stateless_mode_has_one_transport(transport: str) -> None:
+    number, problem, way_out = find_one(DJANGO_HOOKFLOW_PERSISTENCE_ENABLED=False, DJANGO_HOOKFLOW_TRANSPORT=transport)
 
     assert number == "E003"
-    assert problem.startswith("DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False")
-    assert way_out.startswith("Remove the setting")
+    assert (
+        problem == f"The {transport} transport needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False."
+    )
+    assert way_out == (
+        "Set DJANGO_HOOKFLOW_TRANSPORT to qstash, or set it to True, with a PostgreSQL database, and run manage.py migrate."
+    )
+
+
+def test_the_stateless_mode_is_fine_with_qstash() -> None:
+    assert find(deploy=True, DJANGO_HOOKFLOW_PERSISTENCE_ENABLED=False, DJANGO_HOOKFLOW_ARCHIVE_DIR=None) == []
 
 
 @pytest.mark.parametrize(

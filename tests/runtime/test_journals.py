@@ -1,4 +1,4 @@
-"""One suite for what a turn reads and appends to: the log, and a history that is only read."""
+"""One suite for what a turn reads and appends to: the log, a history that is only read, and one out of a message."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from django_hookflow import Retry, WorkflowContext, workflow
 from django_hookflow.conf import conf
 from django_hookflow.events import log, types
 from django_hookflow.events.log import NewEvent
-from django_hookflow.exceptions import OpenTransaction, TurnLost, WorkflowError
+from django_hookflow.exceptions import HistoryTooLarge, NeedsLog, OpenTransaction, TurnLost, WorkflowError
 from django_hookflow.models import WorkflowRun
 from django_hookflow.runtime.context import WorkflowContext as Context
 from django_hookflow.runtime.execution import Diverged, Execution, facts_of_completion
 from django_hookflow.runtime.history import History
 from django_hookflow.runtime.journal import EndOfHistory, HistoryJournal, Journal, LogJournal, check_no_transaction
+from django_hookflow.runtime.stateless import MessageJournal
 from django_hookflow.runtime.steps import StepManager, first_options
 from django_hookflow.testing import Hookflow
 from tests.log.calls import append, ask
@@ -89,10 +90,15 @@ def history_journal(run_id: str) -> HistoryJournal:
     return HistoryJournal(run.run_uid, [log.RecordedEvent(**row) for row in rows])
 
 
-JOURNALS = {"log": log_journal, "history": history_journal}
+def message_journal(run_id: str) -> MessageJournal:
+    """The same history as if it had come in a message."""
+    return MessageJournal(several.workflow_id, run_id, history_journal(run_id).history())
+
+
+JOURNALS = {"log": log_journal, "history": history_journal, "message": message_journal}
 
 Open = Callable[[str], Journal]
-both = pytest.mark.parametrize("open_journal", JOURNALS.values(), ids=JOURNALS)
+every = pytest.mark.parametrize("open_journal", JOURNALS.values(), ids=JOURNALS)
 
 
 def pass_over(journal: Journal, data: dict[str, Any]) -> Any:
@@ -116,7 +122,7 @@ def until_the_last(hookflow: Hookflow, kind: str = "run") -> tuple[str, dict[str
     return run_id, data
 
 
-@both
+@every
 def test_the_same_history_gives_the_same_pass_and_no_step_runs_again(hookflow: Hookflow, open_journal: Open) -> None:
     run_id, data = until_the_last(hookflow)
     run = WorkflowRun.objects.get(run_id=run_id)
@@ -129,10 +135,11 @@ def test_the_same_history_gives_the_same_pass_and_no_step_runs_again(hookflow: H
     assert [event.seq for event in journal.history()] == sorted(event.seq for event in journal.history())
     assert types.TURN_STARTED not in {event.type for event in journal.history()}
     assert journal.turn_seq > journal.history()[-1].seq
-    assert journal.run_uid == run.run_uid
+    if not isinstance(journal, MessageJournal):
+        assert journal.run_uid == run.run_uid
 
 
-@both
+@every
 def test_code_that_does_not_fit_the_history_diverges_alike(hookflow: Hookflow, open_journal: Open) -> None:
     run_id, _ = until_the_last(hookflow)
     journal = open_journal(run_id)
@@ -146,26 +153,30 @@ def test_code_that_does_not_fit_the_history_diverges_alike(hookflow: Hookflow, o
         steps.run("nap", enter, "nap")
 
 
-@both
+@every
 @pytest.mark.parametrize("kind", ["run", "atomic"])
 def test_an_event_is_recorded_or_it_is_the_end_of_the_history(
     hookflow: Hookflow, open_journal: Open, kind: str
 ) -> None:
     run_id, data = until_the_last(hookflow, kind)
     journal = open_journal(run_id)
-    before = events_of(run_id)
-    if isinstance(journal, HistoryJournal):
+    before = kept(journal, run_id)
+    if isinstance(journal, MessageJournal) and kind == "atomic":
+        with pytest.raises(WorkflowError, match=r"ctx\.step\.atomic needs the event log"):
+            pass_over(journal, data)
+        assert (asked, LedgerEntry.objects.filter(account="last").exists()) == ([], False), "it is not even done"
+    elif isinstance(journal, HistoryJournal):
         with pytest.raises(EndOfHistory, match="the code goes on with step 'last'") as end:
             pass_over(journal, data)
         assert (end.value.step_id, journal.over, events_of(run_id)) == ("last", True, before)
         assert (asked, LedgerEntry.objects.filter(account="last").exists()) == ([], False), "it is not even done"
     else:
         assert pass_over(journal, data) == [7, "plain", "atomic", "failing", "last"]
-        assert (journal.over, events_of(run_id)) == (False, [*before, "step.completed"])
+        assert (journal.over, kept(journal, run_id)) == (False, [*before, "step.completed"])
         assert LedgerEntry.objects.filter(account="last").count() == 1
 
 
-@both
+@every
 def test_the_end_of_a_turn_is_the_end_of_the_pass(hookflow: Hookflow, open_journal: Open) -> None:
     run_id, _ = until_the_last(hookflow)
     journal = open_journal(run_id)
@@ -178,7 +189,7 @@ def test_the_end_of_a_turn_is_the_end_of_the_pass(hookflow: Hookflow, open_journ
     assert journal.over
 
 
-@both
+@every
 def test_what_is_appended_in_a_transaction_that_is_undone_is_not_recorded(
     hookflow: Hookflow, open_journal: Open
 ) -> None:
@@ -193,7 +204,7 @@ def test_what_is_appended_in_a_transaction_that_is_undone_is_not_recorded(
             journal.append(step, ends_turn=True)
             raise ZeroDivisionError
 
-    with pytest.raises((ZeroDivisionError, EndOfHistory)):
+    with pytest.raises((ZeroDivisionError, EndOfHistory, NeedsLog)):
         write_and_raise()
     assert (events_of(run_id), LedgerEntry.objects.filter(account="undone").count()) == (before, 0)
     assert connection.in_atomic_block is False
@@ -203,7 +214,7 @@ def test_what_is_appended_in_a_transaction_that_is_undone_is_not_recorded(
         assert events_of(run_id) == [*before, "step.completed"]
 
 
-@both
+@every
 def test_a_transaction_of_the_workflow_is_seen(hookflow: Hookflow, open_journal: Open) -> None:
     run_id, _ = until_the_last(hookflow)
     journal = open_journal(run_id)
@@ -216,38 +227,42 @@ def test_a_transaction_of_the_workflow_is_seen(hookflow: Hookflow, open_journal:
     assert not journal.is_in_transaction()
 
 
-@both
+@every
 def test_a_transaction_around_everything_is_none_of_the_workflow(hookflow: Hookflow, open_journal: Open) -> None:
     run_id, _ = until_the_last(hookflow)
     with transaction.atomic():
         journal = open_journal(run_id)
         assert not journal.is_in_transaction()
-        with journal.atomic():
+        with transaction.atomic() if isinstance(journal, MessageJournal) else journal.atomic():
             assert journal.is_in_transaction()
 
 
-@both
+@every
 def test_a_pass_that_cannot_go_on_is_over(hookflow: Hookflow, open_journal: Open) -> None:
     run_id, _ = until_the_last(hookflow)
     journal = open_journal(run_id)
-    if isinstance(journal, LogJournal):
+    if not isinstance(journal, HistoryJournal):
         journal.check_may_work("last")
     loss = journal.lose("the test says so")
     assert isinstance(loss, TurnLost)
     assert journal.over
 
 
-@both
-def test_nothing_is_appended_when_nothing_fits(hookflow: Hookflow, open_journal: Open) -> None:
-    """A fence lost, a history at its end: all or none of several events."""
+@every
+def test_nothing_is_appended_when_nothing_fits(hookflow: Hookflow, open_journal: Open, settings: Any) -> None:
+    """A fence lost, a history at its end, a message that is full: all or none of several events."""
     run_id, _ = until_the_last(hookflow)
     journal = open_journal(run_id)
-    append(journal.run_uid, None, ("run.paused", None, {"reason": ""}))
-    before = events_of(run_id)
-    events = [NewEvent(types.STEP_SUSPENDED, "last", '{"kind":"sleep","seconds":5,"attempt":1}')] * 2
-    with pytest.raises((TurnLost, EndOfHistory)):
+    if isinstance(journal, MessageJournal):
+        settings.DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE = 5000
+    else:
+        append(journal.run_uid, None, ("run.paused", None, {"reason": ""}))
+    before = kept(journal, run_id)
+    events = [NewEvent(types.STEP_SUSPENDED, "last", '{"kind":"sleep","seconds":5,"attempt":1}')] * 20
+    with pytest.raises((TurnLost, EndOfHistory, HistoryTooLarge)):
         journal.append(*events, ends_turn=True)
-    assert (journal.over, events_of(run_id)) == (True, before)
+    assert kept(journal, run_id) == before
+    assert journal.over is not isinstance(journal, MessageJournal), "of what is too large a smaller failure can be kept"
 
 
 def test_a_history_of_nothing_is_a_run_that_has_not_begun() -> None:
@@ -297,3 +312,10 @@ def events_of(run_id: str) -> list[str]:
         run_id,
     )
     return [row["type"] for row in rows]
+
+
+def kept(journal: Journal, run_id: str) -> list[str]:
+    """The types of the events that the next turn will find."""
+    if isinstance(journal, MessageJournal):
+        return [json.loads(text)[1] for text in journal.texts]
+    return events_of(run_id)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from django_hookflow.events.database import alias
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.feed.delivering import Delivery
 from django_hookflow.feed.listing import list_subscribers
@@ -25,6 +26,7 @@ class Command(BaseCommand):
         how.add_argument("--list", action="store_true", help="print each subscriber and how far it has come, and end")
 
     def handle(self, *args: Any, once: bool, list: bool, **options: Any) -> None:
+        alias()  # what refuses that is not a failure of each subscriber
         try:
             if list:
                 for line in list_subscribers():

@@ -1,0 +1,1 @@
+"""The mode without a database: histories in messages."""
