@@ -23,6 +23,7 @@ from django_hookflow.delivery.messages import BadMessage, Received, parse_body
 from django_hookflow.delivery.signature import InvalidSignature, verify
 from django_hookflow.exceptions import UnknownWorkflow
 from django_hookflow.runtime.receiving import receive as receive_message
+from django_hookflow.runtime.receiving import take_over
 from django_hookflow.runtime.turn import TurnResult
 
 logger = logging.getLogger("django_hookflow.webhook")
@@ -94,14 +95,17 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
         "retried": request.headers.get("Upstash-Retried", "0")[:20],
     }
     try:
-        result = receive_message(
-            message.kind,
-            message.workflow_id,
-            message.run_id,
-            message.seq,
-            delivery=delivery,
-            is_retry=delivery["retried"] not in ("", "0"),
-        )
+        if message.carried is not None:
+            result = take_over(message.workflow_id, message.run_id, message.carried, delivery=delivery)
+        else:
+            result = receive_message(
+                message.kind,
+                message.workflow_id,
+                message.run_id,
+                message.seq,
+                delivery=delivery,
+                is_retry=delivery["retried"] not in ("", "0"),
+            )
     except UnknownWorkflow as error:
         raise Refused(404, str(error)) from error
     except DatabaseError as error:

@@ -10,13 +10,18 @@ from uuid import UUID
 from django.utils.encoding import escape_uri_path
 
 from django_hookflow.conf import conf
-from django_hookflow.exceptions import HookFlowException, NotConfigured
+from django_hookflow.events import codec
+from django_hookflow.exceptions import HookFlowException, NotConfigured, NotSerializable
 
-#: What a message announces: a turn, or that the run's time may be up.
-TURN, DEADLINE = "turn", "deadline"
+#: What a message announces: a turn, or that the run's time may be up. One of 0.0.x names nothing and carries the run.
+TURN, DEADLINE, CARRIED = "turn", "deadline", "carried"
 
 #: The largest ``integer`` of PostgreSQL, the type of a seq.
 MAX_SEQ = 2**31 - 1
+#: Bytes; PostgreSQL takes no more in a value, and no body is as long.
+MAX_CARRIED = 2**30
+#: Characters; as long are the names that 0.0.x gave runs and steps.
+MAX_NAME = 255
 
 
 class BadMessage(HookFlowException):
@@ -76,13 +81,22 @@ def webhook_url(workflow_id: str) -> str:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """What a message of 0.0.x carries, as JSON text that the codec has made: the run's data, and results by step."""
+
+    data: str
+    steps: str
+
+
+@dataclass(frozen=True)
 class Received:
-    """What the body of a delivery says."""
+    """What the body of a delivery says. A message of 0.0.x carries what its run began with, and its results."""
 
     kind: str
     workflow_id: str
     run_id: str
     seq: int
+    carried: Carried | None = None
 
 
 def parse_body(raw: bytes) -> Received:
@@ -94,8 +108,29 @@ def parse_body(raw: bytes) -> Received:
         raise BadMessage(f"malformed JSON ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise BadMessage(f"a JSON {type(content).__name__}, not an object")
+    if "seq" not in content and "completed_steps" in content:
+        ids = _text(content, "workflow_id"), _text(content, "run_id")
+        if max(map(len, ids)) > MAX_NAME:
+            raise BadMessage(f"an id has more than {MAX_NAME} characters")
+        return Received(CARRIED, *ids, 0, _carried(content))
     kind = _text(content, "kind") if "kind" in content else TURN
     return Received(kind, _text(content, "workflow_id"), _text(content, "run_id"), _seq(content))
+
+
+def _carried(content: dict[str, Any]) -> Carried:
+    """What 0.0.x took from a message, in its order. What it read the codec reads, too: no limit but the body's."""
+    steps = content["completed_steps"]
+    if not isinstance(steps, dict) or not all(0 < len(step_id) <= MAX_NAME for step_id in steps):
+        raise BadMessage("completed_steps is not an object of results by step")
+    try:
+        data = codec.encode(content.get("data", {}), path="data", limit=MAX_CARRIED)
+        pairs = (
+            f"{codec.encode(step_id, path='step', limit=MAX_CARRIED)}:{codec.encode(value, path=step_id, limit=MAX_CARRIED)}"
+            for step_id, value in steps.items()
+        )
+        return Carried(data, f"{{{','.join(pairs)}}}")
+    except NotSerializable as error:
+        raise BadMessage(str(error)) from error
 
 
 def _text(content: dict[str, Any], key: str) -> str:

@@ -63,6 +63,7 @@ RUN_RESTARTED = "run.restarted"
 RUN_REWOUND = "run.rewound"
 RUN_REBUILT = "run.rebuilt"
 RUN_NOTED = "run.noted"
+RUN_IMPORTED = "run.imported"
 TURN_STARTED = "turn.started"
 TURN_ABANDONED = "turn.abandoned"
 TURN_FAILED = "turn.failed"
@@ -80,6 +81,8 @@ EVENT_RETAINED = "event.retained"
 #: Kinds of wait. The first three are of a step (a backoff also of the run, between steps), the others of the run itself.
 SLEEP, BACKOFF, DOUBT = "sleep", "backoff", "doubt"
 HOLD, DIVERGENCE, DEADLINE = "hold", "divergence", "deadline"
+#: The kind of a step that was completed with a release 0.0.x, which recorded none; it stands for any.
+IMPORTED = "imported"
 #: The status a run has because a step of it waits so; other waits of steps leave it running.
 STATUS_WHILE = {DOUBT: "in_doubt"}
 
@@ -236,6 +239,13 @@ _TYPES = (
         "somebody left a note on the run, as its reason; nothing follows from it",
         payload=("reason",),
         is_act=True,
+    ),
+    EventType(
+        RUN_IMPORTED,
+        "what stands before it was brought into the log now: a release 0.0.x had kept it in tables, where `id`, `status` and "
+        "`updated_at` were the run's, or in a message. It begins nothing; the hold of a run that had not ended is an event of "
+        "its own. The origin of such a run is {kind: import, events: how many of its events are the import's}",
+        facts=("from", "id", "status", "updated_at"),
     ),
     EventType(
         DEAD_LETTER_REMOVED,

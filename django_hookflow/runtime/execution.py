@@ -172,7 +172,7 @@ class Execution:
             return StepRecord(kind)
         if record.is_redacted:
             raise RedactedHistory(step_id)
-        if record.kind != kind:
+        if record.kind not in (kind, types.IMPORTED):
             raise Diverged.kind(step_id, record.kind, kind)
         return record
 
