@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from django_hookflow import views
 
 app_name = "django_hookflow"
 
-urlpatterns = [path("workflow/<str:workflow_id>/", views.workflow, name="workflow")]
+#: Under the name that 0.0.x gave it, for projects that reverse it.
+_of_0_0 = [path("workflow/<str:workflow_id>/", views.workflow, name="workflow_webhook")]
+
+urlpatterns = [
+    path("workflow/<str:workflow_id>/", views.workflow, name="workflow"),
+    path("", include((_of_0_0, "django_hookflow_workflows"))),
+]

@@ -17,6 +17,23 @@
 -- What must stay true: only hookflow_append inserts events, after locking the run's head, and in the same transaction it
 -- folds those events into the projections. A function is never edited by a later migration: it is replaced whole.
 
+-- Tables of the releases 0.0.x have the names of ours. They are put aside with all that is in them, for the last migration
+-- to bring into the log; their indexes and sequences have names that none of ours has. On a fresh database there are none.
+DO $aside$
+DECLARE
+  old record;
+BEGIN
+  FOR old IN
+    SELECT t.oid::regclass AS relation, 'hookflow_0_0_' || split_part(relname, 'django_hookflow_', 2) AS aside
+    FROM pg_class AS t
+    WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relkind IN ('r', 'p')
+      AND relname IN ('django_hookflow_workflowrun', 'django_hookflow_stepexecution', 'django_hookflow_deadletterentry')
+      AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = t.oid AND attname IN ('seq', 'error_type'))
+  LOOP
+    EXECUTE format('ALTER TABLE %s RENAME TO %I', old.relation, old.aside);
+  END LOOP;
+END $aside$;
+
 -- The one clock of the log. Tests replace this function to move time; nothing else in SQL may ask what time it is.
 CREATE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
 AS $$ SELECT clock_timestamp() $$;

@@ -27,7 +27,7 @@ DECLARE
   -- What the application calls to write. Run as the owner.
   writing CONSTANT text[] := ARRAY[
     'hookflow_start', 'hookflow_claim', 'hookflow_append', 'hookflow_complete', 'hookflow_renew', 'hookflow_release',
-    'hookflow_operate', 'hookflow_signal', 'hookflow_expire'];
+    'hookflow_operate', 'hookflow_signal', 'hookflow_expire', 'hookflow_take_over'];
   -- What the redactor calls. Run as the owner.
   redacting CONSTANT text[] := ARRAY['hookflow_redact'];
   -- What anyone with a role may call: they read what the caller may read, or nothing. Run as the caller, because a
@@ -102,14 +102,15 @@ BEGIN
   END LOOP;
 
   -- Tables, partitions (whatever their names), views and sequences: the owner's, and read by everyone with a role.
-  -- A sequence that belongs to a column goes with its table.
+  -- What 0.0.x has left the owner alone reads. A sequence that belongs to a column goes with its table.
   FOR object IN
-    SELECT c.oid, c.oid::regclass AS name, c.relowner, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind
+    SELECT c.oid, c.oid::regclass AS name, c.relowner, c.relname LIKE 'hookflow\_0\_0\_%' AND c.relkind = 'r' AS is_old, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind
     FROM pg_class AS c
     WHERE c.oid IN (SELECT relid FROM pg_partition_tree(log))
        OR c.relnamespace = place
           AND (c.relname LIKE 'django\_hookflow\_%' AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
-               OR c.relname LIKE 'hookflow\_%' AND c.relkind IN ('v', 'm'))
+               OR c.relname LIKE 'hookflow\_%' AND c.relkind IN ('v', 'm')
+               OR c.relname LIKE 'hookflow\_0\_0\_%' AND c.relkind = 'r')
     ORDER BY kind DESC, c.oid
   LOOP
     IF object.kind = 'TABLE' AND object.relowner <> owner_id THEN
@@ -123,7 +124,9 @@ BEGIN
     LOOP
       EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', object.kind, object.name, name);
     END LOOP;
-    EXECUTE format('GRANT SELECT ON %s %s TO %s', object.kind, object.name, everyone);
+    IF NOT object.is_old THEN
+      EXECUTE format('GRANT SELECT ON %s %s TO %s', object.kind, object.name, everyone);
+    END IF;
   END LOOP;
   FOR i IN 1 .. array_length(written, 1) LOOP
     IF to_regclass(format('%I.%I', schema, written[i][1])) IS NOT NULL THEN
@@ -168,7 +171,7 @@ BEGIN
     SELECT * FROM pg_class
     WHERE oid IN (SELECT relid FROM pg_partition_tree(log))
        OR relnamespace = place AND relkind IN ('r', 'p', 'v')
-          AND (relname LIKE 'django\_hookflow\_%' OR relname LIKE 'hookflow\_%' AND relkind = 'v')
+          AND (relname LIKE 'django\_hookflow\_%' OR relname LIKE 'hookflow\_%' AND relkind = 'v' OR relname LIKE 'hookflow\_0\_0\_%')
   ),
   used AS (
     SELECT 'pg_attrdef'::regclass AS classid, d.oid AS objid, adrelid AS relid, format('default of column %I', attname) AS what

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-#: Crashes at every statement and random schedules; servers that are stopped and crashed; a browser; the built wheel.
-SLOW_AREAS = tuple(TESTS / name for name in ("browser", "crashes", "environments", "test_packaging.py"))
+#: Crashes at every statement and random schedules; servers that are stopped and crashed; a browser; the built wheel;
+#: databases that release 0.0.4 has filled, upgraded on two servers.
+SLOW_AREAS = tuple(TESTS / name for name in ("browser", "crashes", "environments", "test_packaging.py", "upgrade"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

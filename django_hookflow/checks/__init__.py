@@ -34,7 +34,8 @@ With a database at hand (``check --database default``, ``migrate``) the log itse
 ``E021``  a guard of the event log is missing from a table, or is not always on
 ``W022``  the partitions of months end soon
 ``W023``  a partition was left half split
-``E024``  tables of a release 0.0.x stand where ours are to be made
+``E024``  there are migrations of this app that are not this release's, left over from 0.0.x
+``W024``  foreign keys of the project still refer to tables of 0.0.x
 ``E025``  a function, view or table of ours is not as this release makes it
 ``E026``  a function, view, table or trigger of ours is gone
 ``E027``  a trigger, rule, policy or function is on the log's tables, or beside its functions, that is not ours
@@ -59,7 +60,7 @@ from django.core.checks import Tags, register
 from django_hookflow.checks.address import check_api_urls, check_domain, check_webhook_path
 from django_hookflow.checks.installation import check_installation
 from django_hookflow.checks.objects import check_objects
-from django_hookflow.checks.predecessor import check_predecessor
+from django_hookflow.checks.predecessor import check_migrations, check_references
 from django_hookflow.checks.protection import check_protection
 from django_hookflow.checks.retention import check_archive, check_partitions
 from django_hookflow.checks.server import check_server
@@ -89,6 +90,6 @@ def register_checks() -> None:
         register(check, "django_hookflow")
     for check in (check_required_for_deployment, check_archive):
         register(check, "django_hookflow", deploy=True)
-    for check in (check_server, check_objects, check_partitions, check_predecessor):
+    for check in (check_server, check_objects, check_partitions, check_migrations, check_references):
         register(check, Tags.database)
     register(check_protection, Tags.database, deploy=True)

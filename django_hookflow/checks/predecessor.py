@@ -1,43 +1,91 @@
-"""The releases 0.0.x, whose tables have the names of ours: found before a migration runs into them."""
+"""What is left of 0.0.x: beside this release's migrations, where it keeps ``migrate`` from taking its database over, and after."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage
+from django.db.migrations.exceptions import NodeNotFoundError
+from django.db.migrations.loader import MigrationLoader
 
-from django_hookflow.checks.messages import error
+from django_hookflow.checks.messages import error, warning
 from django_hookflow.checks.server import is_looked_at
 from django_hookflow.events.database import cursor
+from django_hookflow.installed import last_migration
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-#: Ours have one of these columns each. Only the schema in which migrate would make its tables is looked at.
-_EARLIER_TABLES = """
-    SELECT relname FROM pg_class AS t
-    WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relkind IN ('r', 'p')
-      AND relname IN ('django_hookflow_workflowrun', 'django_hookflow_stepexecution', 'django_hookflow_deadletterentry')
-      AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = t.oid AND attname IN ('seq', 'error_type'))
-    ORDER BY relname
+APP = "django_hookflow"
+MODULE = "django_hookflow.migrations"
+FOLDER = Path(__file__).parents[1] / "migrations"
+OF_YOURS = 'Where a migration of yours depends on one that goes, have it depend on ("django_hookflow", "0001_initial").'
+
+_REFERENCES = """
+    SELECT c.conrelid::regclass || '.' || quote_ident(a.attname) || ' to ' || target.relname
+    FROM pg_constraint AS c
+    JOIN pg_class AS target ON target.oid = c.confrelid
+    JOIN pg_class AS relation ON relation.oid = c.conrelid
+    JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+    WHERE c.contype = 'f' AND starts_with(target.relname, 'hookflow_0_0_') AND NOT starts_with(relation.relname, 'hookflow_0_0_')
+    ORDER BY 1
 """
 
 
-def check_predecessor(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """E024: no table of a release 0.0.x stands where a migration is going to make ours."""
+def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """E024: the migrations of this app that Django finds are those of this release."""
     if not is_looked_at(databases):
         return []
-    with cursor() as c:
-        c.execute(_EARLIER_TABLES)
-        tables = ", ".join(table for (table,) in c.fetchall())
-    if not tables:
+    module = settings.MIGRATION_MODULES.get(APP, MODULE)
+    if module is None:  # tests without migrations
+        return []
+    if module != MODULE:
+        return [
+            error(
+                "E024",
+                f"MIGRATION_MODULES has the migrations of django_hookflow in {module}, where this release's are not.",
+                f"Remove the entry. {OF_YOURS}",
+            )
+        ]
+    strays = _strays()
+    if not strays:
         return []
     return [
         error(
             "E024",
-            f"The database has tables of django-hookflow 0.0.x, which cannot be upgraded in place: {tables}.",
-            "When its runs have ended and you have kept what you need of them: install 0.0.x once more and call "
-            "manage.py migrate django_hookflow zero, which drops these tables; then install this release and migrate. "
-            "Or give this release a database of its own with a database router.",
+            f"Beside the migrations of django_hookflow there are some that this release does not have: {', '.join(strays)}.",
+            f"makemigrations writes such files into {FOLDER} when it is called with 0.0.x; "
+            f"uninstalling that leaves them there. Delete them. {OF_YOURS}",
+        )
+    ]
+
+
+def _strays() -> list[str]:
+    """Those that nothing of ours builds on. What they build on is ours, or the only one there is."""
+    try:
+        graph = MigrationLoader(None, ignore_no_migrations=True).graph
+    except NodeNotFoundError:  # Django says that itself
+        return []
+    ours = set(graph.forwards_plan((APP, last_migration())))
+    return sorted(name for app, name in set(graph.nodes) - ours if app == APP)
+
+
+def check_references(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """W024: no foreign key of the project refers to what 0.0.x has left."""
+    if not is_looked_at(databases):
+        return []
+    with cursor() as c:
+        c.execute(_REFERENCES)
+        found = ", ".join(reference for (reference,) in c.fetchall())
+    if not found:
+        return []
+    return [
+        warning(
+            "W024",
+            f"Foreign keys still refer to tables of django-hookflow 0.0.x: {found}.",
+            "Those to runs are converted when they are imported: manage.py migrate, or CALL hookflow_import() from psql. "
+            "Dead letters and steps have other keys now: remove those fields, or have them refer to the run.",
         )
     ]

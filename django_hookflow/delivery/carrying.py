@@ -16,13 +16,15 @@ from typing import Any
 from django.conf import settings
 
 from django_hookflow.conf import conf
-from django_hookflow.delivery.messages import BadMessage, Message
+from django_hookflow.delivery.messages import MAX_NAME, BadMessage, Message
 from django_hookflow.events import codec, types
 from django_hookflow.events.log import RecordedEvent
 from django_hookflow.exceptions import HistoryTooLarge, NotSerializable
 
 #: Bytes kept free for what a message says beside the history.
 ENVELOPE = 4096
+#: Bytes of what 0.0.x carried; PostgreSQL takes no more in a value, and no body is as long.
+MAX_CARRIED = 2**30
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,27 @@ class Carried:
     events: list[RecordedEvent]
     due_at: float = 0.0
     attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Predecessors:
+    """What a message of 0.0.x carries, as JSON text: the data its run began with, and the results of its steps in order."""
+
+    data: str
+    results: dict[str, str]
+
+    @property
+    def steps(self) -> str:
+        """The results as one JSON object."""
+        return f"{{{','.join(f'{_encode(step_id)}:{result}' for step_id, result in self.results.items())}}}"
+
+    def as_history(self) -> Carried:
+        facts = _dump({"kind": types.IMPORTED, "attempt": 1, "took": 0})
+        completed = (
+            RecordedEvent(seq, types.STEP_COMPLETED, step_id, facts, f'{{"result":{result}}}')
+            for seq, (step_id, result) in enumerate(self.results.items(), 2)
+        )
+        return Carried([RecordedEvent(1, types.RUN_TRIGGERED, None, "{}", f'{{"data":{self.data}}}'), *completed])
 
 
 def size_limit() -> int:
@@ -98,22 +121,17 @@ def read(content: dict[str, Any]) -> Carried:
     return Carried(events, due_at, attempt)
 
 
-def read_predecessors(content: dict[str, Any]) -> Carried:
-    """The same for a message of 0.0.x: the data a run began with, and the results of its steps in order."""
+def read_predecessors(content: dict[str, Any]) -> Predecessors:
+    """What a message of 0.0.x carries. Raises BadMessage."""
     data, steps = content.get("data", {}), content.get("completed_steps")
     if not isinstance(data, dict) or not isinstance(steps, dict):
         raise BadMessage("data, or completed_steps, is not an object")
+    if not all(0 < len(name) <= MAX_NAME for name in (str(content["workflow_id"]), str(content["run_id"]), *steps)):
+        raise BadMessage(f"an id is empty or has more than {MAX_NAME} characters")
     try:
-        trigger = f'{{"data":{_encode(data)}}}'
-        results = [(step_id, f'{{"result":{_encode(result)}}}') for step_id, result in steps.items()]
+        return Predecessors(_encode(data), {step_id: _encode(result) for step_id, result in steps.items()})
     except NotSerializable as error:
         raise BadMessage(str(error)) from error
-    facts = _dump({"kind": types.IMPORTED, "attempt": 1, "took": 0})
-    completed = (
-        RecordedEvent(seq, types.STEP_COMPLETED, step_id, facts, payload)
-        for seq, (step_id, payload) in enumerate(results, 2)
-    )
-    return Carried([RecordedEvent(1, types.RUN_TRIGGERED, None, "{}", trigger), *completed])
 
 
 def _is_event(event: Any) -> bool:
@@ -135,4 +153,4 @@ def _dump(value: dict[str, Any]) -> str:
 
 
 def _encode(value: Any) -> str:
-    return codec.encode(value, path="completed_steps", limit=conf.max_payload_size)
+    return codec.encode(value, path="completed_steps", limit=MAX_CARRIED)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.utils.encoding import escape_uri_path
 
-from django_hookflow.conf import conf, is_stateless
+from django_hookflow.conf import conf
 from django_hookflow.exceptions import HookFlowException, NotConfigured
 
 #: What a message announces: a turn, or that the run's time may be up.
@@ -20,6 +20,8 @@ HISTORY, CARRIED = "history", "carried"
 
 #: The largest ``integer`` of PostgreSQL, the type of a seq.
 MAX_SEQ = 2**31 - 1
+#: Characters; as long are the names that 0.0.x gave runs and steps.
+MAX_NAME = 255
 
 
 class BadMessage(HookFlowException):
@@ -80,7 +82,7 @@ def webhook_url(workflow_id: str) -> str:
 
 @dataclass(frozen=True)
 class Received:
-    """What the body of a delivery says."""
+    """What the body of a delivery says. A message of 0.0.x carries what its run began with, and its results."""
 
     kind: str
     workflow_id: str
@@ -98,7 +100,7 @@ def parse_body(raw: bytes) -> Received:
         raise BadMessage(f"malformed JSON ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise BadMessage(f"a JSON {type(content).__name__}, not an object")
-    if is_stateless() and "seq" not in content and "completed_steps" in content:
+    if "seq" not in content and "completed_steps" in content:
         return Received(CARRIED, _text(content, "workflow_id"), _text(content, "run_id"), 0, content)
     kind = _text(content, "kind") if "kind" in content else TURN
     return Received(kind, _text(content, "workflow_id"), _text(content, "run_id"), _seq(content), content)

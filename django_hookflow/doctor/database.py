@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import psycopg
 from django.db import Error, connections
 
-from django_hookflow.checks.predecessor import check_predecessor
 from django_hookflow.checks.protection import check_protection
 from django_hookflow.checks.retention import check_partitions
-from django_hookflow.doctor.findings import Finding, error, from_check, from_checks, info, ok
+from django_hookflow.doctor.findings import Finding, error, from_checks, info, ok
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.installed import Applied, applied_migrations
 
@@ -109,10 +108,6 @@ def _need_log() -> None:
 
 
 def _describe_migrations(applied: Applied) -> Iterator[Finding]:
-    earlier = [message for message in check_predecessor(databases=[alias()]) if not message.is_silenced()]
-    if earlier:
-        yield from map(from_check, earlier)
-        return
     if applied.missing:
         yield error("schema.not_migrated", f"Migrations that are not applied: {', '.join(applied.missing)}.", MIGRATE)
     if applied.newer:

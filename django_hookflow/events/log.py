@@ -298,6 +298,21 @@ def redact(run_uid: UUID, seq: int | None, path: list[str] | None, *, reason: st
 
 
 @repeated_on_conflict
+def take_over(workflow_id: str, run_id: str, data: str, steps: str, sending: Sending) -> int | None:
+    """Has the run that a message of 0.0.x carries go on, as ``hookflow_take_over`` says: the turn that is announced.
+
+    None when the message has nothing to say any more.
+    """
+    with cursor() as c:
+        c.execute(
+            f"SELECT hookflow_take_over(%s, %s, %s, %s, {_SENDING})",
+            [workflow_id, run_id, data, steps, sending.grace, sending.reach],
+        )
+        seq: int | None = c.fetchone()[0]
+        return seq
+
+
+@repeated_on_conflict
 def expire(workflow_id: str, run_id: str) -> str:
     """Fails the run if its time is up: ``failed``, ``early`` or ``stale``."""
     with cursor() as c:

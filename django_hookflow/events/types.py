@@ -63,6 +63,7 @@ RUN_RESTARTED = "run.restarted"
 RUN_REWOUND = "run.rewound"
 RUN_REBUILT = "run.rebuilt"
 RUN_NOTED = "run.noted"
+RUN_IMPORTED = "run.imported"
 TURN_STARTED = "turn.started"
 TURN_ABANDONED = "turn.abandoned"
 TURN_FAILED = "turn.failed"
@@ -246,6 +247,13 @@ _TYPES = (
         facts=("name", "id"),
         payload=("value",),
         is_act=True,
+    ),
+    EventType(
+        RUN_IMPORTED,
+        "what stands before it was brought into the log now: a release 0.0.x had kept it in tables, where `id`, `status` and "
+        "`updated_at` were the run's, or in a message. It begins nothing; the hold of a run that had not ended is an event of "
+        "its own. The origin of such a run is {kind: import, events: how many of its events are the import's}",
+        facts=("from", "id", "status", "updated_at"),
     ),
     EventType(
         DEAD_LETTER_REMOVED,

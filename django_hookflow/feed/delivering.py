@@ -122,7 +122,7 @@ class Delivery:
             if taken is None:
                 return Pass()
             position, failures = taken
-            feed = Feed(position, types=subscription.wanted, looked=looked)
+            feed = Feed(position, types=subscription.wanted, imported=subscription.imported, looked=looked)
             events = feed.read(EVENTS_PER_PASS)
             handed, error = self._hand_over(subscription, feed, events, failures)
             failures = 0 if error is None else (failures if handed == 0 else 0) + 1

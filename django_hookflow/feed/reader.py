@@ -95,6 +95,8 @@ def look() -> Look:
 class Feed:
     """Reads the log from ``position`` on: only events of ``types`` (None: all), recorded at ``since`` or later.
 
+    Without ``imported`` those that were brought over from a release 0.0.x are left out.
+
     ``position`` is as far as the reader has come, and changes with each :meth:`read`. Stored in the transaction in which
     the events are used, it makes that use happen exactly once. In such a transaction hand over a :func:`look` that was
     taken before it wrote anything; without one the reader loses nothing, but its scans get longer with time.
@@ -106,10 +108,11 @@ class Feed:
         *,
         types: Sequence[str] | None = None,
         since: datetime.datetime | None = None,
+        imported: bool = True,
         looked: Look | None = None,
     ) -> None:
         self.position = position or Position.after(0)
-        self._filters = {"types": None if types is None else list(types), "since": since}
+        self._filters = {"types": None if types is None else list(types), "since": since, "imported": imported}
         self._looked = looked
         self._width = NARROWEST_SLICE
         self._before = self.position  # the last batch

@@ -35,6 +35,7 @@ class Subscription:
     types: tuple[str, ...]
     handler: Handler
     from_start: bool
+    imported: bool = False
 
     @property
     def wanted(self) -> tuple[str, ...] | None:
@@ -46,7 +47,7 @@ class Subscription:
         return f"{self.handler.__module__}.{self.handler.__qualname__}"
 
 
-def on_event(*types: str, name: str, from_start: bool = False) -> Callable[[H], H]:
+def on_event(*types: str, name: str, from_start: bool = False, imported: bool = False) -> Callable[[H], H]:
     """Has ``manage.py hookflow_subscribers`` call the function with each event of these types (``"*"``: of all).
 
     It is called with a :class:`~django_hookflow.models.WorkflowEvent` whose ``run_id`` is filled, in order within each
@@ -55,11 +56,12 @@ def on_event(*types: str, name: str, from_start: bool = False) -> Callable[[H], 
     is checked at a commit, what it has written is rolled back, and it is called again with the same event, later each time.
 
     A new name begins with what is appended after it is first seen, or with the first event there is (``from_start``).
+    Events that were brought over from a release 0.0.x, which happened long ago, are left out unless ``imported``.
     Raises InvalidSubscription when the name belongs to another function, or the function is a coroutine function.
     """
 
     def decorate(handler: H) -> H:
-        _register(Subscription(name, types, handler, from_start))
+        _register(Subscription(name, types, handler, from_start, imported))
         return handler
 
     return decorate

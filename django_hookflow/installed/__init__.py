@@ -14,7 +14,7 @@ It needs no privilege on the log: catalogs are open to every login.
 
 from django_hookflow.installed.comparing import compare
 from django_hookflow.installed.deviations import Deviation, Kind
-from django_hookflow.installed.released import Applied, applied_migrations
+from django_hookflow.installed.released import Applied, applied_migrations, last_migration
 from django_hookflow.installed.shipped import function_names
 
-__all__ = ["Applied", "Deviation", "Kind", "applied_migrations", "compare", "function_names"]
+__all__ = ["Applied", "Deviation", "Kind", "applied_migrations", "compare", "function_names", "last_migration"]

@@ -31,7 +31,13 @@ def applied_migrations(cursor: Any) -> Applied | None:
         return None
     cursor.execute("SELECT name FROM django_migrations WHERE app = 'django_hookflow'")
     applied = {name for (name,) in cursor.fetchall()}
-    return Applied(sorted(set(_migrations()) - applied), sorted(applied - set(_migrations())))
+    # What is recorded of 0.0.x, under whatever name, comes before our last.
+    return Applied(sorted(set(_migrations()) - applied), sorted(name for name in applied if name > last_migration()))
+
+
+def last_migration() -> str:
+    """The name of this release's last migration."""
+    return _migrations()[-1]
 
 
 @cache

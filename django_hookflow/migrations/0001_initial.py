@@ -1,4 +1,8 @@
-"""The log, its heads and its guards, and the projections that are tables."""
+"""The log, its heads and its guards, and the projections that are tables.
+
+The name is that of the only migration of 0.0.4. On a database of that release this one counts as applied, so migrations of
+projects that depend on it hold, and the next one does what is to be done.
+"""
 
 from pathlib import Path
 
@@ -10,12 +14,28 @@ from django.db import migrations, models
 import django_hookflow.guards
 import django_hookflow.models
 
+#: Of a database of 0.0.x the migration after this one has undone it all. What was put aside has its place again.
 REVERSE = """
-DROP VIEW hookflow_event_readable;
-DROP TABLE django_hookflow_event, django_hookflow_head, django_hookflow_workflowrun, django_hookflow_wait,
-  django_hookflow_deadletterentry;
-DROP FUNCTION pgtrigger_guard_23500(), pgtrigger_guard_truncate_89e93(), hookflow_event_hash, hookflow_is_well_formed,
-  hookflow_now;
+DO $reverse$
+DECLARE
+  old record;
+BEGIN
+  IF to_regclass('django_hookflow_event') IS NOT NULL THEN
+    DROP VIEW hookflow_event_readable;
+    DROP TABLE django_hookflow_event, django_hookflow_head, django_hookflow_workflowrun, django_hookflow_wait,
+      django_hookflow_deadletterentry;
+    DROP FUNCTION pgtrigger_guard_23500(), pgtrigger_guard_truncate_89e93(), hookflow_event_hash, hookflow_is_well_formed,
+      hookflow_now;
+  END IF;
+  FOR old IN
+    SELECT t.oid::regclass AS relation, 'django_hookflow_' || split_part(relname, 'hookflow_0_0_', 2) AS name
+    FROM pg_class AS t
+    WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
+      AND relname IN ('hookflow_0_0_workflowrun', 'hookflow_0_0_stepexecution', 'hookflow_0_0_deadletterentry')
+  LOOP
+    EXECUTE format('ALTER TABLE %s RENAME TO %I', old.relation, old.name);
+  END LOOP;
+END $reverse$;
 """
 
 

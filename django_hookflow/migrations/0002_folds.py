@@ -16,7 +16,7 @@ DROP FUNCTION hookflow_status_after, hookflow_ends_run, hookflow_is_act, hookflo
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_hookflow", "0001_initial")]
+    dependencies = [("django_hookflow", "0002_aside")]
 
     operations = [
         migrations.RunSQL(

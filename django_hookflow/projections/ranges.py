@@ -52,13 +52,14 @@ class Projection:
     def name(self) -> str:
         return self.model.__name__
 
-    def statement(self, name: str) -> str:
-        """The statement ``name``, with this projection's table, fold and columns in it."""
-        return _statement(self, name)
+    def statement(self, name: str, columns: tuple[str, ...] = ()) -> str:
+        """The statement ``name``, with this projection's table, fold and columns in it; ``columns`` are those it writes."""
+        return _statement(self, name, columns)
 
-    def compose(self, name: str) -> sql.Composed:
+    def compose(self, name: str, columns: tuple[str, ...] = ()) -> sql.Composed:
         return sql.SQL(load(name)).format(
             stored=sql.Identifier(self.model._meta.db_table),
+            table=sql.Literal(self.model._meta.db_table),
             folded=sql.Identifier(self.fold),
             run=sql.Identifier(self.run),
             key=sql.SQL(", ").join(map(sql.Identifier, self.key)),
@@ -67,6 +68,9 @@ class Projection:
             gone_key=self._row("gone"),
             stored_key=self._row("(stored)"),
             folded_key=self._row("(folded)"),
+            assignments=sql.SQL(", ").join(
+                sql.SQL("{0} = (folded).{0}").format(sql.Identifier(column)) for column in columns
+            ),
             difference=self.compose("diff_range") if name != "diff_range" else sql.SQL(""),
         )
 
@@ -76,11 +80,11 @@ class Projection:
 
 
 @cache
-def _statement(projection: Projection, name: str) -> str:
+def _statement(projection: Projection, name: str, columns: tuple[str, ...]) -> str:
     """Composed once: it takes half a millisecond, and heads are held meanwhile."""
     connection = connections[alias()]
     connection.ensure_connection()  # before 3.2 psycopg quotes names only with one at hand
-    return projection.compose(name).as_string(connection.connection)
+    return projection.compose(name, columns).as_string(connection.connection)
 
 
 PROJECTIONS = (

@@ -112,7 +112,7 @@ def _rebuild_at_once(runs: Range, *, wait: bool, clear: bool) -> tuple[Rebuilt, 
     repaired: Counter[str] = Counter()
     is_ours = not _in_transaction()
     with transaction.atomic(using=alias()), cursor() as c:
-        empty = _prepare(c, runs, waits_for_disk=not is_ours)
+        empty, columns = _prepare(c, runs, waits_for_disk=not is_ours)
         since = time.monotonic()
         c.execute(load("rebuild_wait" if wait else "rebuild_lock"), runs.bounds)
         held = [] if wait else [run_uid for (run_uid,) in c.fetchall()]
@@ -121,18 +121,29 @@ def _rebuild_at_once(runs: Range, *, wait: bool, clear: bool) -> tuple[Rebuilt, 
         for projection in PROJECTIONS:
             if clear:
                 c.execute(projection.statement("rebuild_clear"), runs.bounds)
-            write = _fill if projection in empty and not clear else _compare_and_write
-            repaired[projection.name] += write(c, projection, {**runs.bounds, "held": held})
+            parameters = {**runs.bounds, "held": held}
+            if projection in empty and not clear:
+                repaired[projection.name] += _fill(c, projection, parameters)
+            else:
+                repaired[projection.name] += _compare_and_write(c, projection, columns[projection], parameters)
     return Rebuilt(runs.runs, repaired, time.monotonic() - since), held
 
 
-def _prepare(c: Any, runs: Range, *, waits_for_disk: bool) -> tuple[Projection, ...]:
-    """What can be done before heads are held. Answers the projections that have no row in the range."""
-    asked = [f"({projection.statement('rebuild_is_empty')})" for projection in PROJECTIONS]
+def _prepare(
+    c: Any, runs: Range, *, waits_for_disk: bool
+) -> tuple[tuple[Projection, ...], dict[Projection, tuple[str, ...]]]:
+    """What can be done before heads are held. Answers the projections that have no row in the range, and their columns."""
+    asked = [
+        f"({projection.statement(name)})"
+        for name in ("rebuild_is_empty", "rebuild_columns")
+        for projection in PROJECTIONS
+    ]
     if not waits_for_disk:
         asked.append("set_config('synchronous_commit', 'off', true)")
     c.execute(f"SELECT {', '.join(asked)}", runs.bounds)
-    return tuple(compress(PROJECTIONS, c.fetchone()))
+    found = c.fetchone()
+    columns = map(tuple, found[len(PROJECTIONS) :])
+    return tuple(compress(PROJECTIONS, found)), dict(zip(PROJECTIONS, columns, strict=False))
 
 
 def _fill(c: Any, projection: Projection, parameters: dict[str, Any]) -> int:
@@ -141,7 +152,7 @@ def _fill(c: Any, projection: Projection, parameters: dict[str, Any]) -> int:
     return int(c.rowcount)
 
 
-def _compare_and_write(c: Any, projection: Projection, parameters: dict[str, Any]) -> int:
+def _compare_and_write(c: Any, projection: Projection, columns: tuple[str, ...], parameters: dict[str, Any]) -> int:
     """Makes the rows of one projection what the log says, and answers how many were not."""
-    c.execute(projection.statement("rebuild_range"), parameters)
+    c.execute(projection.statement("rebuild_range", columns), parameters)
     return int(c.fetchone()[0])

@@ -8,8 +8,10 @@ from typing import Any
 
 from django_hookflow import registry
 from django_hookflow.clock import clock
-from django_hookflow.delivery import carrying
+from django_hookflow.conf import is_stateless
+from django_hookflow.delivery import carrying, outbox
 from django_hookflow.delivery.messages import CARRIED, DEADLINE, HISTORY, TURN, BadMessage
+from django_hookflow.events import log
 from django_hookflow.exceptions import TurnLost
 from django_hookflow.runtime.stateless import MessageJournal
 from django_hookflow.runtime.turn import Turn, TurnResult, end_overdue, run_turn
@@ -29,6 +31,8 @@ def receive(
 
     ``content`` is the body it came in, for the kinds that carry something. Raises BadMessage if that is not there.
     """
+    if kind == CARRIED and not is_stateless():
+        return take_over(workflow_id, run_id, carrying.read_predecessors(content or {}), delivery=delivery)
     if kind in CARRIES:
         return _take_carried_turn(workflow_id, run_id, CARRIES[kind](content or {}))
     handler = HANDLERS.get(kind)
@@ -73,6 +77,20 @@ def _with_dead_letter(result: TurnResult, run_id: str) -> TurnResult:
     return replace(result, dead=why)
 
 
+def take_over(
+    workflow_id: str, run_id: str, carried: carrying.Predecessors, *, delivery: dict[str, Any] | None = None
+) -> TurnResult:
+    """Runs the turn that a message of 0.0.x stands for; ``stale`` when its run has gone on, ended, or never been held for it.
+
+    Steps it carries are recorded and not run again. Raises UnknownWorkflow before anything is touched.
+    """
+    registry.get_workflow(workflow_id)
+    seq = log.take_over(workflow_id, run_id, carried.data, carried.steps, outbox.sending())
+    if seq is None:
+        return TurnResult("stale")
+    return run_turn(workflow_id, run_id, seq, delivery=delivery)
+
+
 Handler = Callable[[str, str, int, dict[str, Any] | None, bool], TurnResult]
 
 HANDLERS: dict[str, Handler] = {TURN: _take_turn, DEADLINE: _meet_deadline}
@@ -80,5 +98,5 @@ HANDLERS: dict[str, Handler] = {TURN: _take_turn, DEADLINE: _meet_deadline}
 #: Kinds of message that bring the history of their run along, and what reads it.
 CARRIES: dict[str, Callable[[dict[str, Any]], carrying.Carried]] = {
     HISTORY: carrying.read,
-    CARRIED: carrying.read_predecessors,
+    CARRIED: lambda content: carrying.read_predecessors(content).as_history(),
 }

@@ -77,11 +77,13 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "worker": _plain("worker", "on {}"),
     "version": _plain("version", "version {}"),
     "run_id": _plain("run_id", "{}"),
+    "from": _plain("from", "from {}"),
+    "status": _plain("status", "was {}"),
 }
 #: Facts that are shown with others, are in the header, or are for programs.
 NOT_SHOWN = frozenset(
     {
         *("of", "error", "until", "step_kind", "workflow", "login", "scope", "fingerprint"),
-        *("origin", "subject", "trace", "transport", "message_id", "retried"),
+        *("origin", "subject", "trace", "transport", "message_id", "retried", "id", "updated_at"),
     }
 )

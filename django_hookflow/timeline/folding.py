@@ -103,7 +103,9 @@ class _Fold:
         story = self.story
         if story.start is None:
             story.start = event.recorded_at
-        story.last_seq, story.last_at = event.seq, event.recorded_at
+        story.last_seq = event.seq
+        if event.type != types.RUN_IMPORTED:  # may be years after what it is about: a drawing ends with the run
+            story.last_at = event.recorded_at
         if type_.is_act or event.type == types.RUN_TRIGGERED or (event.actor and event.type not in CATALOGUE):
             self._mark(event)
         if story.failure is not None:

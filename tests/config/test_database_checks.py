@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
@@ -14,16 +16,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+import django_hookflow
 from django_hookflow.checks.server import describe_old_server
 
 
 def find() -> list[CheckMessage]:
     return run_checks(tags=["database"], databases=["default"])
-
-
-def find_earlier() -> list[CheckMessage]:
-    """Of tables that are in the way; that they stand in front of ours as well is E028's."""
-    return [message for message in find() if message.id == "django_hookflow.E024"]
 
 
 def run_sql(statement: str) -> None:
@@ -132,38 +130,56 @@ def test_a_database_that_is_not_migrated_yet_does_not_stop_migrate() -> None:
     assert find() == []
 
 
-#: The tables of release 0.0.4, as far as they matter here: they have the names of ours and no run_uid.
-EARLIER = {"workflowrun": "run_id", "stepexecution": "workflow_run_id", "deadletterentry": "run_id"}
+STRAY = """from django.db import migrations, models
+class Migration(migrations.Migration):
+    dependencies = [("django_hookflow", "0001_initial")]
+    operations = [migrations.AlterField("stepexecution", "step_id", models.TextField())]
+"""
+
+
+def test_migrations_that_makemigrations_wrote_beside_0_0_x_are_named_before_migrate_runs_into_them(
+    tmp_path: Path, process_environment: dict[str, str]
+) -> None:
+    """Uninstalling 0.0.x leaves them where this release is installed then. Django only says that they are in conflict."""
+    installed = tmp_path / "django_hookflow"
+    shutil.copytree(Path(django_hookflow.__file__).parent, installed, ignore=shutil.ignore_patterns("__pycache__"))
+    (installed / "migrations" / "0002_alter_workflowrun_id.py").write_text(STRAY, encoding="utf-8")
+    environment = {**process_environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "django", "migrate", "django_hookflow"]
+    refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert refused.returncode == 1
+    assert "some that this release does not have: 0002_alter_workflowrun_id." in refused.stderr
+    assert f"into {installed / 'migrations'} when it is called with 0.0.x" in refused.stderr
+    assert 'have it depend on ("django_hookflow", "0001_initial")' in refused.stderr
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("there", [["workflowrun", "stepexecution", "deadletterentry"], ["deadletterentry"]])
-def test_tables_of_a_release_before_this_package_stop_migrate_before_it_changes_anything(there: list[str]) -> None:
-    run_sql("CREATE SCHEMA earlier; SET LOCAL search_path = earlier, public")
-    for table in there:
-        run_sql(f"CREATE TABLE django_hookflow_{table} (id bigint PRIMARY KEY, {EARLIER[table]} varchar(255))")
-
-    (found,) = find_earlier()
-    with pytest.raises(CommandError) as refused:
-        call_command("migrate", "django_hookflow", skip_checks=False, stdout=StringIO(), stderr=StringIO())
-
-    tables = ", ".join(sorted(f"django_hookflow_{table}" for table in there))
-    assert found.id == "django_hookflow.E024"
-    assert found.msg.startswith("The database has tables of django-hookflow 0.0.x, which cannot be upgraded in place")
-    assert found.msg.endswith(f": {tables}.")
-    assert "migrate django_hookflow zero" in (found.hint or "")
-    assert found.msg in str(refused.value)
+def test_migrations_that_a_setting_has_elsewhere_are_not_this_releases(settings: Any) -> None:
+    settings.MIGRATION_MODULES = {"django_hookflow": "shop.hookflow_migrations"}
+    (found,) = find()
+    assert (found.id, found.hint and found.hint[:17]) == ("django_hookflow.E024", "Remove the entry.")
+    assert "shop.hookflow_migrations" in found.msg
+    settings.MIGRATION_MODULES = {"django_hookflow": None}
+    assert find() == []
 
 
 @pytest.mark.django_db
-def test_tables_of_an_earlier_release_in_another_schema_are_in_nobodys_way() -> None:
-    run_sql("ALTER TABLE django_hookflow_workflowrun RENAME TO moved; CREATE SCHEMA ours")
-    run_sql("CREATE TABLE django_hookflow_workflowrun (id bigint PRIMARY KEY, run_id varchar(255))")
-    assert len(find_earlier()) == 1
-
-    run_sql("SET LOCAL search_path = ours, public")
-
-    assert find_earlier() == []
+def test_foreign_keys_that_the_upgrade_has_left_are_named() -> None:
+    run_sql(
+        "CREATE TABLE hookflow_0_0_workflowrun (id bigint PRIMARY KEY);"
+        "CREATE TABLE hookflow_0_0_stepexecution (id bigint PRIMARY KEY, run_id bigint REFERENCES hookflow_0_0_workflowrun)"
+    )
+    assert find() == []
+    run_sql(
+        'CREATE TABLE "Ticket" ("of" bigint REFERENCES hookflow_0_0_stepexecution);'
+        "CREATE TABLE shop_order (run_id bigint REFERENCES hookflow_0_0_workflowrun)"
+    )
+    (found,) = find()
+    assert found.id == "django_hookflow.W024"
+    assert (
+        '0.0.x: "Ticket".of to hookflow_0_0_stepexecution, shop_order.run_id to hookflow_0_0_workflowrun.' in found.msg
+    )
 
 
 def test_an_old_server_is_told_with_its_version() -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow.delivery.carrying import Predecessors
 from django_hookflow.dlq import DeadLetterEntry
 from django_hookflow.events import types
 from django_hookflow.events.types import CATALOGUE, STATUS_WHILE, EventType
 from django_hookflow.models import WorkflowEvent, WorkflowRun, WorkflowRunStatus
 from django_hookflow.projections import diff
 from django_hookflow.retention.dead_letters import remove_dead_letters
-from django_hookflow.runtime import operating
+from django_hookflow.runtime import operating, receiving
 from django_hookflow.testing import Hookflow
 from tests.log.calls import ask
 
@@ -139,6 +140,7 @@ def everything(hookflow: Hookflow) -> list[WorkflowEvent]:
     run.rewind(to_step="charge", actor="ada")
     assert hookflow.drive(run.run_id).status == "completed"
     run.note("corrected by hand", actor="ada")
+    receiving.take_over(order.workflow_id, "of a message of 0.0.x", Predecessors("{}", {}))
     operating.rebuild(run, actor="ada", reason="to be sure")
     run.redact("data.email", reason="erasure", actor="ada")
     WorkflowRun.objects.get(run_id=order.trigger()).cancel()

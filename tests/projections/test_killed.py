@@ -67,7 +67,9 @@ def test_killed_at_ten_random_moments_and_resumed_it_ends_with_no_difference(
 ) -> None:
     uids = make_runs(RUNS)
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry")
+        cursor.execute(
+            "TRUNCATE django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry CASCADE"
+        )
     seed = int(os.environ.get("HOOKFLOW_SEED", random.randrange(10**8)))
     sys.stdout.write(f"seed: {seed}\n")  # shown if it fails
     for uid in random.Random(seed).sample(uids, KILLS):

@@ -106,6 +106,32 @@ def test_check_changes_nothing_and_one_run_is_repaired_alone(statement: str, lin
     assert check() == (0, [])
 
 
+@pytest.mark.parametrize("on_delete", ["CASCADE", "SET NULL", "RESTRICT"])
+def test_rows_of_the_project_are_not_touched_by_a_rebuild_or_a_redaction(on_delete: str) -> None:
+    """Whose foreign keys the database itself would act on, if the rows that they refer to went and came back."""
+    make_runs(8)
+    references = {"django_hookflow_workflowrun (id)": "uuid", "django_hookflow_deadletterentry (id)": "bigint"}
+    for number, (target, type_) in enumerate(references.items()):
+        ask(f"CREATE TABLE shop_{number} (target {type_} REFERENCES {target} ON DELETE {on_delete})")
+        ask(f"INSERT INTO shop_{number} SELECT id FROM {target.split()[0]}")
+    before = [ask(f"SELECT target FROM shop_{number} ORDER BY 1") for number in range(2)]
+    assert all(before)
+
+    ask("UPDATE django_hookflow_workflowrun SET status = 'pending', data = '{}', result = NULL")
+    ask("UPDATE django_hookflow_deadletterentry SET error_message = '', is_replayed = NOT is_replayed")
+    assert repair()["WorkflowRun"] == 8
+    assert check() == (0, [])
+    ask(
+        "SELECT hookflow_redact(run_uid, NULL, NULL, 'erasure', 'ada') FROM django_hookflow_head "
+        "WHERE run_id IN ('order-1', 'order-3')"
+    )
+
+    assert check() == (0, [])
+    emptied = ask("SELECT data::text, result FROM django_hookflow_workflowrun WHERE run_id = 'order-1'")
+    assert emptied == [{"data": "null", "result": None}]
+    assert [ask(f"SELECT target FROM shop_{number} ORDER BY 1") for number in range(2)] == before
+
+
 def test_empty_projections_come_back_whole() -> None:
     make_runs(50)
     before = contents()

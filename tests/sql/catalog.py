@@ -27,7 +27,7 @@ QUERIES = {
     "indexes": "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN {relations}",
     "triggers": """
         SELECT tgrelid::regclass::text, tgname, tgenabled::text, pg_get_triggerdef(oid), obj_description(oid, 'pg_trigger')
-        FROM pg_trigger WHERE tgrelid IN {relations}
+        FROM pg_trigger WHERE tgrelid IN {relations} AND NOT tgisinternal  -- nor those of foreign keys of the project
     """,
     "functions": """
         SELECT proname, pg_get_functiondef(oid)

@@ -107,13 +107,24 @@ def test_the_readme_lists_every_file() -> None:
     assert re.findall(r"^\| `(\w+\.sql)` \|", readme, re.MULTILINE)[: len(FILES)] == [path.name for path in FILES]
 
 
+#: Brings runs of 0.0.x into the log, in many transactions, and asks Django for the project's models. Says how psql does it.
+IN_PYTHON = "0010_imported"
+
+
 def test_no_migration_does_what_sql_cannot() -> None:
     for migration in migrations_in_order():
+        if migration.name == IN_PYTHON:
+            continue
         for operation in migration.operations:
             assert operation.reduces_to_sql, f"{migration}: {operation}"
             assert not isinstance(operation, RunPython), f"{migration}: {operation}"
             assert not isinstance(operation, RunSQL) or isinstance(operation.sql, str), f"{migration}: {operation}"
-    assert not any("CANNOT BE WRITTEN AS SQL" in text for _, text in collected_files())
+    texts = dict(collected_files())
+    assert (
+        "\n-- Runs of 0.0.x; by hand, after this and outside of a transaction: CALL hookflow_import();\n"
+        in texts[f"{IN_PYTHON}.sql"]
+    )
+    assert [name for name, text in texts.items() if "CANNOT BE WRITTEN AS SQL" in text] == [f"{IN_PYTHON}.sql"]
 
 
 def apply(path: Path, database: str) -> subprocess.CompletedProcess[str]:

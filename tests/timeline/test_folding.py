@@ -456,3 +456,14 @@ def test_ten_thousand_waits_at_once_are_folded_in_time() -> None:
     story = story_of(events_at((0, "run.triggered", None, {}), (0, "turn.started", None, {}), *begun, *settled))
     assert lines(story.life) == [("running", 0, 1), ("suspended", 1, 2), ("waiting", 2, None)]
     assert story.steps == 10_000
+
+
+def test_that_a_run_was_imported_long_after_it_ended_does_not_stretch_its_drawing() -> None:
+    ended: list[Timed] = [
+        (0, "run.triggered", None, {}),
+        (5, "step.completed", "a", {}),
+        (6, "run.completed", None, {}),
+    ]
+    story = story_of(events_at(*ended, (10**7, "run.imported", None, {"status": "completed"})))
+    assert (story.last_seq, story.last_at, story.end) == (4, at(6), at(6))
+    check(story, at(10**7))

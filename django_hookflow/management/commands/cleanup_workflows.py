@@ -18,6 +18,8 @@ from django_hookflow.retention.cleaning import Cleaned, clean, count_due
 from django_hookflow.retention.dead_letters import count_dead_letters, remove_dead_letters
 from django_hookflow.retention.runs import moment_before
 
+#: Runs that stay are named up to so many.
+NAMED = 50
 MODELS = ("WorkflowRun", "WorkflowEvent", "StepExecution", "DeadLetterEntry")
 
 
@@ -87,12 +89,17 @@ class Command(BaseCommand):
                 done.removed += step.removed
                 done.left += step.left
                 done.broken += step.broken
+                done.held += step.held
                 if step.archive:
                     self.stdout.write(f"archived in {step.archive}")
 
     def _print(self, done: Cleaned) -> None:
         for model in MODELS:
             self.stdout.write(f"{model}: {done.removed[model]} removed")
+        for sentence in done.held[:NAMED]:
+            self.stdout.write(sentence)
+        if len(done.held) > NAMED:
+            self.stdout.write(f"and {len(done.held) - NAMED} more that rows of the project hold")
         if done.left:
             self.stdout.write(f"{done.left} runs were held or have moved on: left for the next time")
 

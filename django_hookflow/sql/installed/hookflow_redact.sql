@@ -56,9 +56,13 @@ BEGIN
   END IF;
   -- A cancelled run may have a worker that is still at its last step: what that returns is not recorded any more.
   UPDATE django_hookflow_head SET fence_seq = last_seq WHERE run_uid = p_run_uid;
-  DELETE FROM django_hookflow_workflowrun WHERE id = p_run_uid;
-  INSERT INTO django_hookflow_workflowrun SELECT * FROM hookflow_fold_runs(p_run_uid, p_run_uid);
-  DELETE FROM django_hookflow_deadletterentry WHERE run_uid = p_run_uid;
-  INSERT INTO django_hookflow_deadletterentry SELECT * FROM hookflow_fold_dead_letters(p_run_uid, p_run_uid);
+  -- What comes from payloads. In its place, because rows of the project may refer to the run.
+  UPDATE django_hookflow_workflowrun AS run SET (data, label, result, error_message) =
+    (SELECT fold.data, fold.label, fold.result, fold.error_message FROM hookflow_fold_runs(p_run_uid, p_run_uid) AS fold)
+  WHERE run.id = p_run_uid;
+  UPDATE django_hookflow_deadletterentry AS letter
+  SET (payload, error_message, error_traceback) = (fold.payload, fold.error_message, fold.error_traceback)
+  FROM hookflow_fold_dead_letters(p_run_uid, p_run_uid) AS fold
+  WHERE letter.run_uid = p_run_uid AND letter.seq = fold.seq;
   RETURN number;
 END $function$;
