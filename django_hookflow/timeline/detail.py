@@ -84,6 +84,6 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
 NOT_SHOWN = frozenset(
     {
         *("of", "error", "until", "step_kind", "workflow", "login", "scope", "fingerprint"),
-        *("origin", "subject", "trace", "transport", "message_id", "retried", "id", "updated_at"),
+        *("origin", "subject", "trace", "transport", "message_id", "retried", "updated_at"),
     }
 )

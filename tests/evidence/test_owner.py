@@ -125,7 +125,10 @@ ATTACKS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "everything emptied": (
         [
-            f"{TRUNCATE}, django_hookflow_head, django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry"
+            # A project's foreign keys to a run are looked at when the transaction ends, which TRUNCATE does not wait for.
+            "SET CONSTRAINTS ALL IMMEDIATE",
+            f"{TRUNCATE}, django_hookflow_head, django_hookflow_workflowrun, django_hookflow_wait, "
+            "django_hookflow_deadletterentry CASCADE",
         ],
         {CHECKPOINT, ARCHIVES, SCRIPT},
     ),
