@@ -6,6 +6,7 @@ Imports inside functions count. Those under ``if TYPE_CHECKING`` do not: they na
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,3 +187,14 @@ def test_types_may_be_named_without_being_imported() -> None:
 def test_the_top_level_holds_what_was_agreed() -> None:
     names = {Path(name).parts[0] for name in files_of_the_project()}
     assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_one_name_of_a_class_stands_for_one_thing() -> None:
+    """But for those whose name is given: Django's commands."""
+    counted = Counter(
+        node.name
+        for path in modules()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, number in counted.items() if number > 1} == {"Command"}

@@ -13,7 +13,7 @@ MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
-class Finding:
+class IntegrityFinding:
     """One question, answered: ``holds`` is None where it cannot be answered, ``details`` say what does not hold."""
 
     words: str
@@ -21,32 +21,34 @@ class Finding:
     details: list[str]
 
 
-def examine(run_id: str, last_seq: int) -> list[Finding]:
+def examine(run_id: str, last_seq: int) -> list[IntegrityFinding]:
     """What stands, and what does not, of the run with that id."""
     return [compare_with_log(run_id, last_seq), verify_chain(run_id)]
 
 
-def compare_with_log(run_id: str, last_seq: int) -> Finding:
+def compare_with_log(run_id: str, last_seq: int) -> IntegrityFinding:
     try:
         found = [str(difference) for difference in projections.diff(run_id)]
     except projections.NothingToFold as error:
-        return Finding("The projection cannot be compared", None, [str(error)])
+        return IntegrityFinding("The projection cannot be compared", None, [str(error)])
     except UnknownRun as error:
-        return Finding("The projection matches nothing", False, [str(error)])
+        return IntegrityFinding("The projection matches nothing", False, [str(error)])
     if found:
-        return Finding(f"The projection differs from the log at #{last_seq}", False, found[:MAX_NAMED])
-    return Finding(f"The projection matches the log at #{last_seq}", True, [])
+        return IntegrityFinding(f"The projection differs from the log at #{last_seq}", False, found[:MAX_NAMED])
+    return IntegrityFinding(f"The projection matches the log at #{last_seq}", True, [])
 
 
-def verify_chain(run_id: str) -> Finding:
+def verify_chain(run_id: str) -> IntegrityFinding:
     try:
         parts = list(verify(run_id))
     except UnknownRun as error:
-        return Finding("There is no chain to verify", False, [str(error)])
+        return IntegrityFinding("There is no chain to verify", False, [str(error)])
     breaks = [str(found) for part in parts for found in part.problems]
     events = sum(part.events for part in parts)
     if breaks:
-        return Finding("The hash chain does not verify", False, breaks[:MAX_NAMED])
+        return IntegrityFinding("The hash chain does not verify", False, breaks[:MAX_NAMED])
     if not events:
-        return Finding("The hash chain is in an archive", None, ["hookflow_archive verify says whether it holds."])
-    return Finding(f"The hash chain verifies: {events:,} event{'s' if events != 1 else ''}", True, [])
+        return IntegrityFinding(
+            "The hash chain is in an archive", None, ["hookflow_archive verify says whether it holds."]
+        )
+    return IntegrityFinding(f"The hash chain verifies: {events:,} event{'s' if events != 1 else ''}", True, [])

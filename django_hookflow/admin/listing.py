@@ -82,7 +82,7 @@ class Tab:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownRun:
     """What the row of a run shows that is no column of the run's: both come by one statement for all of a page."""
 
     last_steps: str
@@ -227,7 +227,7 @@ class RunChangeList(ChangeList):
         timed = Wait.objects.using(self.queryset.db).filter(run__in=keys, due_at__isnull=False).exclude(kind=DEADLINE)
         wakes_at = dict(timed.order_by().values_list("run").annotate(Min("due_at")))
         for run in runs:
-            run.shown = Shown(pictures.get(run.pk, ""), wakes_at.get(run.pk))
+            run.shown = ShownRun(pictures.get(run.pk, ""), wakes_at.get(run.pk))
         return runs
 
     # What the page shows around them.

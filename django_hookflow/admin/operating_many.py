@@ -102,7 +102,7 @@ class RunAct:
 
 
 @dataclass
-class Progress:
+class BulkProgress:
     """How far it has come: up to which row, in the list's order from the newest, and with what result."""
 
     asked: str
@@ -114,12 +114,12 @@ class Progress:
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls) -> Progress:
+    def begin(cls) -> BulkProgress:
         now = database_now().isoformat()
         return cls(asked=now, until=now)
 
     @classmethod
-    def loads(cls, text: str) -> Progress:
+    def loads(cls, text: str) -> BulkProgress:
         return cls(**signing.loads(text, salt=SALT))
 
     def dumps(self) -> str:
@@ -179,11 +179,11 @@ class Many:
         data = self.request.POST
         if "confirmed" not in data:
             all_or_some = "all" if data.get("select_across") == "1" else "selected"
-            return self._ask(ManyForm(self._choices(), initial={"scope": all_or_some}), Progress.begin())
+            return self._ask(ManyForm(self._choices(), initial={"scope": all_or_some}), BulkProgress.begin())
         try:
-            progress = Progress.loads(data.get("progress", ""))
+            progress = BulkProgress.loads(data.get("progress", ""))
         except signing.BadSignature:
-            return self._ask(ManyForm(self._choices(), data), Progress.begin())
+            return self._ask(ManyForm(self._choices(), data), BulkProgress.begin())
         form = ManyForm(self._choices(), data)
         if not form.is_valid():
             return self._ask(form, progress)
@@ -215,7 +215,7 @@ class Many:
             ("all", f"All that the list's filters match now: {count}"),
         ]
 
-    def _do_some(self, form: ManyForm, progress: Progress) -> bool:
+    def _do_some(self, form: ManyForm, progress: BulkProgress) -> bool:
         """Does as many rows as a request should do; whether that was all."""
         rows = self._rows(form.cleaned_data["scope"])
         ends_at = clock.monotonic() + SECONDS_A_REQUEST
@@ -229,7 +229,7 @@ class Many:
                 return True
         return False
 
-    def _do(self, row: Any, reason: str, progress: Progress) -> None:
+    def _do(self, row: Any, reason: str, progress: BulkProgress) -> None:
         progress.until, progress.key = row.created_at.isoformat(), str(row.pk)
         asked = datetime.datetime.fromisoformat(progress.asked)
         try:
@@ -241,7 +241,7 @@ class Many:
         except HookFlowException as error:
             progress.refuse(row, str(error).removeprefix("hookflow: "))
 
-    def _ask(self, form: ManyForm, progress: Progress) -> HttpResponse:
+    def _ask(self, form: ManyForm, progress: BulkProgress) -> HttpResponse:
         form.prepare()
         return self._render("operate_many.html", form=form, progress=progress)
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-    from django_hookflow.admin.listing import Shown
+    from django_hookflow.admin.listing import ShownRun
 
     class ListedRun(WorkflowRun):
         """A run as a row of the list."""
 
-        shown: Shown
+        shown: ShownRun
 
 
 #: What a link may filter by, beside the filters. Anything else could ask what payloads hold, or read the whole table.

@@ -20,7 +20,7 @@ from django_hookflow.admin.download import download
 from django_hookflow.admin.event_log import FAMILIES, Choice, number, read_window
 from django_hookflow.admin.integrity import examine
 from django_hookflow.admin.operating import operations_for
-from django_hookflow.admin.run_state import State, read_state, relatives_of
+from django_hookflow.admin.run_state import RunState, read_state, relatives_of
 from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
 from django_hookflow.admin.status import status_badge
 from django_hookflow.admin.waterfall import Waterfall, draw
@@ -85,7 +85,7 @@ class RunPage(ReadOnlyAdmin):
         }
 
 
-def describe_head(request: HttpRequest, run: WorkflowRun, state: State) -> dict[str, Any]:
+def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> dict[str, Any]:
     trigger = state.story.mark(RUN_TRIGGERED)
     return {
         "run": state.run,
@@ -114,7 +114,7 @@ def operations_of(request: HttpRequest, run: WorkflowRun) -> dict[str, list[Any]
     }
 
 
-def describe_values(state: State, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
+def describe_values(state: RunState, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
     failure = failure_of(state.story)
     data, result = Value(None), Value(None)
     if sees and not state.is_archived:
@@ -125,7 +125,7 @@ def describe_values(state: State, run: WorkflowRun, *, sees: bool) -> dict[str, 
     return {"failure": failure, "dead_letter": entry, "data": data, "result": result}
 
 
-def describe_waterfall(request: HttpRequest, state: State, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
+def describe_waterfall(request: HttpRequest, state: RunState, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
     first = (number(request.GET.get("steps")) or 1) - 1
     waterfall = draw(
         state.story,
@@ -150,7 +150,7 @@ def seqs_of_results(waterfall: Waterfall) -> list[int]:
     return [row.seq for row in rows if row.state == "completed" and row.kind != "sleep"]
 
 
-def describe_log(request: HttpRequest, state: State, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
+def describe_log(request: HttpRequest, state: RunState, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
     choice = Choice.of(request.GET)
     return {
         "log": read_window(run.pk, choice, state.until, payloads=sees),
@@ -166,7 +166,7 @@ def query_of(request: HttpRequest, **changes: Any) -> str:
     return urlencode({name: value for name, value in shown.items() if changes.get(name, value) is not None})
 
 
-def steps_back(request: HttpRequest, state: State) -> dict[str, str]:
+def steps_back(request: HttpRequest, state: RunState) -> dict[str, str]:
     """Links to the run as of the first event, the one before, the one after and the last one."""
     at, last = state.until, state.last_seq
     links = {}

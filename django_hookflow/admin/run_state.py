@@ -18,7 +18,7 @@ RESTARTED = re.compile(r"replay-\d+-of-(?P<run_uid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """``run`` is the row, or the fold up to the event ``as_of``; ``last_seq`` is how long the log is by now."""
 
     run: WorkflowRun | RunAsOf
@@ -42,7 +42,7 @@ class State:
         return sentence_for(self.run, self.story, self.present)
 
 
-def read_state(run: WorkflowRun, as_of: int | None) -> State:
+def read_state(run: WorkflowRun, as_of: int | None) -> RunState:
     """The state to show. Events that are in an archive, and events that there never were, are not as of anything."""
     head = Head.objects.filter(pk=run.pk).values_list("last_seq", "archived_at").first()
     last_seq, archived_at = head or (0, None)
@@ -52,13 +52,13 @@ def read_state(run: WorkflowRun, as_of: int | None) -> State:
     if as_of is None:
         present = present_of(run.pk)
         story = story_of(events_of(run.pk), present)
-        return State(run, story, present, story.last_seq or last_seq, None, is_archived)
+        return RunState(run, story, present, story.last_seq or last_seq, None, is_archived)
     story = story_of(events_of(run.pk, as_of))
     present = Present(now=story.last_at) if story.last_at else present_of(run.pk)
     try:
-        return State(run_as_of(run.pk, run.run_id, as_of), story, present, last_seq, as_of, is_archived)
+        return RunState(run_as_of(run.pk, run.run_id, as_of), story, present, last_seq, as_of, is_archived)
     except (HookFlowException, ValueError):  # archived, or rolled back, in this moment
-        return State(run, story, present, last_seq, None, is_archived)
+        return RunState(run, story, present, last_seq, None, is_archived)
 
 
 @dataclass(frozen=True)

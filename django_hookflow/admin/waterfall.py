@@ -14,7 +14,7 @@ from django.utils.timezone import localtime
 
 from django_hookflow.durations import format_duration
 from django_hookflow.timeline.scale import Piece, Scale, Tick, busy_times
-from django_hookflow.timeline.story import Row, Segment, Story, Turn
+from django_hookflow.timeline.story import Row, Segment, Story, TurnSpan
 
 MIN_WIDTH = 0.5
 #: Lines that a page draws, and marks of one of them; a step is not often tried, slept or lost more often than that.
@@ -37,7 +37,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Mark:
+class WaterfallMark:
     """One segment, ready to be drawn."""
 
     kind: str
@@ -52,12 +52,12 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Line:
+class WaterfallLine:
     """One row of the drawing and of the table: a step, or the run (``row`` is None)."""
 
     name: str
     state: str
-    marks: list[Mark]
+    marks: list[WaterfallMark]
     took: str
     row: Row | None = None
     number: int = 0
@@ -68,8 +68,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Waterfall:
-    run: Line
-    lines: list[Line]
+    run: WaterfallLine
+    lines: list[WaterfallLine]
     ticks: list[Tick]
     breaks: list[Piece]
     turns: list[float]
@@ -141,7 +141,7 @@ def end_of(segment: Segment, now: datetime.datetime) -> datetime.datetime:
     return segment.end or max(now, segment.until or now)
 
 
-def kinds_in(lines: Iterable[Line]) -> list[tuple[str, str]]:
+def kinds_in(lines: Iterable[WaterfallLine]) -> list[tuple[str, str]]:
     """The kinds that are drawn, with their names: the legend."""
     seen = {mark.kind for line in lines for mark in line.marks}
     return [(kind, words) for kind, words in KINDS.items() if kind in seen]
@@ -153,10 +153,10 @@ class _Pen:
         self._now = now
         self._origin = origin
 
-    def line(self, row: Row, number: int) -> Line:
+    def line(self, row: Row, number: int) -> WaterfallLine:
         marks = [self._segment(segment) for segment in row.segments[-MARKS_PER_LINE:]]
         waited = row.waited(self._now)
-        return Line(
+        return WaterfallLine(
             name=row.step_id,
             state="superseded" if row.superseded else row.state,
             marks=marks,
@@ -168,15 +168,17 @@ class _Pen:
             waited=format_duration(waited) if waited > 0.0005 else "–",
         )
 
-    def run_line(self, story: Story, turns: list[Turn], start: datetime.datetime, end: datetime.datetime) -> Line:
+    def run_line(
+        self, story: Story, turns: list[TurnSpan], start: datetime.datetime, end: datetime.datetime
+    ) -> WaterfallLine:
         waits = [wait for wait in story.waits if wait.start <= end and end_of(wait, self._now) >= start]
         marks = [self._segment(wait) for wait in waits[-MARKS_PER_LINE:]]
         marks += [self._turn(turn) for turn in turns[-MARKS_PER_LINE:]]
         lost = [s for s in story.life if s.kind == "lost" and s.start <= end and (s.end or self._now) >= start]
         marks += [self._segment(segment) for segment in lost[-MARKS_PER_LINE:]]
-        return Line("the run", "", marks, format_duration(story.seconds(self._now)))
+        return WaterfallLine("the run", "", marks, format_duration(story.seconds(self._now)))
 
-    def _segment(self, segment: Segment) -> Mark:
+    def _segment(self, segment: Segment) -> WaterfallMark:
         kind = "failed" if segment.kind == "running" and segment.outcome == "failed" else segment.kind
         words = KINDS[kind]
         if segment.attempt and segment.kind in ("running", "lost"):
@@ -187,14 +189,16 @@ class _Pen:
             words += f" (#{segment.seq})"
         return self._mark(kind, segment.start, end_of(segment, self._now), words, is_open=segment.end is None)
 
-    def _turn(self, turn: Turn) -> Mark:
+    def _turn(self, turn: TurnSpan) -> WaterfallMark:
         took = format_duration(((turn.end or self._now) - turn.start).total_seconds())
         worker = f" on {turn.worker}" if turn.worker else ""
         outcome = turn.outcome or "under way"
         words = f"turn #{turn.seq}{worker}: {outcome}, {took}"
         return self._mark("turn", turn.start, turn.end or self._now, words, is_open=turn.end is None)
 
-    def _mark(self, kind: str, start: datetime.datetime, end: datetime.datetime, words: str, *, is_open: bool) -> Mark:
+    def _mark(
+        self, kind: str, start: datetime.datetime, end: datetime.datetime, words: str, *, is_open: bool
+    ) -> WaterfallMark:
         left, right = self._scale.place(start), self._scale.place(end)
         width = max(MIN_WIDTH, right - left)
-        return Mark(kind, round(min(left, 100 - width), 3), round(width, 3), words, is_open)
+        return WaterfallMark(kind, round(min(left, 100 - width), 3), round(width, 3), words, is_open)

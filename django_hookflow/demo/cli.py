@@ -40,10 +40,10 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
         console.fact("ready", f"in {time.monotonic() - started:.1f} s")
 
         from django_hookflow.demo.gallery import Gallery  # models can be imported once the stage is set
-        from django_hookflow.demo.story import Story
+        from django_hookflow.demo.story import DemoStory
         from django_hookflow.demo.verdict import judge
 
-        story = Story(stage, console)
+        story = DemoStory(stage, console)
         order = story.play()
         console.title("At the end")
         verdicts = judge(order)

@@ -45,7 +45,7 @@ class EventTail:
         self._seen = {position for position in self._seen if position > self._last - LATE_BY}
 
 
-class Story:
+class DemoStory:
     def __init__(self, stage: Stage, console: Console) -> None:
         self._stage = stage
         self._console = console

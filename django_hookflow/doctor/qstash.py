@@ -24,7 +24,7 @@ COPY = "Copy QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY from the QSt
 
 
 @dataclass(frozen=True)
-class Answer:
+class QStashAnswer:
     """``problem`` is what kept QStash from telling its keys, None if nothing did; ``ahead`` is by how many seconds its
     clock goes before ours, None if it sent no time."""
 
@@ -33,21 +33,21 @@ class Answer:
     ahead: float | None = None
 
 
-def ask_for_keys() -> Answer:
+def ask_for_keys() -> QStashAnswer:
     if not conf.qstash_token:
         way_out = "Set it to the token shown in the QStash console."
-        return Answer(error("keys.no_token", "QSTASH_TOKEN is not configured.", way_out))
+        return QStashAnswer(error("keys.no_token", "QSTASH_TOKEN is not configured.", way_out))
     asked_at = time.time()
     try:
         with requests.Session() as session:
             response, body = send(session, "GET", f"{base_url()}/v2/keys", auth=BearerAuth())
     except Unreachable as unreachable:
-        return Answer(_say_unreachable(unreachable))
+        return QStashAnswer(_say_unreachable(unreachable))
     ahead = _seconds_ahead(response.headers.get("Date", ""), (asked_at + time.time()) / 2)
     if response.status_code != 200:
-        return Answer(_say_status(response.status_code), ahead=ahead)
+        return QStashAnswer(_say_status(response.status_code), ahead=ahead)
     keys = _read_keys(body)
-    return Answer(None if keys else _say_foreign(), keys, ahead)
+    return QStashAnswer(None if keys else _say_foreign(), keys, ahead)
 
 
 def look_at_keys(visit: Visit) -> Iterator[Finding]:

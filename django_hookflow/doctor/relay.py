@@ -22,7 +22,7 @@ MANY_ATTEMPTS = 5
 START = "Keep manage.py hookflow_relay running (or, with QStash, hookflow_relay --once in cron), and look at its log."
 
 
-class Announced(NamedTuple):
+class Outstanding(NamedTuple):
     """A row of the outbox whose turn nobody works on: how long ago, in seconds, it was to be sent, and was due."""
 
     run_id: str
@@ -34,7 +34,7 @@ class Announced(NamedTuple):
 def look_at_relay(visit: Visit) -> Iterator[Finding]:
     with cursor() as c:
         c.execute(load("doctor_announced"), {"most": MOST})
-        announced = [Announced(*row) for row in c.fetchall()]
+        announced = [Outstanding(*row) for row in c.fetchall()]
     late = [row for row in announced if row.to_be_sent > _patience()]
     yield _describe_late(late) if late else ok("relay.in_time", "Nothing in the outbox waits to be sent for long.")
     vain = [row for row in announced if row not in late and _is_vain(row)]
@@ -47,19 +47,19 @@ def _patience() -> float:
     return max(LATE_SECONDS, conf.overdue_seconds) if conf.transport == "qstash" else LATE_SECONDS
 
 
-def _is_vain(row: Announced) -> bool:
+def _is_vain(row: Outstanding) -> bool:
     # One announcement that was lost is what the second is for.
     return row.attempts >= MANY_ATTEMPTS or (row.attempts > 1 and row.due > 2 * conf.overdue_seconds)
 
 
-def _describe_late(late: list[Announced]) -> Finding:
+def _describe_late(late: list[Outstanding]) -> Finding:
     seen = f"Nobody sends: {_count(late)} should have been sent, the first {late[0].to_be_sent:,.0f} s ago (run {late[0].run_id})."
     if late[0].to_be_sent > conf.overdue_seconds:
         return error("relay.late", seen, START)
     return warning("relay.late", seen, START)
 
 
-def _describe_vain(vain: list[Announced]) -> Finding:
+def _describe_vain(vain: list[Outstanding]) -> Finding:
     row = max(vain, key=lambda row: row.due)
     return warning(
         "relay.in_vain",
@@ -70,7 +70,7 @@ def _describe_vain(vain: list[Announced]) -> Finding:
     )
 
 
-def _count(rows: list[Announced]) -> str:
+def _count(rows: list[Outstanding]) -> str:
     if len(rows) == 1:
         return "1 message"
     return f"{len(rows):,} messages" if len(rows) < MOST else f"{MOST:,} messages or more"

@@ -16,7 +16,7 @@ class Visit:
         self.offline = offline
 
     @cached_property
-    def qstash(self) -> qstash.Answer:
+    def qstash(self) -> qstash.QStashAnswer:
         """QStash's answer to the question for its keys. Never raises for what the network or QStash does."""
         return qstash.ask_for_keys()
 

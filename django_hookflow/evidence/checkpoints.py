@@ -31,7 +31,7 @@ BATCH = 5_000
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class SignedCheckpoint:
     """A checkpoint that was made."""
 
     path: Path
@@ -41,7 +41,7 @@ class Checkpoint:
     root: bytes
 
 
-def make_checkpoint(path: Path, progress: Callable[[int], None] = lambda runs: None) -> Checkpoint:
+def make_checkpoint(path: Path, progress: Callable[[int], None] = lambda runs: None) -> SignedCheckpoint:
     """Writes a checkpoint of the log as it stands to ``path``; ``progress`` is called with how many more runs are done.
 
     Waits for a checkpoint that is being made, and for nothing else. Raises NotConfigured and UnusableKey, OutputExists,
@@ -62,7 +62,7 @@ def make_checkpoint(path: Path, progress: Callable[[int], None] = lambda runs: N
                 "INSERT INTO django_hookflow_checkpoint (made_at, runs, events, root, token_digest) VALUES (%s, %s, %s, %s, %s)",
                 [made_at, tally.runs, tally.events, tally.tree.root(), token_digest(token)],
             )
-        return Checkpoint(path, made_at, tally.runs, tally.events, tally.tree.root())
+        return SignedCheckpoint(path, made_at, tally.runs, tally.events, tally.tree.root())
 
 
 def token_digest(token: str) -> bytes:

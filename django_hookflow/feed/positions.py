@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 MOST_MARKS = 32
 
 
-class Mark(NamedTuple):
+class XidMark(NamedTuple):
     position: int
     xid: int
 
@@ -78,18 +78,18 @@ class Position:
     reading: Snapshot | None = None
     cursor: int = 0
     end: int = 0
-    marks: tuple[Mark, ...] = (Mark(0, 0),)
-    oracle: Mark | None = None
+    marks: tuple[XidMark, ...] = (XidMark(0, 0),)
+    oracle: XidMark | None = None
 
     @classmethod
     def after(cls, position: int) -> Position:
         """Before any reading, everything above ``position`` to be read; 0 is the beginning of the log."""
-        return cls(marks=(Mark(position, 0),))
+        return cls(marks=(XidMark(position, 0),))
 
     @classmethod
     def ending(cls, cluster: str, drawn: int, seen: Snapshot) -> Position:
         """The end of the log: what has been drawn or is visible by now is not to be read."""
-        return cls(cluster, seen=seen, marks=(Mark(drawn, 0),))
+        return cls(cluster, seen=seen, marks=(XidMark(drawn, 0),))
 
     @property
     def floor(self) -> int:
@@ -106,16 +106,16 @@ class Position:
 
     def moved_to(self, cluster: str) -> Position:
         """On another server than before, whose transaction ids mean something else: all above the floor is read again."""
-        return Position(cluster, marks=(Mark(self.floor, 0),))
+        return Position(cluster, marks=(XidMark(self.floor, 0),))
 
-    def opened(self, reading: Snapshot, end: int, mark: Mark | None, drawn: int) -> Position:
+    def opened(self, reading: Snapshot, end: int, mark: XidMark | None, drawn: int) -> Position:
         """With the window up to ``reading``, which reaches to ``end``; closed at once when nothing can be new in it.
 
         Without a ``mark`` the first window has all it can see of what was ``drawn``, and some of it may come again.
         """
         marks = self.marks if mark is None else (*self.marks, mark)
         if self.seen is None:
-            window = replace(self, cursor=self.floor, oracle=mark or Mark(drawn, 0))
+            window = replace(self, cursor=self.floor, oracle=mark or XidMark(drawn, 0))
         else:
             first = self.seen.find_first_news(reading)
             window = replace(self, cursor=end if first is None else max(m.position for m in marks if m.xid <= first))
@@ -140,12 +140,12 @@ class Position:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Position:
         seen, reading = (Snapshot.parse(values[name]) if values[name] else None for name in ("seen", "reading"))
-        marks = tuple(Mark(*mark) for mark in values["marks"])
-        oracle = values["oracle"] and Mark(*values["oracle"])
+        marks = tuple(XidMark(*mark) for mark in values["marks"])
+        oracle = values["oracle"] and XidMark(*values["oracle"])
         return cls(values["cluster"], seen, reading, values["cursor"], values["end"], marks, oracle)
 
 
-def _thinned(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
+def _thinned(marks: tuple[XidMark, ...]) -> tuple[XidMark, ...]:
     """Few enough: the first and the last, and of those between every other one, so that old ones lie further apart."""
     if len(marks) <= MOST_MARKS:
         return marks

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.exceptions import HookFlowException, UnknownRun
-from django_hookflow.feed.positions import Mark, Position, Snapshot
+from django_hookflow.feed.positions import Position, Snapshot, XidMark
 from django_hookflow.models import Head, WorkflowEvent
 from django_hookflow.sql import load
 
@@ -157,13 +157,13 @@ class Feed:
         if self.position.seen is not None and self.position.seen.xmax > reading.xmax:
             # The server has gone back in time: a failover that lost its last transactions.
             self.position = self.position.moved_to(looked.cluster)
-        mark = Mark(looked.drawn, opened["xid"]) if takes_mark else None
+        mark = XidMark(looked.drawn, opened["xid"]) if takes_mark else None
         self.position = self.position.opened(reading, opened["end"], mark, looked.drawn)
 
     def _read_slice(self, limit: int) -> list[FeedEvent]:
         window = self._before = self.position
         upto = min(window.end, window.cursor + self._width)
-        oracle = window.oracle or Mark(-1, 0)
+        oracle = window.oracle or XidMark(-1, 0)
         rows = _ask(
             "feed_slice",
             **self._filters,

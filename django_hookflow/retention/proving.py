@@ -28,7 +28,7 @@ RUNS_PER_LOOK = 5_000
 
 
 @dataclass
-class Compared:
+class ComparedArchives:
     """What came of it. ``retired`` runs end in the archive where their tombstones do; ``whole`` ones are (still, or as
     well) in the log; ``went_on`` ones were archived again later, so this archive has their beginning."""
 
@@ -46,9 +46,9 @@ class Compared:
         return counts
 
 
-def compare_with_tombstones(archive: Path) -> Compared:
+def compare_with_tombstones(archive: Path) -> ComparedArchives:
     """Compares the runs that the archive's manifest names with their heads. The file itself has been checked before."""
-    compared = Compared()
+    compared = ComparedArchives()
     runs: list[dict[str, Any]] = json.loads(manifest_path(archive).read_text(encoding="utf-8"))["runs"]
     for start in range(0, len(runs), RUNS_PER_LOOK):
         part = runs[start : start + RUNS_PER_LOOK]
@@ -128,7 +128,7 @@ def _missing(run_id: str, tombstone: str | None, directory: Path) -> Problem:
 
 
 def _compare(
-    compared: Compared,
+    compared: ComparedArchives,
     run: dict[str, Any],
     run_id: str | None,
     workflow_id: str,

@@ -21,7 +21,7 @@ from django_hookflow.events import types
 from django_hookflow.events.types import CATALOGUE, EventType
 from django_hookflow.timeline.facts import Event, error_of, facts_of, moment, number, payload_of, seconds, text
 from django_hookflow.timeline.life import ENDED, LOST, RUNNING, WAITING, Life, State
-from django_hookflow.timeline.story import BUSY, Failure, Kind, Mark, Row, Segment, Story, Turn
+from django_hookflow.timeline.story import BUSY, Failure, Kind, Mark, Row, Segment, Story, TurnSpan
 
 #: As what a wait is shown, what its step is in meanwhile, and which of several waits is shown: the lowest rank, then the one
 #: that is due first. Those of rank 0 stand before a turn that is still at work.
@@ -39,7 +39,7 @@ OUTCOMES = {types.SLEEP: "sleeps", types.BACKOFF: "backs off", types.DOUBT: "in 
 LATEST = datetime.datetime.max.replace(tzinfo=datetime.timezone.utc)
 
 
-class Announced(Protocol):
+class AtPresent(Protocol):
     """What is known at present: see :class:`~.reading.Present`."""
 
     @property
@@ -51,7 +51,7 @@ class Announced(Protocol):
     def is_between_turns(self, last_seq: int) -> bool: ...
 
 
-def story_of(events: Iterable[Event], present: Announced | None = None) -> Story:
+def story_of(events: Iterable[Event], present: AtPresent | None = None) -> Story:
     """The story of a run's events, in order of their seq; with ``present``, up to now."""
     fold = _Fold()
     for event in events:
@@ -122,7 +122,7 @@ class _Fold:
         state = ENDED if self._has_ended else self._state()
         self._life.enter(state, event.recorded_at, event.seq)
 
-    def finish(self, present: Announced | None) -> Story:
+    def finish(self, present: AtPresent | None) -> Story:
         """Adds what is not in the log yet: a time is over, a turn's share is done, a worker gives no sign of life."""
         story = self.story
         if present is not None and story.last_at is not None:
@@ -219,7 +219,7 @@ class _Fold:
             self._stop_turn("handed back" if self._attempts else "share done", event.seq)
         self._lose_attempts(event.recorded_at, event.seq, "handed back")
         self._last_sign = event.recorded_at
-        self.story.turns.append(Turn(event.seq, event.recorded_at, text(facts.get("worker"))))
+        self.story.turns.append(TurnSpan(event.seq, event.recorded_at, text(facts.get("worker"))))
 
     def _stop_turn(self, outcome: str, seq: int) -> None:
         """It has ended with what it recorded last."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from django_hookflow.durations import format_duration
-from django_hookflow.timeline.story import Turn
+from django_hookflow.timeline.story import TurnSpan
 
 #: What a collapsed stretch is drawn as, in percent of the width, and what all of them together may take.
 BREAK_WIDTH = 11.0
@@ -116,7 +116,7 @@ class Scale:
         return found
 
 
-def busy_times(turns: Iterable[Turn], now: datetime.datetime) -> list[tuple[datetime.datetime, datetime.datetime]]:
+def busy_times(turns: Iterable[TurnSpan], now: datetime.datetime) -> list[tuple[datetime.datetime, datetime.datetime]]:
     """When somebody worked on a run: from when to when, up to ``now``."""
     return [(turn.start, turn.end or now) for turn in turns]
 

@@ -83,7 +83,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Turn:
+class TurnSpan:
     """One delivery's worth of work, from its first event to its last; ``end`` is None while it lasts."""
 
     seq: int
@@ -130,7 +130,7 @@ class Story:
     """What the events of a run, up to a point, come to."""
 
     rows: list[Row] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[TurnSpan] = field(default_factory=list)
     #: From the trigger on, without a gap and without an overlap; the last one is open while the run lives.
     life: list[Segment] = field(default_factory=list)
     #: Those of ``life`` that no row shows: waiting, held, stopped, and the pauses after a turn failed between steps.
@@ -151,7 +151,7 @@ class Story:
     retries: int = 0
 
     @property
-    def turn(self) -> Turn | None:
+    def turn(self) -> TurnSpan | None:
         """The turn that works on the run now."""
         return self.turns[-1] if self.turns and self.turns[-1].end is None else None
 

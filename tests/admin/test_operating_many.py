@@ -12,7 +12,7 @@ from django.test import RequestFactory
 
 from benchmarks.listing import VIEWS, fill
 from django_hookflow.admin import WorkflowRunAdmin, operating_many
-from django_hookflow.admin.operating_many import Progress, RunAct
+from django_hookflow.admin.operating_many import BulkProgress, RunAct
 from django_hookflow.admin.operations import OPERATIONS
 from django_hookflow.models import DeadLetterEntry, WorkflowEvent, WorkflowRun
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
@@ -255,6 +255,6 @@ def test_batches_of_any_list_go_by_an_index(superuser: Client) -> None:
         request = RequestFactory().get(RUNS, VIEWS[view])
         request.user = User.objects.get(username="root")
         many = operating_many.Many(RunAct(OPERATIONS["cancel"]), WorkflowRunAdmin(WorkflowRun, site), request)
-        progress = Progress(asked="", until=some.created_at.isoformat(), key=str(some.pk))
+        progress = BulkProgress(asked="", until=some.created_at.isoformat(), key=str(some.pk))
         plan = progress.rows_after(many._rows("all"))[:200].explain()
         assert "Seq Scan on django_hookflow_workflowrun" not in plan, (view, plan)

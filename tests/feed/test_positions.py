@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_hookflow.feed.positions import Mark, Position, Snapshot
+from django_hookflow.feed.positions import Position, Snapshot, XidMark
 from tests.feed.reading import stored_and_loaded
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ def test_first_news_is_the_lowest_transaction_that_the_later_shows_and_the_earli
 
 def test_a_position_survives_being_stored() -> None:
     position = (
-        Position.after(7).moved_to("42").opened(Snapshot.parse("10:20:10,14"), 900, Mark(800, 21), 800).read_to(100)
+        Position.after(7).moved_to("42").opened(Snapshot.parse("10:20:10,14"), 900, XidMark(800, 21), 800).read_to(100)
     )
-    assert position.oracle == Mark(800, 21)
+    assert position.oracle == XidMark(800, 21)
     assert stored_and_loaded(position) == position
     closed = position.read_to(900)
     assert closed.oracle is None
     assert stored_and_loaded(closed) == closed
-    assert closed.marks == (Mark(7, 0), Mark(800, 21)), "transaction 10 may still have drawn a position above 7"
+    assert closed.marks == (XidMark(7, 0), XidMark(800, 21)), "transaction 10 may still have drawn a position above 7"
 
 
 def test_a_window_in_which_nothing_can_be_new_is_closed_without_a_scan() -> None:
@@ -70,9 +70,9 @@ def test_a_window_in_which_nothing_can_be_new_is_closed_without_a_scan() -> None
 
 def test_the_floor_rises_when_all_that_could_lie_below_has_ended() -> None:
     position = Position.ending("42", 500, Snapshot.parse("10:10:"))
-    position = position.opened(Snapshot.parse("11:12:11"), 600, Mark(600, 12), 600).read_to(600)
+    position = position.opened(Snapshot.parse("11:12:11"), 600, XidMark(600, 12), 600).read_to(600)
     assert position.floor == 500, "transaction 11 may have drawn 501"
-    position = position.opened(Snapshot.parse("13:13:"), 700, Mark(700, 13), 700)
+    position = position.opened(Snapshot.parse("13:13:"), 700, XidMark(700, 13), 700)
     assert position.cursor == 500
     position = position.read_to(700)
     assert position.floor == 700

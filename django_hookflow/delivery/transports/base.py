@@ -59,7 +59,7 @@ class Transport(Protocol):
         """Calls back what was handed over for a run and is not delivered yet, as far as that can be done."""
 
 
-class Answer(Protocol):
+class Outcome(Protocol):
     """What came of a message; ``retry_after`` is seconds, not None exactly when a new delivery is wanted."""
 
     @property
@@ -74,7 +74,7 @@ class Receive(Protocol):
 
     def __call__(
         self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]
-    ) -> Answer: ...
+    ) -> Outcome: ...
 
 
 class ThreadSession(threading.local):
