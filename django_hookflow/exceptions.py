@@ -10,6 +10,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
+from django.db import ProgrammingError
 
 __all__ = [
     "ArchivedRun",
@@ -23,6 +24,7 @@ __all__ = [
     "NoProgress",
     "NotConfigured",
     "NotFromFixtures",
+    "NotMigrated",
     "NotSerializable",
     "NotStarted",
     "OpenTransaction",
@@ -107,6 +109,16 @@ class NeedsLog(WorkflowError, CommandError):
         super().__init__(
             f"{what} needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, with a "
             "PostgreSQL database, and run manage.py migrate"
+        )
+
+
+class NotMigrated(WorkflowError, CommandError, ProgrammingError):
+    """The database has no such function, table or column of this package: its migrations are not applied there."""
+
+    def __init__(self, missing: str, database: str) -> None:
+        super().__init__(
+            f"{missing} is not in the database {database!r}: run manage.py migrate. If no migration is left to apply, the "
+            "search_path of this login names another schema; tests without migrations have no log"
         )
 
 

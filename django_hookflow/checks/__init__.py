@@ -31,6 +31,7 @@ With a database at hand (``check --database default``, ``migrate``) the log itse
 
 ========  ==========================================================================================================
 ``E020``  the server is older than PostgreSQL 14
+``W020``  migrations of this release are not applied
 ``E021``  a guard of the event log is missing from a table, or is not always on
 ``W022``  the partitions of months end soon
 ``W023``  a partition was left half split
