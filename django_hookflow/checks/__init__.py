@@ -8,7 +8,6 @@ subject, and here the list.
 ``E002``  ``DJANGO_HOOKFLOW_TRANSPORT`` names no transport
 ``E003``  ``DJANGO_HOOKFLOW_PERSISTENCE_ENABLED`` is False, a mode that has no other transport than qstash
 ``E004``  ``DJANGO_HOOKFLOW_DOMAIN`` is not an origin: it has no scheme, or a path
-``E005``  ``"pgtrigger"`` is missing from ``INSTALLED_APPS``
 ``E006``  the log's database is not PostgreSQL
 ``E007``  an API's base URL is not a URL
 ``E008``  checkpoints can be neither signed nor verified with the algorithm or the key in the settings

@@ -104,6 +104,8 @@ _UNDEFINED = errors.UndefinedFunction, errors.UndefinedTable, errors.UndefinedCo
 class ErrorsOfConnection(DatabaseErrorWrapper):
     """Django's translation of a connection's errors, and NotMigrated for what migrations of ours would have made."""
 
+    wrapper: Any
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

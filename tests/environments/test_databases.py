@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import psycopg.conninfo
@@ -90,6 +91,31 @@ def test_a_database_of_another_encoding_is_refused_before_anything_is_made(encod
         assert database.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'django_hookflow%%'") == 0
     finally:
         database.drop(server)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"INSTALLED_APPS": ["django_hookflow"]},
+        {"INSTALLED_APPS": ["pgtrigger", "django_hookflow"]},
+        {"INSTALLED_APPS": ["django_hookflow", "pgtrigger"]},
+        {"INSTALLED_APPS": ["django_hookflow", "pgtrigger"], "PGTRIGGER_MODEL_META": False},
+    ],
+    ids=["without", "before", "after", "without Meta"],
+)
+def test_guards_are_installed_with_and_without_the_app_that_manages_them(
+    empty_database: Database, settings: dict[str, Any]
+) -> None:
+    project = Project(empty_database)
+    project.environment["WORKSHOP_SETTINGS"] = json.dumps(settings)
+    for command in ("makemigrations --check", "migrate", "check --database default", "makemigrations --check"):
+        done = project.command(*command.split())
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert "E02" not in done.stderr
+    guards = (
+        "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'A' AND tgname LIKE 'pgtrigger%%guard%%' AND tgparentid = 0"
+    )
+    assert empty_database.value(guards) == 4
 
 
 #: A program that prints what each thing that is asked of a database without the log, or without all of it, ends with.
