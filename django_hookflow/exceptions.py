@@ -27,6 +27,7 @@ __all__ = [
     "NotMigrated",
     "NotSerializable",
     "NotStarted",
+    "NotWritable",
     "OpenTransaction",
     "OperationRefused",
     "PermissionDenied",
@@ -99,6 +100,17 @@ class NotFromFixtures(HookFlowException):
             f"{model} cannot be loaded from a fixture: rows of the log are in its chain of hashes, and what is folded from "
             "them follows. Call loaddata, or dumpdata before it, with --exclude django_hookflow, and take the log along "
             "with pg_dump and pg_restore; in tests, django_hookflow.testing makes runs"
+        )
+
+
+class NotWritable(HookFlowException, TypeError):
+    """A model of the log, or of what is folded from it, was to be written through the ORM; nothing was."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{model} is only read through the ORM: its rows follow from the event log. To end a run use run.cancel(), to "
+            "remove a payload run.redact() or event.redact(), to remove what is old manage.py cleanup_workflows; in tests, "
+            "hookflow.make_run() of django_hookflow.testing makes runs"
         )
 
 

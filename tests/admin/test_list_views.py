@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from django.db.models import QuerySet
 from django_hookflow import WorkflowContext, workflow
 from django_hookflow.models import OutboxMessage, WorkflowEvent, WorkflowRun
 from django_hookflow.runtime.turn import run_turn
@@ -56,7 +57,7 @@ def tries_again(run_id: str) -> UUID:
 
 def move_outbox(run: UUID, **times: Any) -> None:
     """Has the run's announced turn been due at another time, as if it had waited since."""
-    OutboxMessage.objects.filter(run_uid=run).update(**times)
+    QuerySet(OutboxMessage).filter(run_uid=run).update(**times)
 
 
 def ago(**units: float) -> datetime.datetime:

@@ -20,6 +20,7 @@ from django.db import DatabaseError, connection
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from django.db.models import QuerySet
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.exceptions import OperationRefused
@@ -324,7 +325,7 @@ class Schedules(RuleBasedStateMachine):
 
     def _abandon(self) -> None:
         """Leaves nothing that a later schedule would trip over."""
-        OutboxMessage.objects.filter(run_uid__gte=self.first_uid).delete()
+        QuerySet(OutboxMessage).filter(run_uid__gte=self.first_uid).delete()
 
     def _report(self, found: list[str]) -> str:
         """What is wrong, and the logs of the schedule's runs."""
