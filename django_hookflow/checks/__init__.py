@@ -20,6 +20,7 @@ subject, and here the list.
 ``W005``  the domain is this machine, which QStash cannot reach
 ``W006``  a text begins or ends with a space or a line break
 ``W007``  the log is in another database than the project's default
+``W008``  ``QSTASH_URL`` is set in the environment and not in the settings
 ``W011``  (with ``--deploy``) runs would be cleaned up without an archive
 ========  ==========================================================================================================
 
@@ -57,7 +58,7 @@ With ``--deploy`` as well, what protects the log (:mod:`.protection`):
 
 from django.core.checks import Tags, register
 
-from django_hookflow.checks.address import check_api_urls, check_domain, check_webhook_path
+from django_hookflow.checks.address import check_api_urls, check_domain, check_environment, check_webhook_path
 from django_hookflow.checks.installation import check_installation
 from django_hookflow.checks.objects import check_objects
 from django_hookflow.checks.predecessor import check_migrations, check_references
@@ -83,6 +84,7 @@ def register_checks() -> None:
         check_required,
         check_domain,
         check_api_urls,
+        check_environment,
         check_webhook_path,
         check_checkpoint_keys,
         check_installation,

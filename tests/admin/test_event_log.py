@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from django.db.models import QuerySet
+
 from django_hookflow.admin.download import EVENTS_PER_SLICE
 from django_hookflow.admin.event_log import EVENTS_PER_PAGE
 from django_hookflow.models import WorkflowEvent, WorkflowRun

@@ -9,9 +9,9 @@ from uuid import UUID
 import django
 import pytest
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from django.db.models import QuerySet
 from django_hookflow import WorkflowContext, workflow
 from django_hookflow.models import OutboxMessage, WorkflowEvent, WorkflowRun
 from django_hookflow.runtime.turn import run_turn

@@ -17,10 +17,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.db import DatabaseError, connection
+from django.db.models import QuerySet
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from django.db.models import QuerySet
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.exceptions import OperationRefused

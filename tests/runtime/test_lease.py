@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from django.db import connection
-
 from django.db.models import QuerySet
+
 from django_hookflow import WorkflowContext, workflow
 from django_hookflow.events import log
 from django_hookflow.models import Lease, WorkflowRun

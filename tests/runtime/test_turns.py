@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 from django.test import override_settings
 
-from django.db.models import QuerySet
 from django_hookflow import Retry, WorkflowContext, workflow
 from django_hookflow.events import log
 from django_hookflow.exceptions import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from django.db.models import QuerySet
+
 from django_hookflow.events import types
 from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun, WorkflowRunStatus
 from django_hookflow.timeline import Present, events_of, present_of, sentence_for, story_of
