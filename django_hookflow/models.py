@@ -393,6 +393,7 @@ class WorkflowEvent(ReadOnlyModel):
         to_fields=["run_uid"],
         null=True,
         editable=False,
+        serialize=False,
         related_name="+",
     )
     seq = models.IntegerField()

@@ -189,6 +189,7 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="+",
+                        serialize=False,
                         to="django_hookflow.head",
                         to_fields=["run_uid"],
                     ),

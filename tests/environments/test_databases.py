@@ -165,7 +165,7 @@ ASK = """
     """
 
 
-@pytest.mark.parametrize("applied", ["zero", "0002"])
+@pytest.mark.parametrize("applied", ["zero", "0002_folds"])
 def test_a_database_that_is_not_migrated_says_so_to_whoever_asks(empty_database: Database, applied: str) -> None:
     project = Project(empty_database)
     project.environment["WORKSHOP_SETTINGS"] = json.dumps({"DJANGO_HOOKFLOW_CHECKPOINT_KEY": "k" * 40})
