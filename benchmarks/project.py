@@ -51,7 +51,7 @@ def configure(conninfo: str) -> None:
     settings.configure(
         SECRET_KEY="benchmarks",
         DATABASES={"default": {**settings_from_url(conninfo), "CONN_MAX_AGE": None}},
-        INSTALLED_APPS=[*ADMIN_APPS, "pgtrigger", "django_hookflow"],
+        INSTALLED_APPS=[*ADMIN_APPS, "django_hookflow"],
         MIDDLEWARE=ADMIN_MIDDLEWARE,
         TEMPLATES=[ADMIN_TEMPLATES],
         ROOT_URLCONF="benchmarks.urls",

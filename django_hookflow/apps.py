@@ -22,7 +22,7 @@ class DjangoHookflowConfig(AppConfig):
     def ready(self) -> None:
         from django_hookflow.checks import register_checks
         from django_hookflow.conf import is_stateless
-        from django_hookflow.events.database import follow_mode
+        from django_hookflow.events.database import follow_mode, name_missing_migrations
 
         register_checks()
         if is_stateless():
@@ -30,6 +30,7 @@ class DjangoHookflowConfig(AppConfig):
         setting_changed.connect(follow_mode, dispatch_uid="django_hookflow.follow_mode")
         remember_databases()
         pre_save.connect(_refuse_fixtures, dispatch_uid="django_hookflow.fixtures")
+        connection_created.connect(name_missing_migrations, dispatch_uid="django_hookflow.missing_migrations")
         connection_created.connect(_prepare_for_tests, dispatch_uid="django_hookflow.tests")
         autodiscover_modules("workflows")
 

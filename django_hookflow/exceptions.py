@@ -10,6 +10,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
+from django.db import ProgrammingError
 
 __all__ = [
     "ArchivedRun",
@@ -23,8 +24,10 @@ __all__ = [
     "NoProgress",
     "NotConfigured",
     "NotFromFixtures",
+    "NotMigrated",
     "NotSerializable",
     "NotStarted",
+    "NotWritable",
     "OpenTransaction",
     "OperationRefused",
     "PermissionDenied",
@@ -100,6 +103,17 @@ class NotFromFixtures(HookFlowException):
         )
 
 
+class NotWritable(HookFlowException, TypeError):
+    """A model of the log, or of what is folded from it, was to be written through the ORM; nothing was."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{model} is only read through the ORM: its rows follow from the event log. To end a run use run.cancel(), to "
+            "remove a payload run.redact() or event.redact(), to remove what is old manage.py cleanup_workflows; in tests, "
+            "hookflow.make_run() of django_hookflow.testing makes runs"
+        )
+
+
 class NeedsLog(WorkflowError, CommandError):
     """The stateless mode is on, and what was asked for is a matter of the event log, which there is none of."""
 
@@ -107,6 +121,16 @@ class NeedsLog(WorkflowError, CommandError):
         super().__init__(
             f"{what} needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, with a "
             "PostgreSQL database, and run manage.py migrate"
+        )
+
+
+class NotMigrated(WorkflowError, CommandError, ProgrammingError):
+    """The database has no such function, table or column of this package: its migrations are not applied there."""
+
+    def __init__(self, missing: str, database: str) -> None:
+        super().__init__(
+            f"{missing} is not in the database {database!r}: run manage.py migrate. If no migration is left to apply, the "
+            "search_path of this login names another schema; tests without migrations have no log"
         )
 
 

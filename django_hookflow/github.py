@@ -16,7 +16,7 @@ import json
 import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from asgiref.sync import sync_to_async
@@ -39,6 +39,9 @@ API_VERSION = "2026-03-10"
 TIMEOUT = (5, 15)
 MAX_INPUTS = 25
 MAX_INPUT_CHARACTERS = 65_535
+#: Statuses after which GitHub wants the same request sent again elsewhere, and how often that is done.
+REDIRECTS = (301, 302, 307, 308)
+MAX_REDIRECTS = 3
 #: Far more than any answer to a dispatch has.
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -222,22 +225,39 @@ def _post(url: str, body: dict[str, Any], token: str, target: str) -> dict[str, 
         "X-GitHub-Api-Version": API_VERSION,
         "User-Agent": f"django-hookflow/{__version__}",
     }
-    try:
-        with requests.post(
-            url,
-            json=body,
-            headers=headers,
-            auth=_Bearer(token),
-            timeout=TIMEOUT,
-            allow_redirects=False,  # requests would turn the POST into a GET, and the token is for this host
-            stream=True,
-        ) as response:
-            answer = _read_answer(response)
-    except requests.RequestException as error:
-        raise describe_no_answer(error, target) from error
+    for _ in range(1 + MAX_REDIRECTS):
+        try:
+            with requests.post(
+                url,
+                json=body,
+                headers=headers,
+                auth=_Bearer(token),
+                timeout=TIMEOUT,
+                allow_redirects=False,  # requests would turn some POSTs into GETs, and the token is for this host
+                stream=True,
+            ) as response:
+                answer = _read_answer(response)
+        except requests.RequestException as error:
+            raise describe_no_answer(error, target) from error
+        moved_to = find_new_address(response)
+        if moved_to is None:
+            break
+        url = moved_to
     if 200 <= response.status_code < 300:
         return {key: answer.get(key) for key in ("workflow_run_id", "run_url", "html_url")}
     raise describe_refusal(response, str(answer.get("message") or response.reason).replace(token, "…"), target)
+
+
+def find_new_address(response: requests.Response) -> str | None:
+    """Where a renamed repository is now, which GitHub says with a redirect within its API; None for anything else."""
+    if response.status_code not in REDIRECTS or "Location" not in response.headers:
+        return None
+    try:
+        address = urljoin(response.url, response.headers["Location"])
+        here, there = ((parts.scheme, parts.hostname, parts.port) for parts in map(urlsplit, (response.url, address)))
+    except ValueError:
+        return None
+    return address if here == there else None
 
 
 def _read_answer(response: requests.Response) -> dict[str, Any]:

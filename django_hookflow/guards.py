@@ -3,8 +3,8 @@
 django-pgtrigger installs triggers that any session can switch off with ``SET pgtrigger.ignore``, and PostgreSQL skips
 ordinary triggers under ``session_replication_role = replica``. A log that is evidence can allow neither, so these
 compile to SQL of their own: no ignore function, ``ENABLE ALWAYS``, and a search path in which no session can put a
-table or function of its own before ours or PostgreSQL's. django-pgtrigger still sees them
-(``manage.py pgtrigger ls``) and ``makemigrations`` notices when they change.
+table or function of its own before ours or PostgreSQL's. A project that has ``"pgtrigger"`` in ``INSTALLED_APPS`` sees
+them with ``manage.py pgtrigger ls``, and ``makemigrations`` there notices when they change; it need not have it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 import pgtrigger
+from django.db.models import options
 from pgtrigger import compiler
+
+# So that Meta takes them, here and in the migrations: django-pgtrigger's app would see to it, where it is installed.
+if "triggers" not in options.DEFAULT_NAMES:
+    options.DEFAULT_NAMES = (*options.DEFAULT_NAMES, "triggers")
 
 REDACTION_OR_ARCHIVAL = """\
 IF TG_OP = 'UPDATE' THEN

@@ -1,7 +1,7 @@
 """Read models. The log (:class:`WorkflowEvent`) is the truth; the three projections are folded from it by the database.
 
-Nothing here is written through the ORM: events are appended by ``django_hookflow.events``, projections follow in the
-same statement, and the guards in the database refuse changes to an event whoever asks.
+Nothing here is written through the ORM, which refuses: events are appended by ``django_hookflow.events``, projections
+follow in the same statement, and the guards in the database refuse changes to an event whoever asks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from django.db.models import F
 
 from django_hookflow.exceptions import OperationRefused
 from django_hookflow.guards import CHECKPOINT_GUARDS, EVENT_GUARDS
+from django_hookflow.read_only import ReadOnlyManager, ReadOnlyModel, ReadOnlyQuerySet
 
 if TYPE_CHECKING:
     from django_hookflow.projections.as_of import RunAsOf, RunsAsOf
@@ -61,7 +62,7 @@ class WorkflowRunStatus(models.TextChoices):
     DIVERGED = "diverged", "Diverged"
 
 
-class WorkflowRunQuerySet(models.QuerySet["WorkflowRun"]):
+class WorkflowRunQuerySet(ReadOnlyQuerySet["WorkflowRun"]):
     def signal(self, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None) -> int:
         """Sends each of these runs that has not ended a signal, as :meth:`WorkflowRun.signal`; how many took it up."""
         number = 0
@@ -84,7 +85,7 @@ class WorkflowRunManager(_RunManager["WorkflowRun"]):
         return RunsAsOf(moment)
 
 
-class WorkflowRun(models.Model):
+class WorkflowRun(ReadOnlyModel):
     """One start of a workflow, as its events leave it."""
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -230,7 +231,7 @@ def next_wake(waits: Iterable[Waiting]) -> datetime.datetime | None:
     return min((wait.due_at for wait in standing if wait.due_at and wait.kind != "deadline"), default=None)
 
 
-class StepExecution(models.Model):
+class StepExecution(ReadOnlyModel):
     """A completed step of a run; its ``id`` is the position of the event that completed it.
 
     A view over the log. ``took`` is how many seconds its last attempt worked.
@@ -256,7 +257,7 @@ class StepExecution(models.Model):
         return f"{self.step_id} of {self.workflow_run_id}"
 
 
-class Wait(models.Model):
+class Wait(ReadOnlyModel):
     """Something a run waits for: begun and not settled. ``step_id`` is "" for what the run itself waits for.
 
     ``kind`` is one of ``django_hookflow.events.types``; ``due_at`` is when it ends by itself, None when only somebody or
@@ -281,14 +282,14 @@ class Wait(models.Model):
 
     class Meta:
         db_table = "django_hookflow_wait"
-        ordering = ["run", "since_seq"]
+        ordering = ["run_id", "since_seq"]
         indexes = [models.Index(F("kind"), F("due_at"), name="django_hookflow_wait_by_kind")]
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.step_id or 'the run'}"
 
 
-class DeadLetterQuerySet(models.QuerySet["DeadLetterEntry"]):
+class DeadLetterQuerySet(ReadOnlyQuerySet["DeadLetterEntry"]):
     """Dead letters; ``replay()`` replays each of them."""
 
     def replay(self, *, reason: str = "", actor: str | None = None) -> list[Replayed]:
@@ -298,7 +299,7 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetterEntry"]):
         return operating.replay_all(self, actor=actor, reason=reason)
 
 
-class DeadLetterEntry(models.Model):
+class DeadLetterEntry(ReadOnlyModel):
     """A failure of a run, with what is needed to look at it and to replay it.
 
     ``payload`` is what the run was started with: ``{"workflow_id": str, "run_id": str, "data": object}``.
@@ -360,14 +361,14 @@ class DeadLetterEntry(models.Model):
         return {step.step_id: step.result for step in steps_as_of(self.run_uid, self.seq)}
 
 
-class WorkflowEventManager(models.Manager["WorkflowEvent"]):
-    """Events with the ``run_id`` of their run, by an outer join: the log outlives its projections."""
+class WorkflowEventManager(ReadOnlyManager["WorkflowEvent"]):
+    """Events with the ``run_id`` of their run, from its head: the log outlives its projections."""
 
-    def get_queryset(self) -> models.QuerySet[WorkflowEvent]:
-        return super().get_queryset().annotate(run_id=F("workflow_run__run_id"))  # type: ignore[no-redef]
+    def get_queryset(self) -> ReadOnlyQuerySet[WorkflowEvent]:
+        return super().get_queryset().annotate(run_id=F("head__run_id"))  # type: ignore[no-redef]
 
 
-class WorkflowEvent(models.Model):
+class WorkflowEvent(ReadOnlyModel):
     """One immutable row of the log. The database refuses to change or delete it.
 
     ``facts`` are what the engine says, ``payload`` what the user said: see ``django_hookflow.events.types``.
@@ -384,6 +385,16 @@ class WorkflowEvent(models.Model):
         db_index=False,
         null=True,
         related_name="events",
+    )
+    head = models.ForeignObject(
+        "Head",
+        on_delete=models.DO_NOTHING,
+        from_fields=["workflow_run"],
+        to_fields=["run_uid"],
+        null=True,
+        editable=False,
+        serialize=False,
+        related_name="+",
     )
     seq = models.IntegerField()
     type = models.TextField()
@@ -402,7 +413,7 @@ class WorkflowEvent(models.Model):
 
     class Meta:
         db_table = "django_hookflow_event"
-        ordering = ["workflow_run", "seq"]
+        ordering = ["workflow_run_id", "seq"]  # the column: by the relation would join the projection
         verbose_name = "workflow event"
         triggers = EVENT_GUARDS
 
@@ -425,7 +436,7 @@ class WorkflowEvent(models.Model):
         return done > 0
 
 
-class Head(models.Model):
+class Head(ReadOnlyModel):
     """How long a run's log is, and the lock under which it grows. A run that is archived keeps its head."""
 
     run_uid = models.UUIDField(primary_key=True, editable=False)
@@ -443,7 +454,7 @@ class Head(models.Model):
         db_table = "django_hookflow_head"
 
 
-class Checkpoint(models.Model):
+class Checkpoint(ReadOnlyModel):
     """A checkpoint that was made: what was signed, and the digest of the token, which the next one names."""
 
     id = models.BigAutoField(primary_key=True)
@@ -458,7 +469,7 @@ class Checkpoint(models.Model):
         triggers = CHECKPOINT_GUARDS
 
 
-class OutboxMessage(models.Model):
+class OutboxMessage(ReadOnlyModel):
     """The turn that a run has announced and not ended; ``due_at`` is None when it may begin at once."""
 
     id = models.BigAutoField(primary_key=True)
@@ -479,7 +490,7 @@ class OutboxMessage(models.Model):
         indexes = [models.Index(F("send_at"), name="django_hookflow_outbox_next")]
 
 
-class Lease(models.Model):
+class Lease(ReadOnlyModel):
     """Who may run a turn of a run now."""
 
     run_uid = models.UUIDField(primary_key=True, editable=False)
@@ -492,7 +503,7 @@ class Lease(models.Model):
         db_table = "django_hookflow_lease"
 
 
-class Subscriber(models.Model):
+class Subscriber(ReadOnlyModel):
     """How far a function that subscribes to events has come, see ``django_hookflow.feed``."""
 
     name = models.CharField(max_length=200, primary_key=True)

@@ -19,20 +19,27 @@ same thing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Literal
 
 from django.test import TestCase, override_settings
 
+from django_hookflow import sealing
 from django_hookflow.clock import clock
-from django_hookflow.conf import is_stateless
+from django_hookflow.conf import conf, is_stateless
+from django_hookflow.events import codec, log
 from django_hookflow.events.database import cursor, log_connection
+from django_hookflow.events.log import NewEvent
+from django_hookflow.events.types import RUN_COMPLETED, RUN_FAILED, STEP_COMPLETED, TURN_STARTED
 from django_hookflow.models import Lease, OutboxMessage, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow, forget_local_workflows, registered_workflows
-from django_hookflow.runtime import testing_seam
+from django_hookflow.runtime import failures, testing_seam
+from django_hookflow.runtime.execution import cause_of, facts_of_completion, payload_of
 from django_hookflow.runtime.postbox import Postbox
+from django_hookflow.runtime.trigger import trigger
 from django_hookflow.runtime.turn import TurnResult, run_turn
 from django_hookflow.test_environment import is_test_database
 
@@ -87,6 +94,42 @@ class Hookflow:
         with TestCase.captureOnCommitCallbacks(execute=True) if self._postbox else nullcontext():
             run_id = workflow.trigger(data, run_id)
         return self.drive(run_id)
+
+    def make_run(
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        status: Literal["pending", "running", "completed", "failed", "cancelled", "paused"] = "completed",
+        data: dict[str, Any] | None = None,
+        steps: Mapping[str, Any] | None = None,
+        result: Any = None,
+        error: Exception | None = None,
+    ) -> WorkflowRun:
+        """A run in the log as if it had got this far, for tests of what reads runs. No code is run, and none is needed.
+
+        ``steps`` are the results of completed steps by id. A ``completed`` run has ``result``, a ``failed`` one the
+        ``error`` of its dead letter.
+        """
+        run = WorkflowRun.objects.get(run_id=trigger(workflow_id, data, run_id))
+        events = [] if status == "pending" and not steps else [NewEvent(TURN_STARTED)]
+        for step_id, value in (steps or {}).items():
+            facts = facts_of_completion("run", 1, 0.0)
+            events.append(NewEvent(STEP_COMPLETED, step_id, facts, _recorded(run, value, step_id)))
+        if status == "completed":
+            events.append(NewEvent(RUN_COMPLETED, payload=_recorded(run, result, "result")))
+        elif status == "failed":
+            failure = failures.describe(error or Exception("made by a test"))
+            facts = json.dumps({"attempts": 1, **cause_of(failure, None)})
+            events.append(NewEvent(RUN_FAILED, None, facts, payload_of(failure)))
+        if events:
+            log.append(run.run_uid, None, events, ends_turn=status in ("completed", "failed"))
+        if status == "cancelled":
+            run.cancel()
+        elif status == "paused":
+            run.pause()
+        run.refresh_from_db()
+        return run
 
     def drive(self, run_id: str, *, turns: int = 100) -> WorkflowRun:
         """Delivers what a run has announced until it announces nothing more. Raises NotEnding after ``turns`` turns."""
@@ -178,6 +221,10 @@ class Hookflow:
             wait = float(c.fetchone()[0] or 0)
         if wait > 0:
             self.advance(wait)
+
+
+def _recorded(run: WorkflowRun, value: Any, name: str) -> str:
+    return f'{{"result":{sealing.seal(run.run_uid, codec.encode(value, path=name, limit=conf.max_payload_size))}}}'
 
 
 #: Databases in which this process has seen that time began at the present.

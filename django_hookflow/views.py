@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import BadMessage, Received, parse_body, webhook_url
 from django_hookflow.delivery.signature import InvalidSignature, verify
-from django_hookflow.exceptions import NeedsLog, UnknownWorkflow
+from django_hookflow.exceptions import NeedsLog, NotMigrated, UnknownWorkflow
 from django_hookflow.runtime.receiving import receive as receive_message
 from django_hookflow.runtime.turn import TurnResult
 from django_hookflow.terminals import clean
@@ -112,6 +112,8 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
         raise Refused(400, str(error)) from error
     except NeedsLog as error:
         raise Refused(NON_RETRYABLE_STATUS, str(error), {NON_RETRYABLE_HEADER: "true"}) from error
+    except NotMigrated as error:
+        raise Refused(503, str(error), {"Retry-After": "5"}) from error
     except DatabaseError as error:
         logger.exception("hookflow: the log could not be reached for run %s", clean(message.run_id[:200]))
         raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error

@@ -162,7 +162,8 @@ def run_url(run: WorkflowRun) -> str:
 
 
 def last_seq_of(run: WorkflowRun) -> int:
-    return Head.objects.values_list("last_seq", flat=True).get(run_uid=run.pk)
+    head: Head = Head.objects.only("last_seq").get(run_uid=run.pk)
+    return head.last_seq
 
 
 def find_since(run: WorkflowRun, operation: Operation, data: QueryDict) -> WorkflowEvent | None:

@@ -122,6 +122,15 @@ class Replay(Operation):
         "one again."
     )
 
+    def why_not(self, situation: Situation) -> str:
+        if reason := super().why_not(situation):
+            return reason
+        try:
+            registry.get_workflow(situation.run.workflow_id)  # which this process knows, and the database does not
+        except UnknownWorkflow:
+            return "This server has no code for its workflow, so it cannot be replayed here."
+        return ""
+
     def describe(self, situation: Situation) -> str:
         step_id = situation.failure.step_id if situation.failure else ""
         where = f"at step {step_id}, which it failed in" if step_id else "where it failed, outside any step"
@@ -150,15 +159,6 @@ class Restart(Replay):
         "A new run is started with the same data and does everything from the beginning, steps that have completed here "
         "included. This run stays as it is, and its dead letter counts as replayed."
     )
-
-    def why_not(self, situation: Situation) -> str:
-        if reason := super().why_not(situation):
-            return reason
-        try:
-            registry.get_workflow(situation.run.workflow_id)  # which this process knows, and the database does not
-        except UnknownWorkflow:
-            return "This server has no code for its workflow, so no new run of it can be started here."
-        return ""
 
     def describe(self, situation: Situation) -> str:
         return self.what_happens

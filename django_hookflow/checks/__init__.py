@@ -8,7 +8,6 @@ subject, and here the list.
 ``E002``  ``DJANGO_HOOKFLOW_TRANSPORT`` names no transport
 ``E003``  ``DJANGO_HOOKFLOW_PERSISTENCE_ENABLED`` is False, a mode that has no other transport than qstash
 ``E004``  ``DJANGO_HOOKFLOW_DOMAIN`` is not an origin: it has no scheme, or a path
-``E005``  ``"pgtrigger"`` is missing from ``INSTALLED_APPS``
 ``E006``  the log's database is not PostgreSQL
 ``E007``  an API's base URL is not a URL
 ``E008``  checkpoints can be neither signed nor verified with the algorithm or the key in the settings
@@ -21,6 +20,7 @@ subject, and here the list.
 ``W005``  the domain is this machine, which QStash cannot reach
 ``W006``  a text begins or ends with a space or a line break
 ``W007``  the log is in another database than the project's default
+``W008``  ``QSTASH_URL`` is set in the environment and not in the settings
 ``W011``  (with ``--deploy``) runs would be cleaned up without an archive
 ========  ==========================================================================================================
 
@@ -31,6 +31,7 @@ With a database at hand (``check --database default``, ``migrate``) the log itse
 
 ========  ==========================================================================================================
 ``E020``  the server is older than PostgreSQL 14
+``W020``  migrations of this release are not applied
 ``E021``  a guard of the event log is missing from a table, or is not always on
 ``W022``  the partitions of months end soon
 ``W023``  a partition was left half split
@@ -57,7 +58,7 @@ With ``--deploy`` as well, what protects the log (:mod:`.protection`):
 
 from django.core.checks import Tags, register
 
-from django_hookflow.checks.address import check_api_urls, check_domain, check_webhook_path
+from django_hookflow.checks.address import check_api_urls, check_domain, check_environment, check_webhook_path
 from django_hookflow.checks.installation import check_installation
 from django_hookflow.checks.objects import check_objects
 from django_hookflow.checks.predecessor import check_migrations, check_references
@@ -83,6 +84,7 @@ def register_checks() -> None:
         check_required,
         check_domain,
         check_api_urls,
+        check_environment,
         check_webhook_path,
         check_checkpoint_keys,
         check_installation,

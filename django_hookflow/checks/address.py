@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -71,6 +72,20 @@ def check_api_urls(**kwargs: Any) -> list[CheckMessage]:
             ("DJANGO_HOOKFLOW_GITHUB_API_URL", GITHUB_PUBLIC_API_URL),
         )
         if read_text(name) and _split(read_text(name)) is None
+    ]
+
+
+def check_environment(**kwargs: Any) -> list[CheckMessage]:
+    """W008: a base URL that stands in the environment stands in the settings as well, from which it is read."""
+    found = os.environ.get("QSTASH_URL", "").strip()
+    if not found or hasattr(settings, "QSTASH_URL") or transport_name() != "qstash":
+        return []
+    return [
+        warning(
+            "W008",
+            f"QSTASH_URL is set in the environment and not in the settings: messages go to {QSTASH_PUBLIC_URL}.",
+            'Add QSTASH_URL = os.environ["QSTASH_URL"] to the settings, or take it out of the environment.',
+        )
     ]
 
 

@@ -1,10 +1,9 @@
-"""What must be so before a database is asked anything: guards, time zones, and which database has the log, and how."""
+"""What must be so before a database is asked anything: time zones, and which database has the log, and how."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -15,18 +14,10 @@ from django_hookflow.events.database import alias
 
 
 def check_installation(**kwargs: Any) -> list[CheckMessage]:
-    """E005, E006, E009, E011, W007: the guards are managed, moments are moments, and the log's database will do."""
-    found: list[CheckMessage] = []
-    if not apps.is_installed("pgtrigger"):
-        found.append(
-            error(
-                "E005",
-                '"pgtrigger" is not in INSTALLED_APPS: the guards of the event log would not be managed.',
-                'Add "pgtrigger" to INSTALLED_APPS, before "django_hookflow".',
-            )
-        )
+    """E006, E009, E011, W007: moments are moments, and the log's database will do."""
     if is_stateless():
-        return found
+        return []
+    found: list[CheckMessage] = []
     connection = connections[alias()]
     if connection.vendor != "postgresql":
         found.append(

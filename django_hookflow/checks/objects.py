@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import transaction
 
-from django_hookflow.checks.messages import error
+from django_hookflow.checks.messages import error, warning
 from django_hookflow.checks.server import is_looked_at
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.installed import Deviation, Kind, applied_migrations, compare
@@ -21,9 +21,9 @@ NAMED = 10
 
 
 def check_objects(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """E021, E025 to E028: what is installed is what this release installs.
+    """W020, E021, E025 to E028: what is installed is what this release installs.
 
-    Nothing where the migrations applied are not those of this release: ``migrate`` runs this before it changes anything,
+    No errors where the migrations applied are not those of this release: ``migrate`` runs this before it changes anything,
     and a deploy runs it with old code on a newer schema.
     """
     if not is_looked_at(databases):
@@ -32,7 +32,17 @@ def check_objects(databases: Collection[str] | None = None, **kwargs: Any) -> li
         applied = applied_migrations(c)
         found = compare(c) if applied is None or applied.is_exact else []
         transaction.set_rollback(True, using=alias())
-    return list(describe(found))
+    missing = [describe_missing_migrations(applied.missing)] if applied and applied.missing else []
+    return [*missing, *describe(found)]
+
+
+def describe_missing_migrations(missing: list[str]) -> CheckMessage:
+    """W020: this release finds what it needs in the database only after these."""
+    return warning(
+        "W020",
+        f"Migrations of django-hookflow that the database {alias()!r} does not have: {', '.join(missing)}.",
+        "Run manage.py migrate before anything is triggered or delivered.",
+    )
 
 
 def describe(found: Iterable[Deviation]) -> Iterator[CheckMessage]:

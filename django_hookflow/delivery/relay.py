@@ -26,6 +26,7 @@ from django_hookflow.delivery.transports import SendFailed, Transport, get_trans
 from django_hookflow.delivery.transports.base import Receive
 from django_hookflow.delivery.wakeup import Listener
 from django_hookflow.events.database import alias
+from django_hookflow.exceptions import NotMigrated
 
 logger = logging.getLogger("django_hookflow.delivery")
 
@@ -99,6 +100,8 @@ class Relay:
             pause = self._look()
             self._outage = 0.0
             return pause
+        except NotMigrated:
+            raise
         except Error as error:
             self._outage = min(LONGEST_OUTAGE, max(SHORTEST_OUTAGE, self._outage * 2))
             logger.warning("no database, next attempt in %s s: %s", self._outage, error)

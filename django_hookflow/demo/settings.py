@@ -25,7 +25,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "pgtrigger",
     "django_hookflow",
     "django_hookflow.demo.shop",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import functools
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
@@ -24,11 +26,12 @@ from django.db import (
 )
 from django.db.models import Model
 from django.db.transaction import TransactionManagementError
+from django.db.utils import DatabaseErrorWrapper
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from django_hookflow.conf import conf, is_stateless
-from django_hookflow.exceptions import NeedsLog, PermissionDenied
+from django_hookflow.exceptions import NeedsLog, NotMigrated, PermissionDenied
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,6 +94,31 @@ def only_for(role: str, what: str) -> Iterator[None]:
 def owners_only(what: str) -> AbstractContextManager[None]:
     """Raises PermissionDenied where this login may not do ``what``, which is the owner's."""
     return only_for("hookflow_owner", what)
+
+
+#: A function, a table or a column of a table of ours, as PostgreSQL names it in whatever language.
+_OURS = re.compile(r"\b(?:django_)?hookflow_\w+(?:\.\w+)?")
+_UNDEFINED = errors.UndefinedFunction, errors.UndefinedTable, errors.UndefinedColumn
+
+
+class ErrorsOfConnection(DatabaseErrorWrapper):
+    """Django's translation of a connection's errors, and NotMigrated for what migrations of ours would have made."""
+
+    wrapper: Any
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, _UNDEFINED) and (missing := _OURS.search(error.diag.message_primary or "")):
+            self.wrapper.errors_occurred = True
+            raise NotMigrated(missing[0], self.wrapper.alias).with_traceback(traceback) from error
+        super().__exit__(kind, error, traceback)
+
+
+def name_missing_migrations(connection: Any, **kwargs: Any) -> None:
+    """Does so for a connection that has been opened, whoever asks through it: the ORM, a cursor, or :func:`fetch_hot`."""
+    if connection.vendor == "postgresql":
+        connection.wrap_database_errors = ErrorsOfConnection(connection)
 
 
 def database_now() -> datetime.datetime:

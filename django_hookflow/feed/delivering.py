@@ -14,6 +14,7 @@ from django.db import Error, connections, transaction
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.clock import clock
 from django_hookflow.events.database import alias, cursor
+from django_hookflow.exceptions import NotMigrated
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, FeedEvent, Look, ReadFromStandby, look
 from django_hookflow.feed.subscribers import Subscription
@@ -81,6 +82,8 @@ class Delivery:
             passes = [self._attend(subscription) for subscription in self._find_waiting() if not self._stopping]
             _tidy_connections()
             return 0 if any(done.more for done in passes) else PAUSE
+        except NotMigrated:
+            raise
         except (Error, ReadFromStandby) as error:
             logger.warning("no database, next attempt in %s s: %s", OUTAGE, error)
             connections[alias()].close()

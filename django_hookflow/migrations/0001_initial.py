@@ -164,7 +164,7 @@ class Migration(migrations.Migration):
                     options={
                         "verbose_name": "workflow event",
                         "db_table": "django_hookflow_event",
-                        "ordering": ["workflow_run", "seq"],
+                        "ordering": ["workflow_run_id", "seq"],
                     },
                 ),
                 migrations.AddField(
@@ -178,6 +178,20 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="events",
                         to="django_hookflow.workflowrun",
+                    ),
+                ),
+                migrations.AddField(
+                    model_name="workflowevent",
+                    name="head",
+                    field=models.ForeignObject(
+                        editable=False,
+                        from_fields=["workflow_run"],
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        serialize=False,
+                        to="django_hookflow.head",
+                        to_fields=["run_uid"],
                     ),
                 ),
                 pgtrigger.migrations.AddTrigger(
@@ -222,7 +236,7 @@ class Migration(migrations.Migration):
                     ],
                     options={
                         "db_table": "django_hookflow_wait",
-                        "ordering": ["run", "since_seq"],
+                        "ordering": ["run_id", "since_seq"],
                     },
                 ),
                 migrations.AddField(

@@ -151,11 +151,13 @@ def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reaso
     except WorkflowRun.DoesNotExist as error:
         # cleanup_workflows --workflows-only keeps dead letters of runs that it has archived.
         raise _archived(entry.run_uid, "replay") or error from error
+    workflow = registry.get_workflow(
+        entry.workflow_id
+    )  # before the entry is settled: its deliveries would find no code
     if not from_start:
         operate(run, "replay", actor=actor, reason=reason, step_id=entry.step_id, facts={"failed_seq": entry.seq})
         _refresh(entry)
         return run.run_id
-    workflow = registry.get_workflow(entry.workflow_id)
     if run.data is None:
         raise RedactedHistory
     data = codec.untag(sealing.opened(run.run_uid, run.data))

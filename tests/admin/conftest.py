@@ -11,6 +11,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from django_hookflow import WorkflowContext, workflow
+from django_hookflow.registry import forget_local_workflows, registered_workflows
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -32,6 +35,19 @@ def superuser(db: None) -> Client:
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
     return client
+
+
+@pytest.fixture
+def shop_code() -> Iterator[None]:
+    """The code of the runs in :mod:`.history`, which replaying them takes."""
+    known = registered_workflows()
+
+    @workflow(workflow_id="shop.process")
+    def process(ctx: WorkflowContext) -> None:
+        """Does nothing: these runs are not driven."""
+
+    yield
+    forget_local_workflows(known)
 
 
 @pytest.fixture

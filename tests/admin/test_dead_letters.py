@@ -120,6 +120,7 @@ def test_both_pages_cost_the_same_for_many(superuser: Client) -> None:
     assert max(few) <= 6
 
 
+@pytest.mark.usefixtures("shop_code")
 def test_selected_entries_are_replayed_by_the_user_who_asked(superuser: Client) -> None:
     first, second = start("order-1"), start("order-2")
     fail(first)
@@ -134,6 +135,19 @@ def test_selected_entries_are_replayed_by_the_user_who_asked(superuser: Client) 
     event = WorkflowEvent.objects.filter(type="run.replayed").get()
     assert (event.workflow_run_id, event.actor) == (first, "root")
     assert WorkflowEvent.objects.filter(type="run.replay_repeated").get().workflow_run_id == second
+
+
+def test_an_entry_that_no_code_is_here_for_stays_open_and_says_so(superuser: Client) -> None:
+    run = start("order-1", "shop.gone")
+    fail(run)
+    keys = list(DeadLetterEntry.objects.values_list("pk", flat=True))
+
+    result = send(superuser, ask(superuser, "replay_selected", keys, url=DEAD_LETTERS))
+
+    assert counts(result) == [0, 0, 1]
+    assert "no workflow is registered as 'shop.gone'" in result.text
+    assert ids(open_list(superuser)) == ["order-1"]
+    assert not WorkflowEvent.objects.filter(workflow_run=run, type__contains="repla").exists()
 
 
 def test_who_may_not_see_payloads_sees_that_they_are_withheld(staff: Callable[..., Client]) -> None:

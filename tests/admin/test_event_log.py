@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db.models import QuerySet
 
 from django_hookflow.admin.download import EVENTS_PER_SLICE
 from django_hookflow.admin.event_log import EVENTS_PER_PAGE
@@ -202,7 +203,7 @@ def test_integrity_is_examined_on_demand(superuser: Client) -> None:
 def test_integrity_names_what_does_not_hold(superuser: Client) -> None:
     run = start("order-1")
     complete(run)
-    WorkflowRun.objects.filter(pk=run).update(status="failed")
+    QuerySet(WorkflowRun).filter(pk=run).update(status="failed")
 
     shown = section(open_run(superuser, run, "?integrity=1"), "integrity")
 

@@ -169,6 +169,7 @@ def test_no_field_of_a_form_fails(browser: Client, run: WorkflowRun, value: str)
     assert failed == []
 
 
+@pytest.mark.usefixtures("shop_code")
 def test_one_reason_with_what_a_page_cannot_show_is_refused_by_the_form(browser: Client, run: WorkflowRun) -> None:
     answer = post(browser, f"{RUNS}{run.pk}/operate/replay/", {"reason": "a%00b", "seen": "99"})
     assert answer.status_code == 200

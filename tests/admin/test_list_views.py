@@ -9,6 +9,7 @@ from uuid import UUID
 import django
 import pytest
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_hookflow import WorkflowContext, workflow
@@ -56,7 +57,7 @@ def tries_again(run_id: str) -> UUID:
 
 def move_outbox(run: UUID, **times: Any) -> None:
     """Has the run's announced turn been due at another time, as if it had waited since."""
-    OutboxMessage.objects.filter(run_uid=run).update(**times)
+    QuerySet(OutboxMessage).filter(run_uid=run).update(**times)
 
 
 def ago(**units: float) -> datetime.datetime:

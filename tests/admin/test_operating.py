@@ -311,13 +311,16 @@ def test_a_doubtful_run_is_offered_to_be_resolved(hookflow: Hookflow, superuser:
     assert [name for name, why in why_not.items() if not why] == ["cancel", "rewind", "resolve", "rebuild"]
 
 
-def test_a_run_without_code_here_is_not_started_afresh(hookflow: Hookflow, superuser: Client) -> None:
+@pytest.mark.parametrize("operation", ["replay", "restart"])
+def test_a_run_without_code_here_is_neither_replayed_nor_started_afresh(
+    hookflow: Hookflow, superuser: Client, operation: str
+) -> None:
     from tests.admin.history import fail, start
 
     run = start("order-2", "a.workflow.of.yesterday")
     fail(run)
-    page = open_page(superuser, WorkflowRun.objects.get(pk=run), "restart")
-    assert "This server has no code for its workflow, so no new run of it can be started here." in page.text
+    page = open_page(superuser, WorkflowRun.objects.get(pk=run), operation)
+    assert "This server has no code for its workflow, so it cannot be replayed here." in page.text
 
 
 def test_the_page_of_the_run_shows_them(hookflow: Hookflow, superuser: Client) -> None:

@@ -150,6 +150,7 @@ def test_a_second_click_finds_everything_done(superuser: Client) -> None:
     assert LogEntry.objects.count() == 3
 
 
+@pytest.mark.usefixtures("shop_code")
 def test_every_action(superuser: Client) -> None:
     failed = make(2, "failed")
     running = make(2)
@@ -173,6 +174,7 @@ def test_sleeping_runs_are_woken(superuser: Client, hookflow: Any) -> None:
     assert hookflow.deliver("order-0").answer == "completed"
 
 
+@pytest.mark.usefixtures("shop_code")
 def test_a_run_that_fails_again_meanwhile_is_not_replayed_again(superuser: Client) -> None:
     (run,) = make(1, "failed")
     page = ask(superuser, "replay_selected", [run])
@@ -217,6 +219,7 @@ def test_who_may_only_look_is_offered_no_action(staff: Callable[..., Client], ac
     assert statuses() == {"failed-000": "failed"}
 
 
+@pytest.mark.usefixtures("shop_code")
 def test_dead_letters_are_replayed_in_the_same_way(staff: Callable[..., Client]) -> None:
     make(3, "failed")
     client = staff("view_deadletterentry", "operate_workflowrun")

@@ -307,6 +307,7 @@ def test_the_run_of_an_archive_says_where_its_events_are(superuser: Client) -> N
     assert "The projection cannot be compared" in page.text
 
 
+@pytest.mark.usefixtures("shop_code")
 def test_operations_are_offered_or_refused_with_the_reason(superuser: Client) -> None:
     run = start()
     add(run, "turn.started", worker="w")

@@ -7,7 +7,6 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import CommandError, call_command
 from django.db import connections, router
@@ -266,12 +265,6 @@ def test_the_inline_transport_needs_no_webhook() -> None:
     assert find(DJANGO_HOOKFLOW_TRANSPORT="inline", ROOT_URLCONF=None, DJANGO_HOOKFLOW_DOMAIN="nonsense") == []
 
 
-def test_guards_that_nobody_manages_are_an_error() -> None:
-    without = [app for app in django_settings.INSTALLED_APPS if app not in ("pgtrigger", "tests.testapp")]
-
-    assert "E005" in find_ids(INSTALLED_APPS=without)
-
-
 def test_naive_datetimes_are_refused() -> None:
     number, problem, way_out = find_one(USE_TZ=False)
 
@@ -324,3 +317,18 @@ def test_checkpoint_keys_that_cannot_be_used_are_an_error_that_does_not_show_the
 def test_a_key_in_pem_ends_with_a_line_break_as_it_should() -> None:
     pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
     assert find_ids(DJANGO_HOOKFLOW_CHECKPOINT_PUBLIC_KEY=pem) == []
+
+
+def test_a_base_url_that_only_the_environment_has_is_not_taken_silently(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSTASH_URL", "https://qstash-us-east-1.upstash.io")
+    settings.QSTASH_URL = "https://qstash-us-east-1.upstash.io"
+    assert find() == []
+    del settings.QSTASH_URL
+    number, _, way_out = find_one()
+    assert number == "W008"
+    assert 'QSTASH_URL = os.environ["QSTASH_URL"]' in way_out
+    assert find_ids(DJANGO_HOOKFLOW_TRANSPORT="inline") == []
+    monkeypatch.setenv("QSTASH_URL", "")
+    assert find() == []

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.db import DatabaseError, connection
+from django.db.models import QuerySet
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -324,7 +325,7 @@ class Schedules(RuleBasedStateMachine):
 
     def _abandon(self) -> None:
         """Leaves nothing that a later schedule would trip over."""
-        OutboxMessage.objects.filter(run_uid__gte=self.first_uid).delete()
+        QuerySet(OutboxMessage).filter(run_uid__gte=self.first_uid).delete()
 
     def _report(self, found: list[str]) -> str:
         """What is wrong, and the logs of the schedule's runs."""

@@ -90,7 +90,9 @@ def test_a_message_due_now_has_no_delay_header(server: Server) -> None:
     assert "Upstash-Delay" not in server.received[0].headers
 
 
-@pytest.mark.parametrize("tail", ["/", "/v2/publish", "/v2/publish/", "//", " "])
+@pytest.mark.parametrize(
+    "tail", ["/", "/v2", "/v2/", "//v2//", "/v2 ", "/v2/ /", "/v2/publish", "/v2/publish/", "/v2//publish", "//", " "]
+)
 def test_what_is_pasted_along_with_the_url_is_dropped(settings: Settings, server: Server, tail: str) -> None:
     settings.QSTASH_URL = server.url + tail
 

@@ -32,7 +32,7 @@ urlpatterns += [path("shop/", include("shop.urls"))]
 
 #: What contract.md asks of a user: two apps, the keys and the origin, one line of URLs (and then: migrate).
 SET_UP = """
-INSTALLED_APPS += ["pgtrigger", "django_hookflow"]
+INSTALLED_APPS += ["django_hookflow"]
 QSTASH_TOKEN = os.environ["QSTASH_TOKEN"]
 QSTASH_CURRENT_SIGNING_KEY = os.environ["QSTASH_CURRENT_SIGNING_KEY"]
 QSTASH_NEXT_SIGNING_KEY = os.environ["QSTASH_NEXT_SIGNING_KEY"]

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import psycopg.conninfo
@@ -90,6 +91,96 @@ def test_a_database_of_another_encoding_is_refused_before_anything_is_made(encod
         assert database.value("SELECT count(*) FROM pg_class WHERE relname LIKE 'django_hookflow%%'") == 0
     finally:
         database.drop(server)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"INSTALLED_APPS": ["django_hookflow"]},
+        {"INSTALLED_APPS": ["pgtrigger", "django_hookflow"]},
+        {"INSTALLED_APPS": ["django_hookflow", "pgtrigger"]},
+        {"INSTALLED_APPS": ["django_hookflow", "pgtrigger"], "PGTRIGGER_MODEL_META": False},
+    ],
+    ids=["without", "before", "after", "without Meta"],
+)
+def test_guards_are_installed_with_and_without_the_app_that_manages_them(
+    empty_database: Database, settings: dict[str, Any]
+) -> None:
+    project = Project(empty_database)
+    project.environment["WORKSHOP_SETTINGS"] = json.dumps(settings)
+    for command in ("makemigrations --check", "migrate", "check --database default", "makemigrations --check"):
+        done = project.command(*command.split())
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert "E02" not in done.stderr
+    guards = (
+        "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'A' AND tgname LIKE 'pgtrigger%%guard%%' AND tgparentid = 0"
+    )
+    assert empty_database.value(guards) == 4
+
+
+#: A program that prints what each thing that is asked of a database without the log, or without all of it, ends with.
+ASK = """
+    import json
+    import tempfile
+    from django.core.management import CommandError, call_command
+    from django.test import Client
+    from django_hookflow import on_event, workflow
+    from django_hookflow.models import DeadLetterEntry, WorkflowRun
+    from django_hookflow.delivery.signature import sign
+
+    @workflow(workflow_id="shop.early")
+    def early(ctx): ...
+
+    on_event("run.completed", name="early")(lambda event: None)
+
+    def deliver():
+        path, body = "/hookflow/workflow/shop.early/", b'{"workflow_id": "shop.early", "run_id": "order-1", "seq": 1}'
+        headers = {"Upstash-Signature": sign(body, f"http://127.0.0.1{path}"), "Host": "127.0.0.1"}
+        answer = Client().post(path, body, content_type="application/json", headers=headers)
+        raise CommandError(f"{answer.status_code} {answer.json()['error']}")
+
+    asked = {
+        "trigger": lambda: early.trigger({"order": 1}),
+        "signal": lambda: early.signal("order-1", "paid"),
+        "replay": lambda: DeadLetterEntry.objects.filter(is_replayed=False).replay(),
+        "models": lambda: list(WorkflowRun.objects.filter(events__type="run.triggered", waits=None)),
+        "webhook": deliver,
+    }
+    new = tempfile.mkdtemp() + "/new"
+    for line in (
+        "hookflow_relay", "hookflow_relay --once", "hookflow_subscribers", "hookflow_subscribers --once",
+        "hookflow_subscribers --list", "hookflow_timeline order-1", "hookflow_verify", "hookflow_rebuild",
+        "hookflow_rebuild --check", f"hookflow_export --output {new}", "hookflow_partitions list",
+        "hookflow_partitions add", "cleanup_workflows", "cleanup_workflows --dry-run", "cleanup_workflows --dlq-only",
+        f"hookflow_checkpoint --output {new}",
+    ):
+        asked[line] = lambda line=line: call_command(*line.split(), stdout=open("/dev/null", "w"))
+    for name, ask in asked.items():
+        try:
+            ask()
+            ended = "nothing was said"
+        except Exception as error:
+            ended = f"{type(error).__mro__}: {error}" if not isinstance(error, CommandError) else str(error)
+        print(json.dumps([name, ended]))
+    """
+
+
+@pytest.mark.parametrize("applied", ["zero", "0002_folds"])
+def test_a_database_that_is_not_migrated_says_so_to_whoever_asks(empty_database: Database, applied: str) -> None:
+    project = Project(empty_database)
+    project.environment["WORKSHOP_SETTINGS"] = json.dumps({"DJANGO_HOOKFLOW_CHECKPOINT_KEY": "k" * 40})
+    if applied != "zero":
+        assert project.command("migrate", "django_hookflow", applied).returncode == 0
+
+    ended = dict(map(json.loads, project.program(ASK).splitlines()))
+    checked = project.command("check", "--database", "default")
+
+    silent = {name for name, text in ended.items() if "run manage.py migrate" not in text}
+    assert {name: text for name, text in ended.items() if "does not exist" in text} == {}
+    assert not silent & {"trigger", "webhook", "hookflow_relay", "hookflow_relay --once", "hookflow_subscribers --once"}
+    assert not silent or applied != "zero"  # some of it needs only the tables that are there
+    assert "django_hookflow.W020" in checked.stderr
+    assert "Run manage.py migrate" in checked.stderr
 
 
 def test_fixtures_do_not_touch_the_log(database: Database, tmp_path: Path) -> None:

@@ -82,6 +82,19 @@ def test_the_base_url_may_have_a_path_and_a_trailing_slash(github: GitHub, setti
     assert github.requests[0].path == "/api/v3/repos/octo/shop/actions/workflows/deploy.yml/dispatches"
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_renamed_repository_is_dispatched_where_it_is_now(github: GitHub, status: int, is_whole: bool) -> None:
+    now = "/repos/octo/shop/actions/workflows/deploy.yml/dispatches"
+    github.answers.append((status, {"Location": github.url + now if is_whole else now}, b""))
+
+    assert dispatch_workflow("octo/old-shop", "deploy.yml", inputs={"count": 1}) == RUN
+
+    first, second = github.requests
+    assert (second.method, second.path, second.body) == ("POST", now, first.body)
+    assert second.headers["Authorization"] == first.headers["Authorization"]
+
+
 def test_a_netrc_entry_does_not_replace_the_token(
     github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

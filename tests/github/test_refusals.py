@@ -211,6 +211,15 @@ def test_a_redirect_is_not_followed_with_the_token(github: GitHub) -> None:
     assert "the repository has moved" in str(error)
 
 
+def test_redirects_without_end_are_given_up(github: GitHub) -> None:
+    github.answers.extend([(307, {"Location": "/repositories/1"}, b"")] * 9)
+
+    with pytest.raises(GitHubError, match="the repository has moved"):
+        dispatch_workflow("octo/shop", "deploy.yml")
+
+    assert len(github.requests) == 4
+
+
 def test_the_token_is_not_in_the_error_even_if_the_server_echoes_it(github: GitHub) -> None:
     github.answers.append(say(400, f"cannot read header Bearer {TOKEN}"))
 

@@ -251,6 +251,12 @@ def test_the_fixture(hookflow: Hookflow, names: dict[str, Any], provider: Provid
     assert provider.requests == []
 
 
+@shows("Testing your workflows", 3)
+def test_a_run_is_made(hookflow: Hookflow) -> None:
+    names = {"WorkflowRun": WorkflowRun}
+    find_block("Testing your workflows", 3).run(**names)["test_a_failed_order_is_listed"](hookflow)
+
+
 @shows("Personal data: redacting and encrypting")
 def test_redacting(hookflow: Hookflow, names: dict[str, Any], shop: Shop) -> None:
     data = {"order_id": 1, "customer": {"email": "ada@example.com"}}

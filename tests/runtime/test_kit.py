@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test import TestCase
 
@@ -103,3 +105,38 @@ def test_outside_the_kit_nothing_is_stubbed_and_time_is_the_real_one() -> None:
 def test_a_run_that_does_not_end_is_told(hookflow: Hookflow) -> None:
     with pytest.raises(NotEnding, match="has not ended after 5 turns"):
         hookflow.drive(endless.trigger(), turns=5)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", ["pending", "running", "completed", "failed", "cancelled", "paused"])
+def test_a_run_is_made_as_if_it_had_got_so_far(hookflow: Hookflow, status: Any) -> None:
+    run = hookflow.make_run("shop.made", run_id="order-1", status=status, data={"order": 1})
+
+    assert (run.run_id, run.workflow_id, run.status, run.data) == ("order-1", "shop.made", status, {"order": 1})
+    assert (run.completed_at is not None) == (status in ("completed", "failed", "cancelled"))
+    assert (hookflow.announced("order-1") is not None) == (status in ("pending", "running"))
+    assert DeadLetterEntry.objects.count() == (status == "failed")
+
+
+@pytest.mark.django_db
+def test_a_made_run_has_steps_a_result_or_an_error_and_a_log_that_holds(hookflow: Hookflow) -> None:
+    done = hookflow.make_run("shop.made", steps={"charge": {"id": 7}, "mail": None}, result=Decimal("1.5"))
+    failed = hookflow.make_run("shop.made", status="failed", steps={"charge": 1}, error=OSError("no stock"))
+
+    assert list(done.step_executions.values_list("step_id", "result")) == [("charge", {"id": 7}), ("mail", None)]
+    entry = DeadLetterEntry.objects.get()
+    assert (failed.error_message, entry.error_type, entry.error_message) == ("no stock", "OSError", "no stock")
+    assert entry.completed_steps == {"charge": 1}
+    call_command("hookflow_verify")
+    call_command("hookflow_rebuild", check=True)
+
+
+@pytest.mark.django_db
+def test_a_made_run_goes_on_from_its_steps_where_there_is_code(hookflow: Hookflow) -> None:
+    @workflow(workflow_id="tests.kit.made")
+    def made(ctx: WorkflowContext) -> Any:
+        return ctx.step.run("one", int) + ctx.step.run("two", int, "2")
+
+    run = hookflow.make_run("tests.kit.made", status="running", steps={"one": 40})
+
+    assert hookflow.drive(run.run_id).result == 42

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import QuerySet
 
 from django_hookflow import WorkflowContext, workflow
 from django_hookflow.events import log
@@ -62,7 +63,7 @@ def test_a_worker_that_lost_the_run_is_told_before_its_next_step(hookflow: Hookf
     @workflow(workflow_id="tests.lease.lost")
     def lost(ctx: WorkflowContext) -> None:
         [thread] = beating()
-        Lease.objects.all().delete()
+        QuerySet(Lease).delete()
         thread.join(20)
         ctx.step.run("next", lambda: ran.append("next"))
 

@@ -13,6 +13,7 @@ from django_hookflow.exceptions import OperationRefused, UnknownWorkflow, Workfl
 from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun
 from django_hookflow.runtime.turn import end_overdue
 from django_hookflow.testing import Hookflow
+from tests.admin import history
 from tests.sessions import in_another_session
 from tests.testapp.models import LedgerEntry
 
@@ -50,6 +51,13 @@ def get(run_id: str) -> WorkflowRun:
 
 def types(hookflow: Hookflow, run_id: str) -> list[str]:
     return [event.type for event in hookflow.events(run_id)]
+
+
+def failed_without_code() -> DeadLetterEntry:
+    run = history.start("gone-1", "tests.gone")
+    history.fail_attempt(run, "one")
+    history.fail(run, "one")
+    return DeadLetterEntry.objects.get(run_uid=run)
 
 
 def asleep(hookflow: Hookflow) -> WorkflowRun:
@@ -186,7 +194,7 @@ class TestReplay:
         broken.add("two")
         assert hookflow.run(operated, {"api_key": "hush", "order": 1}).status == "failed"
         calls.clear()
-        return DeadLetterEntry.objects.get()
+        return DeadLetterEntry.objects.get(workflow_id=operated.workflow_id)
 
     def test_it_resumes_where_it_failed_once_and_keeps_every_click(self, hookflow: Hookflow) -> None:
         entry = self.failed(hookflow)
@@ -253,11 +261,23 @@ class TestReplay:
         entry = self.failed(hookflow)
         assert entry.payload["data"] == {"api_key": "[masked]", "order": 1}
 
-    def test_without_its_code_a_run_cannot_start_again(self, hookflow: Hookflow) -> None:
-        entry = self.failed(hookflow)
-        entry.workflow_id = "gone"
+    @pytest.mark.parametrize("from_start", [False, True])
+    def test_without_its_code_it_is_refused_and_stays_open(self, hookflow: Hookflow, from_start: bool) -> None:
+        entry = failed_without_code()
         with pytest.raises(UnknownWorkflow, match="gone"):
-            entry.replay(from_start=True)
+            entry.replay(from_start=from_start)
+        entry.refresh_from_db()
+        assert entry.is_replayed is False
+        assert types(hookflow, entry.run_id) == ["run.triggered", "step.failed", "turn.started", "run.failed"]
+
+    def test_one_of_many_without_its_code_stays_open_and_the_others_go_on(self, hookflow: Hookflow) -> None:
+        gone, entry = failed_without_code(), self.failed(hookflow)
+        results = DeadLetterEntry.objects.order_by("id").replay(actor="anna")
+        assert [(result.run_id, type(result.error)) for result in results] == [
+            (None, UnknownWorkflow),
+            (entry.run_id, type(None)),
+        ]
+        assert list(DeadLetterEntry.objects.filter(is_replayed=False)) == [gone]
 
 
 class ReadsFromAReplica:

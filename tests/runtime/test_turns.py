@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 from django.test import override_settings
 
 from django_hookflow import Retry, WorkflowContext, workflow
@@ -393,7 +394,7 @@ def test_a_workflow_that_swallows_the_loss_of_its_turn_is_handed_back(hookflow: 
 
     run_id = swallowing.trigger()
     hookflow.deliver(run_id)
-    OutboxMessage.objects.update(due_at=WorkflowRun.objects.get(run_id=run_id).created_at)
+    QuerySet(OutboxMessage).update(due_at=WorkflowRun.objects.get(run_id=run_id).created_at)
     before = types(hookflow, run_id)
     assert hookflow.deliver(run_id).answer == "lost"
     assert types(hookflow, run_id) == [*before, "turn.started"]

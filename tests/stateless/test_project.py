@@ -24,7 +24,7 @@ ALLOWED_HOSTS = ["my-app.com", "testserver"]
 ROOT_URLCONF = "urls"
 LOGGING = {{"version": 1, "handlers": {{"err": {{"class": "logging.StreamHandler"}}}}, "root": {{"handlers": ["err"]}}}}
 DATABASES = {databases}
-INSTALLED_APPS = {apps} + ["pgtrigger", "django_hookflow", "shop"]
+INSTALLED_APPS = {apps} + ["django_hookflow", "shop"]
 MIDDLEWARE = {middleware}
 TEMPLATES = [{{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True, "OPTIONS": {{
     "context_processors": ["django.template.context_processors.request", "django.contrib.auth.context_processors.auth",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db.models import QuerySet
 
 from django_hookflow.events import types
 from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun, WorkflowRunStatus
@@ -154,7 +155,7 @@ def test_failed_and_what_becomes_of_it(stage: Stage) -> None:
     entry = DeadLetterEntry.objects.get()
     again = entry.replay(from_start=True, actor="ada")
     assert sentence() == f"Failed at charge, attempt 3 of 3, started again as run {again}."
-    OutboxMessage.objects.all().delete()
+    QuerySet(OutboxMessage).delete()
     assert sentence_as_of(13) == "Failed at charge, attempt 3 of 3, in the dead letters."
 
 
@@ -272,7 +273,7 @@ def test_the_past_is_described_as_of_its_own_time(stage: Stage) -> None:
 @pytest.mark.parametrize("status", [*WorkflowRunStatus.values, "a_status_of_tomorrow"])
 def test_every_status_has_a_sentence(status: str) -> None:
     uid = start(RUN_ID)["run_uid"]
-    WorkflowRun.objects.filter(pk=uid).update(status=status)
+    QuerySet(WorkflowRun).filter(pk=uid).update(status=status)
     assert sentence()[0].isupper()
     assert sentence()[-1] in ".?"
     assert status in BY_STATUS or status == "a_status_of_tomorrow"

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from django.db import connection, transaction
 from django.test import Client, override_settings
+from django.urls import reverse
 
 from django_hookflow import WorkflowContext, workflow
 from django_hookflow.delivery.messages import webhook_url
@@ -231,3 +232,11 @@ def test_behind_a_proxy_that_changes_the_path_the_url_is_the_published_one(
         assert published.startswith("https://shop.example.com/")
         signature = sign(json.dumps(body).encode(), published)
         assert deliver(body, workflow_id, signature=signature).json() == {"status": "suspended"}
+
+
+@pytest.mark.parametrize(
+    "name", ["django_hookflow:workflow", "django_hookflow:django_hookflow_workflows:workflow_webhook"]
+)
+def test_its_name_of_today_and_that_of_0_0_x_lead_to_it(name: str) -> None:
+    assert reverse(name, args=["tests.webhook"]) == "/hookflow/workflow/tests.webhook/"
+    assert reverse(name, kwargs={"workflow_id": "tests.webhook"}) == "/hookflow/workflow/tests.webhook/"

@@ -152,7 +152,8 @@ def _refuse_in_tests() -> None:
 
 def base_url() -> str:
     """QSTASH_URL without what people paste along with it."""
-    return conf.qstash_url.strip().rstrip("/").removesuffix("/v2/publish").rstrip("/")
+    url = conf.qstash_url.strip().rstrip("/ ")
+    return url.removesuffix("/publish").rstrip("/").removesuffix("/v2").rstrip("/")
 
 
 def label(run_uid: UUID) -> str:
