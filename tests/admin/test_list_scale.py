@@ -42,7 +42,9 @@ def client(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
         client.logout()
         user.delete()
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE django_hookflow_workflowrun, django_hookflow_outbox, django_hookflow_event")
+            cursor.execute(
+                "TRUNCATE django_hookflow_workflowrun, django_hookflow_outbox, django_hookflow_event CASCADE"
+            )
             cursor.execute("TRUNCATE django_hookflow_deadletterentry, django_hookflow_wait")
 
 

@@ -132,7 +132,7 @@ def test_runs_that_have_ended_stay_as_they_are(upgraded: Project, live: dict[str
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"completed_steps": []}, "completed_steps is not an object"),
+        ({"completed_steps": []}, "data, or completed_steps, is not an object"),
         ({"completed_steps": {"a": "\x00"}}, "NUL"),
         ({"run_id": ""}, "run_id is not a non-empty string"),
         ({"run_id": "x" * 300}, "more than 255"),
