@@ -18,7 +18,7 @@ RUNS = "/admin/django_hookflow/workflowrun/"
 #: is of a workflow that nobody starts any more, which is the hard case for a list that begins at the newest. Set by set
 #: and not through the log: what lists read is all there.
 FILL = """
-TRUNCATE django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry, django_hookflow_outbox;
+TRUNCATE django_hookflow_workflowrun, django_hookflow_wait, django_hookflow_deadletterentry, django_hookflow_outbox CASCADE;
 
 INSERT INTO django_hookflow_workflowrun
   (id, run_id, workflow_id, status, data, error_type, error_message, created_at, updated_at, completed_at, label)

@@ -23,7 +23,7 @@ PACKAGE = REPOSITORY / "django_hookflow"
 LEAVES = {
     *("backoff", "clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"),
     *("app_version", "durations", "texts"),
-    *("terminals", "test_environment"),
+    *("read_only", "terminals", "test_environment"),
 }
 
 #: What each part may import beside the leaves and itself. A name stands for the module and all that is in it.
