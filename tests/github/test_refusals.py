@@ -241,7 +241,7 @@ def test_no_connection_is_a_connection_error_and_nothing_was_sent(settings: Sett
 
 
 def test_no_answer_in_time_says_that_a_run_may_have_started(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TIMEOUT", (5, 0.2))
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
     github.answers.append(lambda connection: wait_for_close(connection))
 
     with pytest.raises(TimeoutError, match="before you dispatch it again") as raised:
