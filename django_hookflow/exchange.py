@@ -121,8 +121,9 @@ def send(
 
     def exchange() -> None:
         with session.ask(asked, (min(connect, timeout), timeout), proxies) as response:
-            heads.append(response)
-            _read_beginning(response, content)
+            if not session.is_cut:  # else the cut may be what ended its headers
+                heads.append(response)
+                _read_beginning(response, content)
 
     try:
         _in_time(exchange, session, asked, timeout)
@@ -272,7 +273,8 @@ class Session(requests.Session):
         prepared = self.prepare_request(
             requests.Request(asked.method, asked.url, headers=asked.headers, data=asked.body)
         )
-        settings = self.merge_environment_settings(prepared.url or "", dict(proxies or {}), True, None, None)
+        given: dict[str, Any] = dict(proxies or {})
+        settings = self.merge_environment_settings(prepared.url or "", given, True, None, None)
         return self.send(prepared, timeout=times, allow_redirects=False, **settings)
 
     def close(self) -> None:
