@@ -11,20 +11,22 @@ Wire format: https://docs.github.com/rest/actions/workflows#create-a-workflow-di
 from __future__ import annotations
 
 import functools
+import http.client
 import inspect
 import json
 import re
 from email.utils import parsedate_to_datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from asgiref.sync import sync_to_async
-from urllib3.exceptions import HTTPError, ProtocolError
 
 from django_hookflow import __version__
 from django_hookflow.conf import conf
 from django_hookflow.exceptions import HookFlowException, NotConfigured
+from django_hookflow.exchange import Answer, Asked, Session, send
 from django_hookflow.retry_after import retry_after_seconds
 
 if TYPE_CHECKING:
@@ -35,15 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["GitHubError", "dispatch_workflow", "trigger_github_workflow"]
 
 API_VERSION = "2026-03-10"
-#: Seconds to connect, and to wait for each part of the answer. GitHub gives up on a request after 10 itself.
-TIMEOUT = (5, 15)
+#: Seconds for the whole of it. GitHub gives up on a request after 10 itself.
+TIMEOUT = 15.0
 MAX_INPUTS = 25
 MAX_INPUT_CHARACTERS = 65_535
 #: Statuses after which GitHub wants the same request sent again elsewhere, and how often that is done.
 REDIRECTS = (301, 302, 307, 308)
 MAX_REDIRECTS = 3
-#: Far more than any answer to a dispatch has.
-MAX_ANSWER_BYTES = 64 * 1024
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9._-]+")
 _WORKFLOW_FOLDER = ".github/workflows/"
@@ -208,76 +208,63 @@ def _read_token() -> str:
     return token
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sets the header as late as an ``auth`` does: set with the others, an entry in ~/.netrc would replace it."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 def _post(url: str, body: dict[str, Any], token: str, target: str) -> dict[str, Any]:
     headers = {
         "Accept": "application/vnd.github+json",
-        "X-GitHub-Api-Version": API_VERSION,
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
         "User-Agent": f"django-hookflow/{__version__}",
+        "X-GitHub-Api-Version": API_VERSION,
     }
+    body_sent = json.dumps(body).encode()
+    until = monotonic() + TIMEOUT
     for _ in range(1 + MAX_REDIRECTS):
-        try:
-            with requests.post(
-                url,
-                json=body,
-                headers=headers,
-                auth=_Bearer(token),
-                timeout=TIMEOUT,
-                allow_redirects=False,  # requests would turn some POSTs into GETs, and the token is for this host
-                stream=True,
-            ) as response:
-                answer = _read_answer(response)
-        except requests.RequestException as error:
-            raise describe_no_answer(error, target) from error
-        moved_to = find_new_address(response)
+        with Session() as session:
+            try:
+                answer = send(session, Asked("POST", url, headers, body_sent), timeout=until - monotonic())
+            except (OSError, ValueError) as error:
+                raise describe_no_answer(error, target, was_connected=session.connected) from error
+        moved_to = find_new_address(url, answer)
         if moved_to is None:
             break
         url = moved_to
-    if 200 <= response.status_code < 300:
-        return {key: answer.get(key) for key in ("workflow_run_id", "run_url", "html_url")}
-    raise describe_refusal(response, str(answer.get("message") or response.reason).replace(token, "…"), target)
+    content = _read_answer(answer)
+    if 200 <= answer.status < 300:
+        return {key: content.get(key) for key in ("workflow_run_id", "run_url", "html_url")}
+    message = str(content.get("message") or http.client.responses.get(answer.status, "")).replace(token, "…")
+    raise describe_refusal(answer, message, target)
 
 
-def find_new_address(response: requests.Response) -> str | None:
+def find_new_address(url: str, answer: Answer) -> str | None:
     """Where a renamed repository is now, which GitHub says with a redirect within its API; None for anything else."""
-    if response.status_code not in REDIRECTS or "Location" not in response.headers:
+    if answer.status not in REDIRECTS or "Location" not in answer.headers:
         return None
     try:
-        address = urljoin(response.url, response.headers["Location"])
-        here, there = ((parts.scheme, parts.hostname, parts.port) for parts in map(urlsplit, (response.url, address)))
+        address = urljoin(url, answer.headers["Location"])
+        here, there = ((parts.scheme, parts.hostname, parts.port) for parts in map(urlsplit, (url, address)))
     except ValueError:
         return None
     return address if here == there else None
 
 
-def _read_answer(response: requests.Response) -> dict[str, Any]:
+def _read_answer(answer: Answer) -> dict[str, Any]:
     """The JSON object GitHub answered with; empty if it is none. The status alone says whether a run was started."""
     try:
-        answer = json.loads(response.raw.read(MAX_ANSWER_BYTES, decode_content=True))
-    except (OSError, HTTPError, ValueError, RecursionError):
+        content = json.loads(answer.content)
+    except (ValueError, RecursionError):
         return {}
-    return answer if isinstance(answer, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def describe_no_answer(error: requests.RequestException, target: str) -> GitHubError:
+def describe_no_answer(error: Exception, target: str, *, was_connected: bool) -> GitHubError:
     """The error for a request without an answer. It matters whether GitHub may have got it."""
-    if isinstance(error, requests.ConnectTimeout):
-        return GitHubUnreachable(f"{target} was not dispatched: no connection within {TIMEOUT[0]} s; try again later")
-    if isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], ProtocolError)):
+    if was_connected:
         return GitHubSilent(
             f"{target}: the request was sent and no answer came; look in the repository's Actions whether the run was "
             f"started before you dispatch it again"
         )
+    if isinstance(error, requests.Timeout):
+        return GitHubUnreachable(f"{target} was not dispatched: no connection in time; try again later")
     if isinstance(error, requests.ConnectionError):
         return GitHubUnreachable(
             f"{target} was not dispatched: no connection ({type(error).__name__}); check the network and "
@@ -286,11 +273,11 @@ def describe_no_answer(error: requests.RequestException, target: str) -> GitHubE
     return GitHubError(f"{target} was not dispatched: {type(error).__name__}; check DJANGO_HOOKFLOW_GITHUB_API_URL")
 
 
-def describe_refusal(response: requests.Response, message: str, target: str) -> GitHubError:
+def describe_refusal(answer: Answer, message: str, target: str) -> GitHubError:
     """The error for an answer that is not a success."""
-    status = response.status_code
+    status = answer.status
     said = f"{target} was not dispatched: GitHub answered {status} ({message[:500]})"
-    wait = find_retry_after(response)
+    wait = find_retry_after(answer.headers)
     if status == 429 or (status == 403 and (wait is not None or "rate limit" in message.lower())):
         when = "later" if wait is None else f"in {wait:.0f} s"
         return RateLimited(f"{said}; too many requests, try again {when}", status_code=429, retry_after=wait)
@@ -318,12 +305,11 @@ _REFUSALS: dict[int, tuple[type[GitHubError], str]] = {
 }
 
 
-def find_retry_after(response: requests.Response) -> float | None:
+def find_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds until GitHub takes requests again: its Retry-After, or the time its rate limit is reset; None if neither.
 
     The reset is a time by GitHub's clock, so it is compared with the Date of the same answer and not with ours.
     """
-    headers = response.headers
     asked = retry_after_seconds(headers)
     if asked is not None:
         return asked

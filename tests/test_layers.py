@@ -21,7 +21,19 @@ PACKAGE = REPOSITORY / "django_hookflow"
 
 #: Modules that everyone may import and that import only each other.
 LEAVES = {
-    *("backoff", "clock", "conf", "exceptions", "guards", "models", "registry", "retry_after", "sealing", "sql"),
+    *(
+        "backoff",
+        "clock",
+        "conf",
+        "exceptions",
+        "exchange",
+        "guards",
+        "models",
+        "registry",
+        "retry_after",
+        "sealing",
+        "sql",
+    ),
     *("app_version", "durations", "texts"),
     *("read_only", "terminals", "test_environment"),
 }

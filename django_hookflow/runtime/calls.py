@@ -13,8 +13,8 @@ from requests.structures import CaseInsensitiveDict
 from django_hookflow.conf import conf
 from django_hookflow.events import codec
 from django_hookflow.exceptions import HookFlowException, NotSerializable
+from django_hookflow.exchange import Asked, ResponseTooLarge, UnsafeRedirect, fetch
 from django_hookflow.retry_after import retry_after_seconds
-from django_hookflow.runtime.exchange import Asked, ResponseTooLarge, UnsafeRedirect, fetch
 
 __all__ = ["CallFailed", "ResponseTooLarge", "UnsafeRedirect", "request"]
 
@@ -62,7 +62,7 @@ def request(
     ``timeout`` is in seconds, for the whole of it. Other errors are those of :func:`exchange.fetch`.
     """
     sent: CaseInsensitiveDict[str] = CaseInsensitiveDict(
-        {"Idempotency-Key": idempotency_key, "User-Agent": "django-hookflow", "Accept-Encoding": "gzip, deflate"}
+        {"Idempotency-Key": idempotency_key, "User-Agent": "django-hookflow"}
     )
     sent.update(headers or {})
     if body is not None and not isinstance(body, (str, bytes)):

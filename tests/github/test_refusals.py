@@ -24,6 +24,7 @@ from django_hookflow.github import (
     dispatch_workflow,
 )
 from tests.github.server import TOKEN, GitHub, say
+from tests.runtime.slow_servers import trickling
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -241,7 +242,7 @@ def test_no_connection_is_a_connection_error_and_nothing_was_sent(settings: Sett
 
 
 def test_no_answer_in_time_says_that_a_run_may_have_started(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TIMEOUT", (5, 0.2))
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
     github.answers.append(lambda connection: wait_for_close(connection))
 
     with pytest.raises(TimeoutError, match="before you dispatch it again") as raised:
@@ -249,6 +250,35 @@ def test_no_answer_in_time_says_that_a_run_may_have_started(github: GitHub, monk
 
     assert isinstance(raised.value, GitHubSilent)
     assert TOKEN not in "".join(traceback.format_exception(raised.value))
+
+
+def test_headers_that_trickle_are_cut_at_the_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.4)
+    settings.GITHUB_PERSONAL_ACCESS_TOKEN = TOKEN
+    with trickling(b"HTTP/1.1 200 OK\r\n", b"X-Header: value\r\n") as server:
+        settings.DJANGO_HOOKFLOW_GITHUB_API_URL = server.url
+        with pytest.raises(GitHubSilent) as raised:
+            dispatch_workflow("octo/shop", "deploy.yml")
+        assert server.gone.wait(5)
+    assert TOKEN not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_dispatch_that_was_accepted_is_one_whatever_becomes_of_the_body(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.4)
+    settings.GITHUB_PERSONAL_ACCESS_TOKEN = TOKEN
+    with trickling(b"HTTP/1.1 200 OK\r\n\r\n", b"x") as server:
+        settings.DJANGO_HOOKFLOW_GITHUB_API_URL = server.url
+        assert dispatch_workflow("octo/shop", "deploy.yml")["workflow_run_id"] is None
+
+
+def test_a_handshake_that_fails_dispatches_nothing(settings: Settings) -> None:
+    settings.GITHUB_PERSONAL_ACCESS_TOKEN = TOKEN
+    with trickling(b"this is not TLS") as server:
+        settings.DJANGO_HOOKFLOW_GITHUB_API_URL = server.url.replace("http:", "https:")
+        with pytest.raises(GitHubUnreachable, match="was not dispatched"):
+            dispatch_workflow("octo/shop", "deploy.yml")
 
 
 def test_a_connection_that_breaks_after_the_request_may_have_started_a_run(github: GitHub) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import requests
 
-from django_hookflow import Retry, WorkflowContext, workflow
+from django_hookflow import Retry, WorkflowContext, exchange, workflow
 from django_hookflow.models import DeadLetterEntry, WorkflowEvent, WorkflowRun
 from django_hookflow.retry_after import retry_after_seconds
-from django_hookflow.runtime import calls, exchange
+from django_hookflow.runtime import calls
 from django_hookflow.runtime.calls import CallFailed
 from django_hookflow.runtime.failures import describe, rebuild
 from django_hookflow.runtime.retries import is_retryable

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
-
-import requests
-from urllib3.exceptions import HTTPError
 
 from django_hookflow.delivery.messages import Message
 from django_hookflow.exceptions import HookFlowException
+from django_hookflow.exchange import Session
 
 #: When a message that its receiver refused for good is tried again.
 DAY_SECONDS = 86_400.0
-#: What is read of an answer: enough to use the connection again after any answer of ours, or to quote an error.
-ANSWER_BYTES = 65_536
 
 
 class SendFailed(HookFlowException):
@@ -26,6 +22,13 @@ class SendFailed(HookFlowException):
     def __init__(self, problem: str, *, retry_after: float | None = None) -> None:
         super().__init__(problem)
         self.retry_after = retry_after
+
+
+class Unanswered(SendFailed):
+    """There was no answer; the error of :mod:`django_hookflow.exchange` says why, and discloses nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
 
 
 class Undeliverable(SendFailed):
@@ -78,24 +81,15 @@ class Receive(Protocol):
 
 
 class ThreadSession(threading.local):
-    """One ``requests`` session per thread, since sessions promise no thread safety, made anew in a forked child."""
+    """One session per thread, made anew in a forked child and after an exchange that was cut off."""
 
-    def __init__(self, make: Callable[[], requests.Session]) -> None:
+    def __init__(self, make: Callable[[], Session]) -> None:
         self._make = make
         self._pid = 0
-        self._session: requests.Session | None = None
+        self._session: Session | None = None
 
-    def get(self) -> requests.Session:
-        if self._session is None or self._pid != os.getpid():  # a child must not share its parent's sockets
+    def get(self) -> Session:
+        # a child must not share its parent's sockets
+        if self._session is None or self._session.is_cut or self._pid != os.getpid():
             self._session, self._pid = self._make(), os.getpid()
         return self._session
-
-
-def post(session: requests.Session, url: str, **arguments: Any) -> tuple[requests.Response, str]:
-    """POSTs without following redirects; returns the response and the beginning of its text. Raises SendFailed."""
-    try:
-        with session.post(url, allow_redirects=False, stream=True, **arguments) as response:
-            text = response.raw.read(ANSWER_BYTES, decode_content=True).decode("utf-8", "replace")
-    except (requests.RequestException, HTTPError) as error:
-        raise SendFailed(f"POST {url}: {type(error).__name__}: {error}") from error
-    return response, text

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urljoin
 from uuid import UUID
-
-import requests
 
 from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import Message, webhook_url
@@ -12,10 +11,11 @@ from django_hookflow.delivery.signature import sign
 from django_hookflow.delivery.transports.base import (
     SendFailed,
     ThreadSession,
+    Unanswered,
     Undeliverable,
-    post,
 )
 from django_hookflow.exceptions import NotConfigured
+from django_hookflow.exchange import Answer, Asked, Session, named, send
 from django_hookflow.retry_after import retry_after_seconds
 
 CONNECT_SECONDS = 5.0
@@ -25,19 +25,9 @@ LAST_STEP_SECONDS = 900.0
 NON_RETRYABLE = 489
 
 
-def _make_session() -> requests.Session:
-    session = requests.Session()
-    session.auth = _no_auth  # None would have requests look for credentials in ~/.netrc
-    return session
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
 #: The app is next door: a proxy for the outside world, which the environment may name, is not the way to it.
 _NO_PROXIES = {"http": None, "https": None, "all": None}
-_sessions = ThreadSession(_make_session)
+_sessions = ThreadSession(Session)
 
 
 class HttpTransport:
@@ -58,15 +48,17 @@ class HttpTransport:
     def send(self, message: Message) -> None:
         """Returns when the turn is over; the webhook answers only then."""
         url, body = message.url(), message.body()
-        response, text = post(
-            _sessions.get(),
-            url,
-            data=body,
-            headers=self._headers(message, sign(body, url)),
-            timeout=(CONNECT_SECONDS, conf.turn_budget + LAST_STEP_SECONDS),
-            proxies=_NO_PROXIES,
-        )
-        self._judge(url, response, text)
+        try:
+            answer = send(
+                _sessions.get(),
+                Asked("POST", url, self._headers(message, sign(body, url)), body),
+                timeout=conf.turn_budget + LAST_STEP_SECONDS,
+                connect=CONNECT_SECONDS,
+                proxies=_NO_PROXIES,
+            )
+        except (OSError, ValueError) as error:
+            raise Unanswered(error) from error
+        self._judge(url, answer)
 
     def _headers(self, message: Message, token: str) -> dict[str, str]:
         return {
@@ -78,16 +70,23 @@ class HttpTransport:
             "Upstash-Retried": str(message.attempt - 1),
         }
 
-    def _judge(self, url: str, response: requests.Response, text: str) -> None:
-        status = response.status_code
+    def _judge(self, url: str, answer: Answer) -> None:
+        status, location = answer.status, answer.headers.get("Location")
         if 200 <= status < 300:
             return
-        problem = f"POST {url} was answered {status}: {text:.500}"
+        problem = f"POST {named(url)} was answered {status}: {answer.text:.500}"
         if status == NON_RETRYABLE:
             raise Undeliverable(problem)
-        if response.is_redirect:
+        if 300 <= status < 400 and location:
             problem = (
-                f"POST {url} was redirected to {response.headers['Location']!r:.300}: set DJANGO_HOOKFLOW_DOMAIN and "
+                f"POST {named(url)} was redirected to {_target(url, location)!r:.300}: set DJANGO_HOOKFLOW_DOMAIN and "
                 "DJANGO_HOOKFLOW_WEBHOOK_PATH so that no redirect is needed (SECURE_SSL_REDIRECT wants https)"
             )
-        raise SendFailed(problem, retry_after=retry_after_seconds(response.headers))
+        raise SendFailed(problem, retry_after=retry_after_seconds(answer.headers))
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        return named(urljoin(url, location))
+    except ValueError:
+        return named(location)

@@ -5,33 +5,28 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from time import monotonic, sleep
+from typing import Any
 from uuid import UUID
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3 import Retry
-from urllib3.exceptions import MaxRetryError, ReadTimeoutError, ResponseError
 
 from django_hookflow.conf import conf
 from django_hookflow.delivery.messages import Message, webhook_url
-from django_hookflow.delivery.transports.base import SendFailed, ThreadSession, post
+from django_hookflow.delivery.transports.base import SendFailed, ThreadSession, Unanswered
 from django_hookflow.exceptions import NotConfigured
+from django_hookflow.exchange import Answer, Asked, Session, send
 from django_hookflow.retry_after import retry_after_seconds
 from django_hookflow.test_environment import is_test_environment
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from urllib3 import BaseHTTPResponse
-    from urllib3.connectionpool import ConnectionPool
-
 # trigger() waits for this after its commit, so all of it is short: connecting and answering take QStash a tenth of it,
 # and what is not published now a relay publishes later.
+SECONDS = 4.0
 CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
-PAUSE_SECONDS = 1.0
+PAUSES = (0.0, 0.4)
+LONGEST_PAUSE = 1.0
+PASSING = (429, 500, 502, 503, 504)
 
 #: The free plan holds a message back no longer; what is due later stays in the outbox for a relay.
 MAX_DELAY_SECONDS = 7 * 86_400.0
@@ -49,50 +44,15 @@ _HINTS = {
 }
 
 
-class BriefRetry(Retry):
-    """Retries what passes quickly. A server that hangs, or asks for a long pause, is left to the relay at once."""
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> BriefRetry:
-        if isinstance(error, ReadTimeoutError):
-            raise error
-        if response is not None and (retry_after_seconds(response.headers) or 0) > PAUSE_SECONDS and _pool is not None:
-            raise MaxRetryError(_pool, url or "", ResponseError("asked for a longer pause than a caller can wait"))
-        return super().increment(method, url, response, error, _pool, _stacktrace)
-
-
 class BearerAuth(AuthBase):
     """An auth object and not a header, in whose place requests would put an entry of ~/.netrc."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {conf.qstash_token}"
+        request.headers["Authorization"] = f"Bearer {_token()}"
         return request
 
 
-def _make_session() -> requests.Session:
-    session = requests.Session()
-    session.auth = BearerAuth()
-    retry = BriefRetry(
-        total=2,
-        connect=1,
-        backoff_factor=0.2,
-        status_forcelist=[429, 500, 502, 503, 504],
-        allowed_methods=None,  # POST too: the deduplication id makes it safe to repeat
-        raise_on_status=False,
-    )
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    session.mount("http://", HTTPAdapter(max_retries=retry))
-    return session
-
-
-_sessions = ThreadSession(_make_session)
+_sessions = ThreadSession(lambda: Session(BearerAuth()))
 
 
 class QStashTransport:
@@ -109,25 +69,18 @@ class QStashTransport:
         """Returns when QStash has taken the message. A few seconds at most, also when QStash hangs."""
         self.check_configured()
         _refuse_in_tests()
-        response, text = post(
-            _sessions.get(),
-            f"{base_url()}/v2/publish/{message.url()}",
-            data=message.body(),
-            headers=self._headers(message),
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-        )
-        if not 200 <= response.status_code < 300:
-            raise SendFailed(_problem(response.status_code, text), retry_after=retry_after_seconds(response.headers))
+        url = f"{base_url()}/v2/publish/{message.url()}"
+        answer = _ask(Asked("POST", url, self._headers(message), message.body()))
+        if not 200 <= answer.status < 300:
+            raise SendFailed(_problem(answer), retry_after=retry_after_seconds(answer.headers))
 
     def withdraw(self, run_uid: UUID) -> None:
         """Cancels the run's messages at QStash, by their label. Raises SendFailed if QStash did not answer with success."""
         _refuse_in_tests()
-        url = f"{base_url()}/v2/messages"
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
         # Without a filter QStash would cancel every message of the account: the label is never empty.
-        response = _sessions.get().delete(url, params={"label": label(run_uid)}, timeout=timeout, allow_redirects=False)
-        if not 200 <= response.status_code < 300:
-            raise SendFailed(_problem(response.status_code, response.text))
+        answer = _ask(Asked("DELETE", f"{base_url()}/v2/messages?label={label(run_uid)}", {}, None))
+        if not 200 <= answer.status < 300:
+            raise SendFailed(_problem(answer))
 
     def _headers(self, message: Message) -> dict[str, str]:
         # No Upstash-Timeout: without one QStash waits as long as the plan allows, and a step may take that long.
@@ -142,6 +95,29 @@ class QStashTransport:
         if message.delay > 0:
             headers["Upstash-Delay"] = f"{math.ceil(message.delay)}s"
         return headers
+
+
+def _ask(asked: Asked) -> Answer:
+    """QStash's answer, in time. Raises Unanswered.
+
+    Asks again after what passes quickly; the deduplication id makes that safe. A server that hangs, or wants a longer
+    pause than a caller can make, is left to the relay at once.
+    """
+    until = monotonic() + SECONDS
+    pauses = iter(PAUSES)
+    while True:
+        pause = next(pauses, math.inf)
+        try:
+            answer = send(_sessions.get(), asked, timeout=until - monotonic(), connect=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            passes = isinstance(error, requests.ConnectionError) and not isinstance(error, requests.Timeout)
+            if not passes or pause > until - monotonic():
+                raise Unanswered(error) from error
+        else:
+            pause = max(pause, retry_after_seconds(answer.headers) or 0)
+            if answer.status not in PASSING or pause > min(LONGEST_PAUSE, until - monotonic()):
+                return answer
+        sleep(pause)
 
 
 def _refuse_in_tests() -> None:
@@ -161,8 +137,12 @@ def label(run_uid: UUID) -> str:
     return f"hookflow-{run_uid}"
 
 
-def _problem(status: int, text: str) -> str:
-    return f"QStash answered {status}: {_error_text(text)}{_HINTS.get(status, '')}"
+def _problem(answer: Answer) -> str:
+    return f"QStash answered {answer.status}: {_error_text(answer.text)}{_HINTS.get(answer.status, '')}"
+
+
+def _token() -> str:
+    return (conf.qstash_token or "").strip()
 
 
 def _error_text(text: str) -> str:
@@ -172,6 +152,6 @@ def _error_text(text: str) -> str:
     except (ValueError, RecursionError):
         answer = None
     error = str(answer["error"]) if isinstance(answer, dict) and "error" in answer else text
-    if conf.qstash_token:
-        error = error.replace(conf.qstash_token, "…")
+    if token := _token():
+        error = error.replace(token, "…")
     return error[:500]

@@ -12,10 +12,11 @@ import contextvars
 import logging
 import socket
 import threading
+import weakref
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -29,10 +30,14 @@ from django_hookflow.exceptions import HookFlowException
 
 CONNECT_TIMEOUT = 10.0
 MAX_REDIRECTS = 5
+#: What :func:`send` keeps of an answer, in bytes.
+BEGINNING = 64 * 1024
 _CHUNK = 64 * 1024
 #: What a decoder is fed at once: what it leaves is copied, and a chunk may hold thousands of tiny gzip members.
 _FED = 4096
 _THREAD = "hookflow-call"
+
+T = TypeVar("T")
 
 
 class UnsafeRedirect(HookFlowException):
@@ -56,13 +61,21 @@ class ResponseTooLarge(HookFlowException):
 
 
 class Answer(NamedTuple):
-    """``content`` is the decompressed body; of a failing status (400 or more) it is "" and only ``size``, in bytes, is known."""
+    """``content`` is the decompressed body, or its beginning.
+
+    ``fetch`` keeps none of a failing status (400 or more): ``content`` is "" and only ``size``, in bytes, is known.
+    """
 
     status: int
     headers: Mapping[str, str]
     encoding: str | None
     content: bytes
     size: int
+
+    @property
+    def text(self) -> str:
+        """The content as UTF-8, with what is none replaced."""
+        return self.content.decode("utf-8", "replace")
 
 
 class Asked(NamedTuple):
@@ -82,33 +95,74 @@ def fetch(asked: Asked, *, timeout: float, limit: int) -> Answer:
     ``limit`` bytes, decompressed; else a class of requests or Python, such as ``requests.ReadTimeout``, with a text that
     has nothing of the query, of headers or of the answer.
     """
-    line = _Line()
-    outcome: list[Answer | BaseException] = []
-    done = threading.Event()
+    session = Session()
+
+    def exchange() -> Answer:
+        with session:
+            return _follow(session, asked, timeout, limit)
+
+    return _in_time(exchange, session, asked, timeout)
+
+
+def send(
+    session: Session,
+    asked: Asked,
+    *,
+    timeout: float,
+    connect: float = CONNECT_TIMEOUT,
+    proxies: Mapping[str, str | None] | None = None,
+) -> Answer:
+    """The status, and of the body at most the beginning, in time and with errors as :func:`fetch`; follows nothing.
+
+    Once there is a status it counts, whatever becomes of the body: the other side has done what it says.
+    """
+    heads: list[requests.Response] = []
+    content = bytearray()
 
     def exchange() -> None:
+        with session.ask(asked, (min(connect, timeout), timeout), proxies) as response:
+            if not session.is_cut:  # else the cut may be what ended its headers
+                heads.append(response)
+                _read_beginning(response, content)
+
+    try:
+        _in_time(exchange, session, asked, timeout)
+    except Exception:
+        if not heads:
+            raise
+    head, beginning = heads[0], bytes(content)
+    return Answer(head.status_code, head.headers, head.encoding, beginning, len(beginning))
+
+
+def _in_time(exchange: Callable[[], T], session: Session, asked: Asked, timeout: float) -> T:
+    """What ``exchange`` returns or raises, reworded. If it is not over in time the session is cut off and of no use."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+    done = threading.Event()
+
+    def run() -> None:
         try:
-            outcome.append(_exchange(asked, line, timeout, limit))
+            outcome.append(exchange())
         except BaseException as error:  # raised in the thread that waits
-            outcome.append(error)
+            failure.append(error)
         finally:
             done.set()
 
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(exchange,), daemon=True, name=_THREAD)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True, name=_THREAD)
     thread.start()
     in_time = False
     try:
         in_time = done.wait(timeout)
     finally:
-        connected = line.cut()
-    result = outcome[0] if in_time else None  # what comes of it now has been cut short
-    if isinstance(result, Answer):
-        return result
-    if result is None:
-        kind = requests.ReadTimeout if connected else requests.ConnectTimeout
-        doing = "was not over" if connected else "had no connection"
-        raise kind(f"{asked} {doing} after the {timeout:g} s it was given")
-    raise _reworded(result, asked)
+        if not in_time:  # what comes of it now has been cut short
+            session.line.cut()
+    if not in_time:
+        kind = requests.ReadTimeout if session.connected else requests.ConnectTimeout
+        doing = "was not over" if session.connected else "had no connection"
+        raise kind(f"{asked} {doing} after the {round(timeout, 2):g} s it was given")
+    if failure:
+        raise _reworded(failure[0], asked)
+    return outcome[0]
 
 
 def named(url: str) -> str:
@@ -125,37 +179,39 @@ def named(url: str) -> str:
 
 
 class _Line:
-    """The sockets of one exchange, to be cut off from another thread."""
+    """The socket of a session that is in use, to be cut off from another thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._is_cut = False
+        self._handle: socket.socket | None = None
+        self.is_cut = False
+        self.connected = False
 
     def watch(self, sock: socket.socket) -> None:
         """A handle of our own on the connection: TLS takes the socket apart, and closing what is read from hangs."""
         handle = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        self.close()
         with self._lock:
-            self._sockets.append(handle)
-            is_cut = self._is_cut
+            self._handle = handle
+            is_cut = self.is_cut
         if is_cut:
             self.cut()
 
-    def cut(self) -> bool:
-        """Ends the exchange if it is not over; whether it had a connection."""
+    def cut(self) -> None:
+        """Ends what is under way, and whatever the session begins after this."""
         with self._lock:
-            self._is_cut = True
-        return self.hang_up()
+            self.is_cut = True
+            if self._handle:
+                with suppress(OSError):
+                    self._handle.shutdown(socket.SHUT_RDWR)
+        self.close()
 
-    def hang_up(self) -> bool:
-        """Ends the connections there are, which our handles alone would keep open."""
+    def close(self) -> None:
+        """Lets go of the connection, which our handle alone would keep open. A forked parent's is left as it is."""
         with self._lock:
-            handles, self._sockets = self._sockets, []
-        for handle in handles:
-            with suppress(OSError):
-                handle.shutdown(socket.SHUT_RDWR)
+            handle, self._handle = self._handle, None
+        if handle:
             handle.close()
-        return bool(handles)
 
 
 class _Adapter(HTTPAdapter):
@@ -171,7 +227,7 @@ class _Adapter(HTTPAdapter):
 
     def _watched(self, pool: Any) -> Any:
         line, kind = self._line, pool.ConnectionCls
-        if kind.__name__ == "Watched":  # the pool has been here, before a redirect
+        if kind.__name__ == "Watched":  # the pool has been here before
             return pool
 
         class Watched(kind):  # type: ignore[misc, valid-type]
@@ -180,14 +236,53 @@ class _Adapter(HTTPAdapter):
                 line.watch(sock)
                 return sock
 
+            def connect(self) -> None:
+                super().connect()
+                line.connected = True
+
         pool.ConnectionCls = Watched
         return pool
 
 
-class _Session(requests.Session):
-    """Redirects are followed by us: requests reads the body of each to its end, however long it is."""
+class Session(requests.Session):
+    """For one exchange at a time; its connections are used again. Useless once an exchange has been cut off."""
+
+    def __init__(self, auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None) -> None:
+        super().__init__()
+        # Given in any case: for want of one, requests looks into ~/.netrc and replaces the header.
+        self.auth = auth or _as_it_is
+        self.headers["Accept-Encoding"] = "gzip, deflate"  # what is decoded here, whatever else is installed
+        self.line = _Line()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter(self.line))
+        weakref.finalize(self, self.line.close)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there was a connection, TLS included: without one nothing was sent."""
+        return self.line.connected
+
+    @property
+    def is_cut(self) -> bool:
+        return self.line.is_cut
+
+    def ask(
+        self, asked: Asked, times: tuple[float, float], proxies: Mapping[str, str | None] | None = None
+    ) -> requests.Response:
+        """A response whose body is not read and which may be a redirect."""
+        prepared = self.prepare_request(
+            requests.Request(asked.method, asked.url, headers=asked.headers, data=asked.body)
+        )
+        given: dict[str, Any] = dict(proxies or {})
+        settings = self.merge_environment_settings(prepared.url or "", given, True, None, None)
+        return self.send(prepared, timeout=times, allow_redirects=False, **settings)
+
+    def close(self) -> None:
+        super().close()
+        self.line.close()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: redirects are followed by us, since requests reads the body of each to its end, however long it is."""
         return None
 
     def find_target(self, response: requests.Response) -> str | None:
@@ -201,26 +296,16 @@ class _Session(requests.Session):
         return target
 
 
-def _exchange(asked: Asked, line: _Line, timeout: float, limit: int) -> Answer:
+def _follow(session: Session, asked: Asked, timeout: float, limit: int) -> Answer:
     user, password = get_auth_from_url(asked.url)
-    with _Session() as session:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _Adapter(line))
-        # Given in any case: for want of one, requests looks into ~/.netrc and replaces the header.
-        has_user = (user or password) and "Authorization" not in asked.headers
-        session.auth = HTTPBasicAuth(user, password) if has_user else _as_it_is
-        for _ in range(MAX_REDIRECTS + 1):
-            prepared = session.prepare_request(
-                requests.Request(asked.method, asked.url, headers=asked.headers, data=asked.body)
-            )
-            settings = session.merge_environment_settings(prepared.url or "", {}, True, None, None)
-            times = (min(CONNECT_TIMEOUT, timeout), timeout)
-            with session.send(prepared, timeout=times, allow_redirects=False, **settings) as response:
-                target = session.find_target(response)
-                if target is None:
-                    return _read(response, limit)
-                asked = _redirected(asked, target, response.status_code)
-            line.hang_up()
+    if (user or password) and "Authorization" not in asked.headers:
+        session.auth = HTTPBasicAuth(user, password)
+    for _ in range(MAX_REDIRECTS + 1):
+        with session.ask(asked, (min(CONNECT_TIMEOUT, timeout), timeout)) as response:
+            target = session.find_target(response)
+            if target is None:
+                return _read(response, limit)
+            asked = _redirected(asked, target, response.status_code)
     raise requests.TooManyRedirects(f"more than {MAX_REDIRECTS} redirects")
 
 
@@ -252,6 +337,20 @@ def _read(response: requests.Response, limit: int) -> Answer:
     if not failed and getattr(response.raw, "length_remaining", None):  # urllib3 before 2 leaves it at that
         raise requests.ConnectionError("the answer has ended before its end")
     return Answer(response.status_code, response.headers, response.encoding, bytes(content), size)
+
+
+def _read_beginning(response: requests.Response, content: bytearray) -> None:
+    """Adds at most BEGINNING bytes to ``content``; a short body is read to its end, and its connection used again."""
+    decoder = _decoder(response)
+    size = 0
+    for chunk in response.raw.stream(_CHUNK, decode_content=False):
+        size += len(chunk)
+        for start in range(0, len(chunk), _FED):
+            part = chunk[start : start + _FED]
+            most = BEGINNING - len(content)
+            content += decoder.decoded(part, most) if decoder else part[:most]
+        if size >= BEGINNING or len(content) >= BEGINNING:
+            break
 
 
 def _decoder(response: requests.Response) -> _Decoder | None:
