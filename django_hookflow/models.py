@@ -389,8 +389,8 @@ class WorkflowEvent(ReadOnlyModel):
     head = models.ForeignObject(
         "Head",
         on_delete=models.DO_NOTHING,
-        from_fields=["workflow_run"],
-        to_fields=["run_uid"],
+        from_fields=("workflow_run",),
+        to_fields=("run_uid",),
         null=True,
         editable=False,
         serialize=False,

@@ -185,13 +185,13 @@ class Migration(migrations.Migration):
                     name="head",
                     field=models.ForeignObject(
                         editable=False,
-                        from_fields=["workflow_run"],
+                        from_fields=("workflow_run",),
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="+",
                         serialize=False,
                         to="django_hookflow.head",
-                        to_fields=["run_uid"],
+                        to_fields=("run_uid",),
                     ),
                 ),
                 pgtrigger.migrations.AddTrigger(

@@ -34,7 +34,7 @@ QUERIES = {
         FROM pg_proc WHERE proname LIKE 'hookflow%' OR proname LIKE 'pgtrigger%'
     """,
     "views": """
-        SELECT relname, pg_get_viewdef(oid), relacl::text FROM pg_class
+        SELECT relname, pg_get_viewdef(oid), coalesce(relacl, acldefault('r', relowner))::text FROM pg_class
         WHERE relkind = 'v' AND (relname LIKE 'django_hookflow%' OR relname LIKE 'hookflow%')
     """,
     "comments": """
