@@ -35,10 +35,7 @@ def checked_run_id(run_id: Any) -> str:
 
 def checked_step_id(step_id: Any) -> str:
     """A step id: printable, not empty, at most 255 characters."""
-    text = _checked("step id", step_id, MAX_STEP_ID)
-    if not text:
-        raise InvalidText("step id", step_id, "is empty")
-    return text
+    return _checked_name("step id", step_id)
 
 
 def checked_label(label: Any) -> str:
@@ -63,23 +60,24 @@ def checked_subject_key(key: Any) -> str:
 
 def checked_signal_name(name: Any) -> str:
     """The name of a signal: printable, not empty, at most 255 characters."""
-    text = _checked("signal name", name, MAX_STEP_ID)
-    if not text:
-        raise InvalidText("signal name", name, "is empty")
-    return text
+    return _checked_name("signal name", name)
 
 
 def checked_signal_id(id: Any) -> str | None:
     """What names a signal for its sender: printable, not empty, at most 255 characters; None for nothing."""
-    text = None if id is None else _checked("signal id", id, MAX_STEP_ID)
-    if text == "":
-        raise InvalidText("signal id", id, "is empty")
-    return text
+    return None if id is None else _checked_name("signal id", id)
 
 
 def checked_path_key(key: Any) -> str:
     """A key in a payload: at most 1,000 characters."""
     return _checked("path", key, MAX_PATH_KEY, printable=False)
+
+
+def _checked_name(name: str, value: Any) -> str:
+    text = _checked(name, value, MAX_STEP_ID)
+    if not text:
+        raise InvalidText(name, value, "is empty")
+    return text
 
 
 def _checked(name: str, value: Any, limit: int, *, printable: bool = True) -> str:

@@ -175,8 +175,8 @@ def repeated_on_conflict(call: Callable[P, R]) -> Callable[P, R]:
     """``call``, made again where PostgreSQL undid it for the sake of a transaction at the same moment.
 
     That is a deadlock, a lock that did not come within the session's ``lock_timeout`` or, where transactions are by
-    default more than read committed, two that touch the same row. Inside
-    a transaction it is raised: only the whole of that could be repeated.
+    default more than read committed, two that touch the same row. Inside a transaction it is raised: only the whole of
+    that could be repeated.
     """
 
     @functools.wraps(call)

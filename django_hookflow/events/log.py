@@ -102,7 +102,8 @@ def _append_statement(events: int, ends_turn: bool) -> str:
     return f"SELECT seq, next_in FROM hookflow_append(%s, %s, {text}, {text}, {json_}, {json_}, %s{ending})"
 
 
-_COMPLETE = "SELECT hookflow_complete(%s, %s, %s, %s, %s)"
+#: The commonest append, by the shortest way; as it ends no turn, no next one is due.
+_COMPLETE = "SELECT hookflow_complete(%s, %s, %s, %s, %s), NULL::float8"
 _START = f"SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _SIGNAL = f"SELECT applied, seq, attempt, delay FROM hookflow_signal(%s, %s, %s, %s, %s, {_SENDING})"
@@ -125,18 +126,21 @@ def append(
     Raises ConcurrentAppend, nothing written, when the log is not where ``expected_seq`` says, and UnknownRun when there is
     no such run or it has been archived.
     """
-    if expected_seq is not None and actor is None and not ends_turn and _is_completion(events):
-        return _complete(run_uid, expected_seq, events[0])
     arguments: list[Any] = [str(run_uid), expected_seq]
-    arguments += [event.type for event in events]
-    arguments += [event.step_id for event in events]
-    arguments += [event.facts for event in events]
-    arguments += [event.payload for event in events]
-    arguments.append(actor)
-    if ends_turn:
-        arguments += [goes_on, sending.grace, sending.reach]
+    if expected_seq is not None and actor is None and not ends_turn and _is_completion(events):
+        statement = _COMPLETE
+        arguments += [events[0].step_id, events[0].facts, events[0].payload]
+    else:
+        statement = _append_statement(len(events), ends_turn)
+        arguments += [event.type for event in events]
+        arguments += [event.step_id for event in events]
+        arguments += [event.facts for event in events]
+        arguments += [event.payload for event in events]
+        arguments.append(actor)
+        if ends_turn:
+            arguments += [goes_on, sending.grace, sending.reach]
     try:
-        [row] = fetch_hot(_append_statement(len(events), ends_turn), arguments)
+        [row] = fetch_hot(statement, arguments)
         return Appended(*row)
     except IntegrityError as error:
         raise _explained(error, run_uid, expected_seq) from error
@@ -144,15 +148,6 @@ def append(
 
 def _is_completion(events: Sequence[NewEvent]) -> bool:
     return len(events) == 1 and events[0].type == STEP_COMPLETED
-
-
-def _complete(run_uid: UUID, expected_seq: int, event: NewEvent) -> Appended:
-    """The commonest append, by the shortest way."""
-    try:
-        [(seq,)] = fetch_hot(_COMPLETE, [run_uid, expected_seq, event.step_id, event.facts, event.payload])
-        return Appended(seq, None)
-    except IntegrityError as error:
-        raise _explained(error, run_uid, expected_seq) from error
 
 
 def _explained(error: IntegrityError, run_uid: UUID, expected_seq: int | None) -> Exception:
@@ -246,12 +241,7 @@ def operate(
 
     Raises OperationRefused when it makes no sense as the run stands, and UnknownRun.
     """
-    try:
-        with cursor() as c:
-            c.execute(_OPERATE, [run_uid, action, step_id, facts, payload, actor, sending.grace, sending.reach])
-            return Operated(*c.fetchone())
-    except IntegrityError as error:
-        raise _explained(error, run_uid, None) from error
+    return _operated(_OPERATE, run_uid, action, step_id, facts, payload, actor, sending.grace, sending.reach)
 
 
 def signal(run_uid: UUID, name: str, id: str | None, value: str, *, actor: str | None, sending: Sending) -> Operated:
@@ -259,9 +249,13 @@ def signal(run_uid: UUID, name: str, id: str | None, value: str, *, actor: str |
 
     Raises OperationRefused when the run has ended, and UnknownRun.
     """
+    return _operated(_SIGNAL, run_uid, name, id, value, actor, sending.grace, sending.reach)
+
+
+def _operated(statement: str, run_uid: UUID, *arguments: Any) -> Operated:
     try:
         with cursor() as c:
-            c.execute(_SIGNAL, [run_uid, name, id, value, actor, sending.grace, sending.reach])
+            c.execute(statement, [run_uid, *arguments])
             return Operated(*c.fetchone())
     except IntegrityError as error:
         raise _explained(error, run_uid, None) from error

@@ -240,12 +240,14 @@ class Todo:
         """
         execution = self.execution
         encoded = execution.encoded(value)
-        self.is_last = execution.share.is_done_with_next()
-        facts = facts_of_completion(self.kind, self.attempt, took)
-        payload = f'{{"result":{execution.sealed(encoded)}}}'
-        event = NewEvent(types.STEP_COMPLETED, self.step_id, facts, payload)
-        self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
+        self._record(facts_of_completion(self.kind, self.attempt, took), execution.sealed(encoded))
         return codec.decode(encoded)
+
+    def _record(self, facts: str, result: str) -> None:
+        """Records that the step completed with ``result``, JSON text; the turn goes on unless its share is done."""
+        self.is_last = self.execution.share.is_done_with_next()
+        event = NewEvent(types.STEP_COMPLETED, self.step_id, facts, f'{{"result":{result}}}')
+        self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
 
     def end_turn_if_last(self) -> None:
         """Raises StepCompleted if the turn has taken on its share; called once the record is committed."""
@@ -280,9 +282,8 @@ class Todo:
         if signal.payload is None:
             raise RedactedHistory(self.step_id)
         value = json.dumps(json.loads(signal.payload)["value"], ensure_ascii=False)
-        self.is_last = self.execution.share.is_done_with_next()
-        event = self._event(types.STEP_COMPLETED, f'{{"result":{value}}}', took=0, by=signal.seq)
-        self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
+        facts = {"kind": self.kind, "attempt": self.attempt, "took": 0, "by": signal.seq}
+        self._record(json.dumps(facts), value)
         self.execution.history.take(signal)
         self.end_turn_if_last()
         return codec.untag(self.execution.opened(json.loads(value)))
