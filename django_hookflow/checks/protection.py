@@ -1,6 +1,6 @@
 """What protects the log in this deployment, layer by layer, as ``check --deploy --database default`` lists it.
 
-Each layer stops somebody the one before it does not (README, "What protects the log"). Guards and the hash chain come
+Each layer stops somebody the one before it does not (guides/evidence.md). Guards and the hash chain come
 with the schema; privileges come with ``migrations_sql/roles.sql`` and hold for the login that asks; checkpoints and
 archives are made by commands and kept outside the database.
 """
