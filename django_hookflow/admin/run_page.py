@@ -23,12 +23,14 @@ from django_hookflow.admin.operating import operations_for
 from django_hookflow.admin.run_state import RunState, read_state, relatives_of
 from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
 from django_hookflow.admin.status import status_badge
+from django_hookflow.admin.subject import shown_subjects
 from django_hookflow.admin.waterfall import Waterfall, draw
 from django_hookflow.durations import format_duration
 from django_hookflow.events.types import RUN_TRIGGERED
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 
 if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.urls import URLPattern
 
@@ -77,7 +79,7 @@ class RunPage(ReadOnlyAdmin):
             "subtitle": None,
             "sees_payloads": sees,
             "withheld": WITHHELD,
-            **describe_head(request, obj, state),
+            **describe_head(request, self.admin_site, obj, state),
             **describe_values(state, obj, sees=sees),
             **describe_waterfall(request, state, obj, sees=sees),
             **describe_log(request, state, obj, sees=sees),
@@ -85,7 +87,7 @@ class RunPage(ReadOnlyAdmin):
         }
 
 
-def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> dict[str, Any]:
+def describe_head(request: HttpRequest, site: AdminSite, run: WorkflowRun, state: RunState) -> dict[str, Any]:
     trigger = state.story.mark(RUN_TRIGGERED)
     return {
         "run": state.run,
@@ -96,6 +98,7 @@ def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> di
         "triggered_by": trigger.actor if trigger else "",
         "acts": [mark for mark in state.story.marks if mark.type != RUN_TRIGGERED][-ACTS_SHOWN:],
         "relatives": relatives_of(run.run_id, state.story),
+        "subjects": shown_subjects(request, site, run.subjects),
         "operations": operations_of(request, run) if state.as_of is None else None,
         "here": query_of(request),
         "current": query_of(request, as_of=None),

@@ -93,6 +93,7 @@ class RunAsOf:
     error_type: str
     error_message: str
     label: str
+    subjects: list[dict[str, str]] | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
     completed_at: datetime.datetime | None
@@ -214,7 +215,7 @@ def _select(statement: str, parameters: Any) -> list[dict[str, Any]]:
         names = [column.name for column in c.description]
         rows = [dict(zip(names, row, strict=True)) for row in c.fetchall()]
     for row in rows:
-        for name in row.keys() & {"data", "result", "payload"}:
+        for name in row.keys() & {"data", "result", "payload", "subjects"}:
             row[name] = None if row[name] is None else json.loads(row[name])
     return rows
 
