@@ -93,7 +93,8 @@ class Question:
         problems: list[str] = []
         who, what = query.get("who", "").strip(), query.get("what", "").strip()
         if "\0" in who:
-            who, _ = "", problems.append("Nobody has a name like that.")
+            problems.append("Nobody has a name like that.")
+            who = ""
         if what and what not in WORDS:
             problems.append(f"“{what[:80]}” is nothing that can be done to a run.")
         since, until = (_moment(query.get(name, ""), problems) for name in ("since", "until"))
@@ -117,7 +118,13 @@ class Question:
 
     def query(self, **changes: Any) -> str:
         """The address of the same question with changes; None leaves a part out."""
-        asked: dict[str, Any] = {"who": self.who, "what": self.what, "since": self.since, "until": self.until, **changes}
+        asked: dict[str, Any] = {
+            "who": self.who,
+            "what": self.what,
+            "since": self.since,
+            "until": self.until,
+            **changes,
+        }
         texts = {
             name: value.isoformat() if isinstance(value, datetime.datetime) else value for name, value in asked.items()
         }
