@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseBadRequest
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 
 from django_hookflow.admin.as_of_choice import choose, times_of_events
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
@@ -24,6 +24,7 @@ from django_hookflow.admin.integrity import examine
 from django_hookflow.admin.operating import operations_for
 from django_hookflow.admin.run_state import RunState, read_state, relatives_of
 from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
+from django_hookflow.admin.starting import may_start
 from django_hookflow.admin.status import status_badge
 from django_hookflow.admin.subject import shown_subjects
 from django_hookflow.admin.waterfall import Waterfall, draw
@@ -112,11 +113,20 @@ def describe_head(request: HttpRequest, site: AdminSite, run: WorkflowRun, state
         "acts": [mark for mark in state.story.marks if mark.type != RUN_TRIGGERED][-ACTS_SHOWN:],
         "relatives": relatives_of(run.run_id, state.story),
         "subjects": shown_subjects(request, site, run.subjects),
-        "operations": operations_of(request, run) if state.as_of is None else None,
+        **(describe_actions(request, run) if state.as_of is None else {}),
         "here": query_of(request),
         "current": query_of(request, as_of=None),
         "steps_back": steps_back(request, state),
     }
+
+
+def describe_actions(request: HttpRequest, run: WorkflowRun) -> dict[str, Any]:
+    """What can be done, and which of it is most likely what somebody has come for: what needs doing, if anything does."""
+    operations = operations_of(request, run)
+    offered = [operation["name"] for operation in operations["offered"]]
+    likely = next((name for name in ("resolve", "replay", "resume", "wake") if name in offered), "")
+    start = reverse("admin:django_hookflow_workflowrun_start_like", args=(run.pk,)) if may_start(request) else ""
+    return {"operations": operations, "primary": likely, "start_like": start}
 
 
 def operations_of(request: HttpRequest, run: WorkflowRun) -> dict[str, list[Any]]:
