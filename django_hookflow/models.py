@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models, router
 from django.db.models import F
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
@@ -19,6 +20,7 @@ from django.db.models.fields.related_descriptors import ForwardManyToOneDescript
 from django_hookflow.exceptions import OperationRefused
 from django_hookflow.guards import CHECKPOINT_GUARDS, EVENT_GUARDS
 from django_hookflow.read_only import ReadOnlyManager, ReadOnlyModel, ReadOnlyQuerySet
+from django_hookflow.subjects import find, reference_to
 
 if TYPE_CHECKING:
     from django_hookflow.projections.as_of import RunAsOf, RunsAsOf
@@ -78,6 +80,10 @@ class WorkflowRunStatus(models.TextChoices):
 
 
 class WorkflowRunQuerySet(ReadOnlyQuerySet["WorkflowRun"]):
+    def for_subject(self, thing: models.Model) -> WorkflowRunQuerySet:
+        """The runs that were triggered with this saved instance as their subject, or as one of them."""
+        return self.filter(subjects__contains=[reference_to(thing)])
+
     def signal(self, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None) -> int:
         """Sends each of these runs that has not ended a signal, as :meth:`WorkflowRun.signal`; how many took it up."""
         number = 0
@@ -116,6 +122,7 @@ class WorkflowRun(ReadOnlyModel):
     error_type = models.TextField(blank=True)
     error_message = models.TextField(blank=True)
     label = models.CharField(max_length=255, blank=True)
+    subjects = models.JSONField(null=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     completed_at = models.DateTimeField(null=True)
@@ -138,6 +145,7 @@ class WorkflowRun(ReadOnlyModel):
         permissions = [
             ("operate_workflowrun", "Can operate workflow runs"),
             ("view_payload_workflowrun", "Can see the payloads of workflow runs"),
+            ("trigger_workflowrun", "Can trigger workflows"),
         ]
         indexes = [
             models.Index(models.F("created_at").desc(), name="django_hookflow_run_newest"),
@@ -155,6 +163,12 @@ class WorkflowRun(ReadOnlyModel):
                 opclasses=["varchar_pattern_ops"],
                 condition=~models.Q(label=""),
                 name="django_hookflow_run_by_label",
+            ),
+            GinIndex(
+                fields=["subjects"],
+                opclasses=["jsonb_path_ops"],
+                condition=models.Q(subjects__isnull=False),
+                name="django_hookflow_run_by_subject",
             ),
         ]
 
@@ -189,6 +203,18 @@ class WorkflowRun(ReadOnlyModel):
         return (
             WorkflowRun.objects.filter(run_id=origin["run_id"]).first() if origin.get("kind") == "continued" else None
         )
+
+    @property
+    def subject(self) -> Any:
+        """What the run is about: None, the instance, or a list where it was triggered with several.
+
+        What has been deleted since is None, or missing in the list. Each look is a query for each thing.
+        """
+        references = self.subjects or []
+        found = [find(reference) for reference in references]
+        if len(references) > 1:
+            return [thing for thing in found if thing is not None]
+        return found[0] if found else None
 
     # Operating. Each appends an event with who and why, returns whether it changed anything (False: it was so already),
     # refreshes this object, and raises OperationRefused when it makes no sense as the run stands.

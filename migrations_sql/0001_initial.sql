@@ -232,6 +232,7 @@ CREATE TABLE django_hookflow_workflowrun (
   error_type    text        NOT NULL,
   error_message text        NOT NULL,
   label         varchar(255) NOT NULL,
+  subjects      jsonb,                     -- the things of the project it is about: [{"type": …, "key": …}]
   created_at    timestamptz NOT NULL,
   updated_at    timestamptz NOT NULL,
   completed_at  timestamptz,
@@ -248,6 +249,7 @@ CREATE INDEX django_hookflow_run_by_parent ON django_hookflow_workflowrun (paren
 -- For searches by how an id or a label begins.
 CREATE INDEX django_hookflow_run_id_begins ON django_hookflow_workflowrun (run_id varchar_pattern_ops);
 CREATE INDEX django_hookflow_run_by_label ON django_hookflow_workflowrun (label varchar_pattern_ops) WHERE NOT label = '';
+CREATE INDEX django_hookflow_run_by_subject ON django_hookflow_workflowrun USING gin (subjects jsonb_path_ops) WHERE subjects IS NOT NULL;
 
 -- What has begun and is not settled: of a step, or (step_id = '') of the run itself.
 CREATE TABLE django_hookflow_wait (

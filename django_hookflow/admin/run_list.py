@@ -13,6 +13,7 @@ from django_hookflow.admin.filters import TimeFilter
 from django_hookflow.admin.listing import STATUS, RunChangeList
 from django_hookflow.admin.search import find
 from django_hookflow.admin.status import status_badge
+from django_hookflow.admin.subject import SubjectFilter
 from django_hookflow.durations import format_duration
 from django_hookflow.models import WorkflowRun
 
@@ -37,7 +38,7 @@ LOOKUPS = {STATUS, "workflow_id", "workflow_id__exact", "run_id", "run_id__exact
 
 class RunList(ReadOnlyAdmin):
     list_display = ("run", "workflow", "status_badge", "last_steps", "created", "duration")
-    list_filter = (WorkflowFilter, TimeFilter)
+    list_filter = (WorkflowFilter, TimeFilter, SubjectFilter)
     sortable_by = ("created",)
     ordering = ("-created_at",)
     empty_value_display = "–"
@@ -56,7 +57,7 @@ class RunList(ReadOnlyAdmin):
         return RunChangeList
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return lookup in LOOKUPS or lookup in {"workflow", *TimeFilter.parameters}
+        return lookup in LOOKUPS or lookup in {"workflow", "subject", *TimeFilter.parameters}
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

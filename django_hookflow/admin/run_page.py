@@ -1,20 +1,22 @@
 """The page of one run: what it is doing, what failed, where the time went, and its events.
 
-The address has what is shown: ``as_of`` an event, on a ``scale=linear``, the steps from number ``steps`` on, the events
+The address has what is shown: ``as_of`` an event or a time, on a ``scale=linear``, the steps from number ``steps`` on, the events
 around ``seq``, or after or before one, filtered by ``type`` and ``step``. So every view of a run is a link, and all of it
 works without JavaScript. With it, the page asks for the same address with ``fragment=1`` and replaces what has changed.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpResponseBadRequest
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 
+from django_hookflow.admin.as_of_choice import choose, times_of_events
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
 from django_hookflow.admin.children import children_by_step, children_of
 from django_hookflow.admin.download import download
@@ -23,13 +25,16 @@ from django_hookflow.admin.integrity import examine
 from django_hookflow.admin.operating import operations_for
 from django_hookflow.admin.run_state import RunState, read_state, relatives_of
 from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
+from django_hookflow.admin.starting import may_start
 from django_hookflow.admin.status import status_badge
+from django_hookflow.admin.subject import shown_subjects
 from django_hookflow.admin.waterfall import Waterfall, draw
 from django_hookflow.durations import format_duration
 from django_hookflow.events.types import CHILD, RUN_TRIGGERED
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 
 if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.urls import URLPattern
 
@@ -48,13 +53,16 @@ class RunPage(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def download_view(self, request: HttpRequest, run_uid: Any) -> StreamingHttpResponse:
+    def download_view(self, request: HttpRequest, run_uid: Any) -> HttpResponse | StreamingHttpResponse:
         run = self.get_object(request, str(run_uid))
         if run is None:
             raise Http404
         if not self.has_view_permission(request, run) or not may_see_payloads(request):
             raise PermissionDenied
-        return download(run, read_state(run, number(request.GET.get("as_of"))).until)
+        asked = choose(run, request.GET.get("as_of", ""))
+        if asked.problem:
+            return HttpResponseBadRequest(asked.problem, content_type="text/plain; charset=utf-8")
+        return download(run, read_state(run, asked.seq).until)
 
     def render_change_form(
         self,
@@ -66,19 +74,27 @@ class RunPage(ReadOnlyAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         if "fragment" not in request.GET:
-            return super().render_change_form(request, context, add, change, form_url, obj)
+            response = super().render_change_form(request, context, add, change, form_url, obj)
+            if context.get("problem"):
+                response.status_code = 400
+            return response
         context = {**self.admin_site.each_context(request), "opts": self.opts, **self.describe(request, obj)}
         return TemplateResponse(request, "django_hookflow/admin/run/page.html", context)
 
     def describe(self, request: HttpRequest, obj: WorkflowRun) -> dict[str, Any]:
-        state = read_state(obj, number(request.GET.get("as_of")))
+        asked = choose(obj, request.GET.get("as_of", ""))
+        heading = {"title": f"Run {obj.run_id}", "subtitle": None, "asked_as_of": request.GET.get("as_of", "")[:80]}
+        if asked.problem:
+            return {**heading, "problem": asked.problem, "run": obj, "current": query_of(request, as_of=None)}
+        state = read_state(obj, asked.seq, asked.moment)
         sees = may_see_payloads(request)
         return {
-            "title": f"Run {obj.run_id}",
-            "subtitle": None,
+            **heading,
+            "times": json.dumps(times_of_events(obj, state.last_seq), separators=(",", ":")),
+            "moment": asked.moment,
             "sees_payloads": sees,
             "withheld": WITHHELD,
-            **describe_head(request, obj, state),
+            **describe_head(request, self.admin_site, obj, state),
             **describe_values(state, obj, sees=sees),
             **describe_waterfall(request, state, obj, sees=sees),
             **describe_log(request, state, obj, sees=sees),
@@ -86,7 +102,7 @@ class RunPage(ReadOnlyAdmin):
         }
 
 
-def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> dict[str, Any]:
+def describe_head(request: HttpRequest, site: AdminSite, run: WorkflowRun, state: RunState) -> dict[str, Any]:
     trigger = state.story.mark(RUN_TRIGGERED)
     return {
         "run": state.run,
@@ -98,11 +114,21 @@ def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> di
         "acts": [mark for mark in state.story.marks if mark.type != RUN_TRIGGERED][-ACTS_SHOWN:],
         "relatives": relatives_of(run.run_id, state.story),
         "children": children_of(run),
-        "operations": operations_of(request, run) if state.as_of is None else None,
+        "subjects": shown_subjects(request, site, run.subjects),
+        **(describe_actions(request, run) if state.as_of is None else {}),
         "here": query_of(request),
         "current": query_of(request, as_of=None),
         "steps_back": steps_back(request, state),
     }
+
+
+def describe_actions(request: HttpRequest, run: WorkflowRun) -> dict[str, Any]:
+    """What can be done, and which of it is most likely what somebody has come for: what needs doing, if anything does."""
+    operations = operations_of(request, run)
+    offered = [operation["name"] for operation in operations["offered"]]
+    likely = next((name for name in ("resolve", "replay", "resume", "wake") if name in offered), "")
+    start = reverse("admin:django_hookflow_workflowrun_start_like", args=(run.pk,)) if may_start(request) else ""
+    return {"operations": operations, "primary": likely, "start_like": start}
 
 
 def operations_of(request: HttpRequest, run: WorkflowRun) -> dict[str, list[Any]]:
@@ -167,7 +193,7 @@ def describe_log(request: HttpRequest, state: RunState, run: WorkflowRun, *, see
 
 def query_of(request: HttpRequest, **changes: Any) -> str:
     """The address of the same view with changes; None leaves a part out. The filters of the log stay where they are."""
-    shown = {name: request.GET[name][:20] for name in SHOWN_BY if request.GET.get(name)}
+    shown = {name: request.GET[name][:80] for name in SHOWN_BY if request.GET.get(name)}
     shown |= {name: str(value) for name, value in changes.items() if value is not None}
     return urlencode({name: value for name, value in shown.items() if changes.get(name, value) is not None})
 

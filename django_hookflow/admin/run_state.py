@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass
 from uuid import UUID
@@ -42,19 +43,20 @@ class RunState:
         return sentence_for(self.run, self.story, self.present)
 
 
-def read_state(run: WorkflowRun, as_of: int | None) -> RunState:
-    """The state to show. Events that are in an archive, and events that there never were, are not as of anything."""
+def read_state(run: WorkflowRun, as_of: int | None, moment: datetime.datetime | None = None) -> RunState:
+    """The state to show: now, or as of an event; at ``moment``, if that is later than the event."""
     head = Head.objects.filter(pk=run.pk).values_list("last_seq", "archived_at").first()
     last_seq, archived_at = head or (0, None)
     is_archived = archived_at is not None
-    if as_of is not None and (is_archived or not 1 <= as_of < last_seq):
+    if as_of is not None and (is_archived or not 1 <= as_of <= last_seq):
         as_of = None
     if as_of is None:
         present = present_of(run.pk)
         story = story_of(events_of(run.pk), present)
         return RunState(run, story, present, story.last_seq or last_seq, None, is_archived)
     story = story_of(events_of(run.pk, as_of))
-    present = Present(now=story.last_at) if story.last_at else present_of(run.pk)
+    then = moment or story.last_at
+    present = Present(now=then) if then else present_of(run.pk)
     try:
         return RunState(run_as_of(run.pk, run.run_id, as_of), story, present, last_seq, as_of, is_archived)
     except (HookFlowException, ValueError):  # archived, or rolled back, in this moment

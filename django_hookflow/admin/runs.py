@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from django_hookflow.admin.activity import Activity
 from django_hookflow.admin.operating import RunOperations
 from django_hookflow.admin.run_list import RunList
 from django_hookflow.admin.run_page import RunPage
+from django_hookflow.admin.starting import Starting
 from django_hookflow.models import WorkflowRun
 
 
 @admin.register(WorkflowRun)
-class WorkflowRunAdmin(RunOperations, RunPage, RunList):
+class WorkflowRunAdmin(Activity, Starting, RunOperations, RunPage, RunList):
     """Each part is a class of its own."""

@@ -24,6 +24,7 @@ CREATE OR REPLACE VIEW hookflow_run_durations AS
             django_hookflow_workflowrun.error_type,
             django_hookflow_workflowrun.error_message,
             django_hookflow_workflowrun.label,
+            django_hookflow_workflowrun.subjects,
             django_hookflow_workflowrun.created_at,
             django_hookflow_workflowrun.updated_at,
             django_hookflow_workflowrun.completed_at,
