@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "installed": set(),
     "checks": {"events", "evidence", "installed"},
     "apps": {"checks", "events"},
-    "admin": {"events", "projections", "runtime", "evidence", "timeline"},
+    "admin": {"events", "projections", "runtime", "evidence", "timeline", "doctor"},
     "doctor": {"checks", "events", "delivery", "feed", "installed", "retention"},
     "management": {
         "timeline",

@@ -28,7 +28,7 @@ from django_hookflow.admin.run_values import Value, failure_of, results_of, valu
 from django_hookflow.admin.starting import may_start
 from django_hookflow.admin.status import status_badge
 from django_hookflow.admin.subject import shown_subjects
-from django_hookflow.admin.waterfall import Waterfall, draw
+from django_hookflow.admin.waterfall import LINES_PER_PAGE, Waterfall, draw
 from django_hookflow.durations import format_duration
 from django_hookflow.events.types import CHILD, RUN_TRIGGERED
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
@@ -52,6 +52,14 @@ class RunPage(ReadOnlyAdmin):
             path("<uuid:run_uid>/events.json", self.admin_site.admin_view(self.download_view), name=name),
             *super().get_urls(),
         ]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """By its key, or by the id that people know: as the address has it, which the admin reads in a way of its own."""
+        if found := super().get_object(request, object_id, from_field):
+            return found
+        match = request.resolver_match
+        names = [object_id, str(match.kwargs.get("object_id", "")) if match else ""]
+        return self.get_queryset(request).filter(run_id__in=[name for name in names if "\0" not in name]).first()
 
     def download_view(self, request: HttpRequest, run_uid: Any) -> HttpResponse | StreamingHttpResponse:
         run = self.get_object(request, str(run_uid))
@@ -150,11 +158,20 @@ def describe_values(state: RunState, run: WorkflowRun, *, sees: bool) -> dict[st
     entry = None
     if failure is not None and failure.is_final and state.as_of is None:
         entry = DeadLetterEntry.objects.filter(run_uid=run.pk, seq=failure.seq).values_list("pk", flat=True).first()
-    return {"failure": failure, "dead_letter": entry, "data": data, "result": result}
+    place = place_of(state) if failure is not None and failure.step_id else None
+    return {
+        "failure": failure,
+        "failed_place": None if place is None else place + 1,
+        "failed_part": first_shown(state) + 1,
+        "dead_letter": entry,
+        "data": data,
+        "result": result,
+    }
 
 
 def describe_waterfall(request: HttpRequest, state: RunState, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
-    first = (number(request.GET.get("steps")) or 1) - 1
+    asked = number(request.GET.get("steps"))
+    first = first_shown(state) if asked is None else asked - 1
     waterfall = draw(
         state.story,
         state.present.now,
@@ -174,6 +191,20 @@ def describe_waterfall(request: HttpRequest, state: RunState, run: WorkflowRun, 
         "earlier_steps": query_of(request, steps=waterfall.previous) if waterfall.previous else "",
         "later_steps": query_of(request, steps=waterfall.next) if waterfall.next else "",
     }
+
+
+def first_shown(state: RunState) -> int:
+    """Where the steps begin that a page shows if no others are asked for: in the part with the one at which the run stands."""
+    place = place_of(state)
+    return 0 if place is None else place // LINES_PER_PAGE * LINES_PER_PAGE
+
+
+def place_of(state: RunState) -> int | None:
+    """Which of the steps the run stands at, from 0: the one that failed, or that is under way."""
+    failure, current = failure_of(state.story), state.story.current
+    step_id = failure.step_id if failure is not None else current.step_id if current is not None else None
+    row = state.story.row(step_id)
+    return next((place for place, each in enumerate(state.story.rows) if each is row), None)
 
 
 def seqs_of_results(waterfall: Waterfall) -> list[int]:

@@ -9,9 +9,10 @@ from django_hookflow.admin.operating import RunOperations
 from django_hookflow.admin.run_list import RunList
 from django_hookflow.admin.run_page import RunPage
 from django_hookflow.admin.starting import Starting
+from django_hookflow.admin.step_times import StepTimesPage
 from django_hookflow.models import WorkflowRun
 
 
 @admin.register(WorkflowRun)
-class WorkflowRunAdmin(Activity, Starting, RunOperations, RunPage, RunList):
+class WorkflowRunAdmin(Activity, Starting, RunOperations, StepTimesPage, RunPage, RunList):
     """Each part is a class of its own."""

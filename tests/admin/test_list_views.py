@@ -225,7 +225,7 @@ def test_oldest_first_is_the_one_other_order(superuser: Client) -> None:
     sortable = [header for header in page.all("th", scope="col") if header.all("a")]
 
     (created,) = (header for header in sortable if "column-" in header.attributes.get("class", ""))
-    assert created.text == "Created"
+    assert created.text == "Created (UTC)"
     assert ids(follow(superuser, created.all("a", **{"class": "toggle descending"})[0])) == ["a", "b"]
     assert ids(open_list(superuser, o="1")) == ["b", "a"]
 
@@ -280,7 +280,7 @@ def test_a_search_within_a_tab_and_a_workflow(superuser: Client) -> None:
 
     assert ids(page) == ["order-1"]
     assert (counts(page)["All"], counts(page)["Failed"], counts(page)["Pending"]) == ("2", "1", "1")
-    (without,) = (link for link in page.all("a") if link.text == "Without the search")
+    (without,) = (link for link in page.all("a") if link.text == "Clear the search")
     assert without.attributes["href"] == "?status__exact=failed&workflow=shop.one"
 
 
@@ -404,7 +404,11 @@ def test_the_summary_tells_rates_failures_and_durations_of_each_workflow(superus
 
     page = open_list(superuser)
 
-    assert page.one("details", **{"class": "hookflow-summary"}).one("summary").text.startswith("7 runs created from 20")
+    assert (
+        page.one("details", **{"class": "hookflow-summary"})
+        .one("summary")
+        .text.startswith("7 runs created, 1 failed (20 %), from 20")
+    )
     assert summary_rows(page) == [
         ["shop.fast", "6", "0.2", "20 %", "2.5 s", "2 min 50 s"],
         ["shop.other", "1", "0.04", "–", "–", "–"],

@@ -17,7 +17,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_hookflow.events.database import alias
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.exceptions import HookFlowException, UnknownRun
+from django_hookflow.management.unknown_runs import explain
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf
 from django_hookflow.terminals import encodable, encoding_of
@@ -178,7 +179,7 @@ def _read(run_id: str, as_of: int | datetime.datetime | None) -> View:
 def _reason_missing(run_id: str) -> str:
     head = Head.objects.using(alias()).filter(run_id=run_id).first()
     if head is None:
-        return f"there is no run with the id {run_id!r}"
+        return explain(UnknownRun(run_id), run_id)
     if head.archived_at is not None:
         return (
             f"run {run_id!r} has been archived: its {head.last_seq:,} events are in an archive file of "
