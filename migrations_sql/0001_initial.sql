@@ -232,12 +232,12 @@ CREATE TABLE django_hookflow_workflowrun (
   error_type    text        NOT NULL,
   error_message text        NOT NULL,
   label         varchar(255) NOT NULL,
-  subjects      jsonb,                     -- the things of the project it is about: [{"type": …, "key": …}]
   created_at    timestamptz NOT NULL,
   updated_at    timestamptz NOT NULL,
   completed_at  timestamptz,
   parent_uid    uuid,                  -- of a child: the run that started it and, or did, wait for it,
   parent_step   varchar(255) NOT NULL DEFAULT '', -- in this step
+  subjects      jsonb,                 -- the things of the project it is about: [{"type": …, "key": …}]
   CONSTRAINT django_hookflow_workflowrun_pk PRIMARY KEY (id),
   CONSTRAINT django_hookflow_workflowrun_run_id_once UNIQUE (run_id)
 ) WITH (fillfactor = 80);

@@ -59,7 +59,7 @@ ACTS = [each.name for each in types.CATALOGUE.values() if each.is_act]
 
 
 @dataclass(frozen=True)
-class Act:
+class ActOfPerson:
     position: int
     run_uid: UUID
     run_id: str | None
@@ -78,7 +78,7 @@ class Act:
 
 
 @dataclass
-class Question:
+class ActivityFilter:
     """What the address asks for; ``problems`` are what of it is not understood, and nothing is shown then."""
 
     who: str
@@ -89,7 +89,7 @@ class Question:
     problems: list[str]
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Question:
+    def of(cls, query: Mapping[str, str]) -> ActivityFilter:
         problems: list[str] = []
         who, what = query.get("who", "").strip(), query.get("what", "").strip()
         if "\0" in who:
@@ -151,15 +151,15 @@ def _before(text: str, problems: list[str]) -> tuple[datetime.datetime, int] | N
 
 
 @dataclass(frozen=True)
-class Answer:
+class ActivityPage:
     """A page of acts; ``older`` is the address of the next, and ``is_cut`` says that not all there are were looked at."""
 
-    acts: list[Act]
+    acts: list[ActOfPerson]
     older: str = ""
     is_cut: bool = False
 
 
-def read_acts(asked: Question) -> Answer:
+def read_acts(asked: ActivityFilter) -> ActivityPage:
     statement = sql.SQL(load("activity")).format(
         acts=sql.SQL("(actor IS NOT NULL OR type IN ({}))").format(sql.SQL(", ").join(map(sql.Literal, ACTS))),
         narrowed=asked.conditions,
@@ -168,13 +168,13 @@ def read_acts(asked: Question) -> Answer:
     with cursor() as c:
         c.execute(statement, {**asked.parameters, **given})
         rows = c.fetchall()
-    acts = [Act(*row[:11]) for row in rows if row[0] is not None]
+    acts = [ActOfPerson(*row[:11]) for row in rows if row[0] is not None]
     if len(acts) > PAGE:
         last = acts[PAGE - 1]
-        return Answer(acts[:PAGE], asked.query(before=f"{last.recorded_at.isoformat()}/{last.position}"))
+        return ActivityPage(acts[:PAGE], asked.query(before=f"{last.recorded_at.isoformat()}/{last.position}"))
     if rows and rows[0][11] >= LOOKED_AT:
-        return Answer(acts, asked.query(before=f"{rows[0][12].isoformat()}/{rows[0][13]}"), is_cut=True)
-    return Answer(acts)
+        return ActivityPage(acts, asked.query(before=f"{rows[0][12].isoformat()}/{rows[0][13]}"), is_cut=True)
+    return ActivityPage(acts)
 
 
 class Activity(ReadOnlyAdmin):
@@ -185,8 +185,8 @@ class Activity(ReadOnlyAdmin):
     def activity_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        asked = Question.of(request.GET)
-        answer = Answer([]) if asked.problems else read_acts(asked)
+        asked = ActivityFilter.of(request.GET)
+        answer = ActivityPage([]) if asked.problems else read_acts(asked)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -206,7 +206,7 @@ class Activity(ReadOnlyAdmin):
         )
 
 
-def times(asked: Question) -> list[tuple[str, str, bool]]:
+def times(asked: ActivityFilter) -> list[tuple[str, str, bool]]:
     """Times to click: what each is called, its address, and whether it is chosen."""
     midnight = timezone.localtime(database_now()).replace(hour=0, minute=0, second=0, microsecond=0)
     offered = {"Today": midnight, "Last 7 days": midnight - datetime.timedelta(days=7), "Any time": None}

@@ -16,7 +16,7 @@ SHOWN = 50
 
 
 @dataclass(frozen=True)
-class Child:
+class ShownChild:
     """A run that a step has started; ``badge`` is how it stands."""
 
     step_id: str
@@ -29,7 +29,7 @@ class Child:
 class Children:
     """Those that are shown; of all, ``words`` say how many stand how, such as ``3 completed, 1 failed``."""
 
-    shown: list[Child]
+    shown: list[ShownChild]
     total: int
     words: str
 
@@ -45,7 +45,7 @@ def children_of(run: WorkflowRun) -> Children:
     return Children(shown, sum(number for _, number in numbers), words)
 
 
-def children_by_step(run: WorkflowRun, step_ids: Iterable[str]) -> dict[str, Child]:
+def children_by_step(run: WorkflowRun, step_ids: Iterable[str]) -> dict[str, ShownChild]:
     """The last run that each of these steps has started, if it is one that starts runs."""
     wanted = list(step_ids)
     if not wanted:
@@ -58,5 +58,5 @@ def children_by_step(run: WorkflowRun, step_ids: Iterable[str]) -> dict[str, Chi
     return {row.parent_step: _child(row) for row in rows}
 
 
-def _child(row: WorkflowRun) -> Child:
-    return Child(row.parent_step, row.run_id, row.pk, status_badge(row))
+def _child(row: WorkflowRun) -> ShownChild:
+    return ShownChild(row.parent_step, row.run_id, row.pk, status_badge(row))

@@ -38,12 +38,12 @@ class CannotSearch(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
+class DataTerm:
     column: str
     path: str
 
     @classmethod
-    def read(cls, term: str) -> Question | None:
+    def read(cls, term: str) -> DataTerm | None:
         """None for a term that asks for nothing in the data. Raises CannotSearch."""
         found = TERM.fullmatch(term)
         if not found:
@@ -69,7 +69,7 @@ def values_of(text: str) -> list[str]:
     return [text, json.dumps(text)] if is_plain else [json.dumps(text)]
 
 
-def search_data(question: Question, runs: QuerySet[WorkflowRun]) -> tuple[list[UUID], str]:
+def search_data(question: DataTerm, runs: QuerySet[WorkflowRun]) -> tuple[list[UUID], str]:
     """The newest of ``runs`` that the question fits, at most ``CAP + 1``, and what has not been looked at."""
     column, using = question.column, runs.db
     try:
@@ -93,16 +93,16 @@ def search_data(question: Question, runs: QuerySet[WorkflowRun]) -> tuple[list[U
     return [], f"Given up after {SECONDS:g} s: choose a workflow, or a shorter time."
 
 
-def ask(question: Question, runs: QuerySet[WorkflowRun], looked_at: int) -> list[UUID]:
+def ask(question: DataTerm, runs: QuerySet[WorkflowRun], looked_at: int) -> list[UUID]:
     newest = runs.order_by("-created_at").values_list("pk", "created_at", question.column)[:looked_at]
     return read(newest, question)
 
 
-def ask_all(question: Question, runs: QuerySet[WorkflowRun]) -> list[UUID]:
+def ask_all(question: DataTerm, runs: QuerySet[WorkflowRun]) -> list[UUID]:
     return read(runs.order_by().values_list("pk", "created_at", question.column), question)
 
 
-def read(runs: QuerySet[Any, Any], question: Question) -> list[UUID]:
+def read(runs: QuerySet[Any, Any], question: DataTerm) -> list[UUID]:
     sql, parameters = compile_query(runs)
     with at_most(SECONDS, runs.db) as cursor:
         statement = load("list_by_data").replace("{runs}", sql)

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from django_hookflow.admin import data_search
-from django_hookflow.admin.data_search import CannotSearch, Question, read, search_data
+from django_hookflow.admin.data_search import CannotSearch, DataTerm, read, search_data
 from django_hookflow.models import WorkflowRun
 from tests.admin.history import complete, start
 from tests.admin.test_run_list import ids, open_list
@@ -125,7 +125,7 @@ def test_the_newest_that_the_filters_leave_are_looked_through_and_it_says_how_ma
 def test_one_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     start("order-1", data=DATA)
     monkeypatch.setattr(data_search, "SECONDS", 0.05)
-    question = Question.read("data.order:17")
+    question = DataTerm.read("data.order:17")
     assert question is not None
 
     found, words = search_data(question, WorkflowRun.objects.extra(where=["pg_sleep(60) IS NOT NULL"]))
@@ -149,12 +149,12 @@ def test_with_the_index_all_runs_are_searched_and_the_plan_uses_it(
 
     assert ids(page) == ["order-0"]
     assert note(page) == "Searched for “data.order:0”. Clear the search"
-    question = Question.read("data.order:0")
+    question = DataTerm.read("data.order:0")
     assert question is not None
     assert "Bitmap Index Scan on shop_runs_by_data" in plan_of(question)
 
 
-def plan_of(question: Question) -> str:
+def plan_of(question: DataTerm) -> str:
     from tests.admin.conftest import count_queries
 
     with count_queries() as statements:
@@ -167,7 +167,7 @@ def plan_of(question: Question) -> str:
 
 @pytest.mark.parametrize("term", ["data", "data:", "database:5", "data.:x", "data..a:x", "results.a:1", "run-1", ""])
 def test_what_asks_for_nothing_in_the_data(term: str) -> None:
-    assert Question.read(term) is None
+    assert DataTerm.read(term) is None
 
 
 def test_a_question_without_keys_is_for_the_whole_value(superuser: Client) -> None:
@@ -178,4 +178,4 @@ def test_a_question_without_keys_is_for_the_whole_value(superuser: Client) -> No
 def test_odd_values_are_refused_in_words_or_searched_for() -> None:
     for value in ("[", "{", '"', '"a', '"\\q"'):
         with pytest.raises(CannotSearch):
-            Question.read(f"data.a:{value}")
+            DataTerm.read(f"data.a:{value}")

@@ -27,9 +27,9 @@ FOLDS = TEMPLATES / "0002_folds.sql"
 
 #: What the later release's template changes in the texts.
 CHANGES = {
-    "label, created_at, parent_uid, parent_step\n": "label, created_at, parent_uid, parent_step, triggered_by\n",
-    "AS parent_step\n--@ how it stands:": "AS parent_step,\n    event.actor AS triggered_by\n--@ how it stands:",
-    "parent_uid, parent_step\n  FROM begun": "parent_uid, parent_step, triggered_by\n  FROM begun",
+    "parent_uid, parent_step, subjects\n--@ run_begun_is": "parent_uid, parent_step, subjects, triggered_by\n--@ run_begun_is",
+    "AS subjects\n--@ how it stands:": "AS subjects,\n    event.actor AS triggered_by\n--@ how it stands:",
+    "parent_uid, parent_step, subjects\n  FROM begun": "parent_uid, parent_step, subjects, triggered_by\n  FROM begun",
     "SELECT run_uid, seq, type, facts, payload, recorded_at FROM hookflow_event_readable": (
         "SELECT run_uid, seq, type, facts, payload, recorded_at, actor FROM hookflow_event_readable"
     ),
