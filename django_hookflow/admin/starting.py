@@ -47,7 +47,7 @@ def may_start(request: HttpRequest) -> bool:
 
 class StartForm(ReasonForm):
     workflow = forms.ChoiceField()
-    data = forms.CharField(
+    data = forms.CharField(  # type: ignore[assignment] # the name of a form's own attribute, which stays what it is
         label="Data, as a JSON object",
         max_length=None,
         initial="{}",
@@ -79,11 +79,15 @@ class StartForm(ReasonForm):
         except ValueError as error:
             raise forms.ValidationError(f"This is not JSON: {error}.") from error
         if not isinstance(plain, dict):
-            raise forms.ValidationError('Data is a JSON object: it begins with { and ends with }, such as {"order": 17}.')
+            raise forms.ValidationError(
+                'Data is a JSON object: it begins with { and ends with }, such as {"order": 17}.'
+            )
         if masked := [place for place, value in walk(plain) if value == MASK]:
             more = f" and {len(masked) - MASKS_NAMED} more" if len(masked) > MASKS_NAMED else ""
             named = ", ".join(masked[:MASKS_NAMED])
-            raise forms.ValidationError(f"{MASK} stands for a value that is hidden: enter what belongs at {named}{more}.")
+            raise forms.ValidationError(
+                f"{MASK} stands for a value that is hidden: enter what belongs at {named}{more}."
+            )
         return self.decoded(plain)
 
     def decoded(self, plain: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +156,9 @@ class Starting(ReadOnlyAdmin):
             return HttpResponseRedirect(reverse("admin:django_hookflow_workflowrun_change", args=(started.pk,)))
         return self._show_form(request, run, form, [])
 
-    def _show_form(self, request: HttpRequest, run: WorkflowRun | None, form: StartForm, notes: list[str]) -> HttpResponse:
+    def _show_form(
+        self, request: HttpRequest, run: WorkflowRun | None, form: StartForm, notes: list[str]
+    ) -> HttpResponse:
         form.prepare()
         context = {
             **self.admin_site.each_context(request),

@@ -111,7 +111,9 @@ class _Fold:
         if story.failure is not None:
             self._end_failure(story.failure, type_)
         for kind in type_.settles_run:
-            self._settle(self._waits.get("", {}).pop(kind, None), event)
+            wait = self._waits.get("", {}).pop(kind, None)
+            self._settle(wait, event)
+            story.retries += kind == types.BACKOFF and wait is not None
         own = self._own.get(event.type)
         if own is not None and (event.step_id is not None or not type_.is_of_step):
             own(self, event, facts)
@@ -219,7 +221,8 @@ class _Fold:
             self._stop_turn("handed back" if self._attempts else "share done", event.seq)
         self._lose_attempts(event.recorded_at, event.seq, "handed back")
         self._last_sign = event.recorded_at
-        self.story.turns.append(TurnSpan(event.seq, event.recorded_at, text(facts.get("worker"))))
+        worker, version = text(facts.get("worker")), text(facts.get("version"))
+        self.story.turns.append(TurnSpan(event.seq, event.recorded_at, worker, version=version))
 
     def _stop_turn(self, outcome: str, seq: int) -> None:
         """It has ended with what it recorded last."""
@@ -235,7 +238,6 @@ class _Fold:
         self._lose_attempts(event.recorded_at, event.seq, "abandoned")
 
     def _fail_turn(self, event: Event, facts: dict[str, Any]) -> None:
-        self.story.retries += facts.get("retry_in") is not None
         self._end_turn(event.recorded_at, "failed")
         self._fail(event, facts)
 
@@ -293,7 +295,6 @@ class _Fold:
             self._end_attempt(row, event, facts)
         if event.type == types.STEP_FAILED:
             row.error = error_of(event)
-            self.story.retries += facts.get("retry_in") is not None
 
     def _end_attempt(self, row: Row, event: Event, facts: dict[str, Any]) -> None:
         """It worked as long as it recorded, whenever its intent was recorded and whatever was done to the run meanwhile."""
@@ -312,6 +313,7 @@ class _Fold:
 
     def _retry(self, event: Event, facts: dict[str, Any]) -> None:
         self._settle_step(event)
+        self.story.retries += 1
         row = self._rows.get(event.step_id)
         if row is not None:
             row.state, row.seq, self._due = "pending", event.seq, row

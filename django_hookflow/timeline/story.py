@@ -84,13 +84,17 @@ class Row:
 
 @dataclass(slots=True)
 class TurnSpan:
-    """One delivery's worth of work, from its first event to its last; ``end`` is None while it lasts."""
+    """One delivery's worth of work, from its first event to its last; ``end`` is None while it lasts.
+
+    ``version`` is that of the project's code, "" where none was recorded.
+    """
 
     seq: int
     start: datetime.datetime
     worker: str = ""
     end: datetime.datetime | None = None
     outcome: str = ""
+    version: str = ""
 
 
 @dataclass(slots=True)
@@ -152,6 +156,7 @@ class Story:
     last_at: datetime.datetime | None = None
     #: The row of the attempt or the wait that the run is in, or whose next attempt is due, if there is one.
     current: Row | None = None
+    #: Attempts that followed a failed one; one that is still to come does not count.
     retries: int = 0
 
     @property
@@ -163,6 +168,11 @@ class Story:
     def steps(self) -> int:
         """How many steps stand completed."""
         return sum(row.state == "completed" and not row.superseded for row in self.rows)
+
+    @property
+    def versions(self) -> list[str]:
+        """Of the project's code, in the order in which they first worked on the run."""
+        return list(dict.fromkeys(turn.version for turn in self.turns if turn.version))
 
     def row(self, step_id: str | None) -> Row | None:
         """The row of a step that still counts."""
