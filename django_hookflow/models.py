@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import models, router
 from django.db.models import F
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
 from django_hookflow.exceptions import OperationRefused
 from django_hookflow.guards import CHECKPOINT_GUARDS, EVENT_GUARDS
@@ -47,6 +48,20 @@ class TransactionIdField(models.BigIntegerField):  # type: ignore[type-arg] # at
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> str | None:
         return None if value is None else str(value)  # PostgreSQL has no cast from integers
+
+
+class _ParentDescriptor(ForwardManyToOneDescriptor):  # type: ignore[type-arg] # at run time it takes none
+    def get_object(self, instance: models.Model) -> Any:
+        try:
+            return super().get_object(instance)
+        except WorkflowRun.DoesNotExist:  # it is archived
+            return None
+
+
+class ParentField(models.ForeignKey["WorkflowRun | None", "WorkflowRun | None"]):
+    """The run that started a run. Its row goes when it is archived; then there is none to be had."""
+
+    forward_related_accessor_class = _ParentDescriptor
 
 
 class WorkflowRunStatus(models.TextChoices):
@@ -86,7 +101,11 @@ class WorkflowRunManager(_RunManager["WorkflowRun"]):
 
 
 class WorkflowRun(ReadOnlyModel):
-    """One start of a workflow, as its events leave it."""
+    """One start of a workflow, as its events leave it.
+
+    ``parent`` is the run that started it in a step (``parent_step``), None if none did or it is archived, and ``children`` are
+    the runs that it started so.
+    """
 
     id = models.UUIDField(primary_key=True, editable=False)
     run_id = models.CharField(max_length=255, unique=True)
@@ -100,6 +119,16 @@ class WorkflowRun(ReadOnlyModel):
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     completed_at = models.DateTimeField(null=True)
+    parent = ParentField(
+        "self",
+        on_delete=models.DO_NOTHING,
+        db_column="parent_uid",
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="children",
+    )
+    parent_step = models.CharField(max_length=255, blank=True)
 
     objects = WorkflowRunManager()
 
@@ -114,6 +143,9 @@ class WorkflowRun(ReadOnlyModel):
             models.Index(models.F("created_at").desc(), name="django_hookflow_run_newest"),
             models.Index(F("status"), F("created_at").desc(), name="django_hookflow_run_by_status"),
             models.Index(F("workflow_id"), F("status"), F("created_at").desc(), name="django_hookflow_run_by_flow"),
+            models.Index(
+                F("parent"), F("parent_step"), name="django_hookflow_run_by_parent", condition=~models.Q(parent=None)
+            ),
             models.Index(fields=["run_id"], opclasses=["varchar_pattern_ops"], name="django_hookflow_run_id_begins"),
             models.Index(
                 fields=["label"],
@@ -138,6 +170,22 @@ class WorkflowRun(ReadOnlyModel):
         None also while it is held. Each look is a query.
         """
         return next_wake(self.waits.all())
+
+    @property
+    def successor(self) -> WorkflowRun | None:
+        """The run that goes on in the place of this one, which ended by ``ctx.continue_as_new``. Each look is a query or two."""
+        ended = self.events.filter(type="run.completed").last()
+        run_id = ended.facts.get("continued_by") if ended else None
+        return WorkflowRun.objects.filter(run_id=run_id).first() if run_id else None
+
+    @property
+    def predecessor(self) -> WorkflowRun | None:
+        """The run in whose place this one goes on. None, too, of either when it is archived."""
+        begun = self.events.filter(seq=1).first()
+        origin = (begun.facts.get("origin") if begun else None) or {}
+        return (
+            WorkflowRun.objects.filter(run_id=origin["run_id"]).first() if origin.get("kind") == "continued" else None
+        )
 
     # Operating. Each appends an event with who and why, returns whether it changed anything (False: it was so already),
     # refreshes this object, and raises OperationRefused when it makes no sense as the run stands.

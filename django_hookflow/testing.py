@@ -33,11 +33,12 @@ from django_hookflow.conf import conf, is_stateless
 from django_hookflow.events import codec, log
 from django_hookflow.events.database import cursor, log_connection
 from django_hookflow.events.log import NewEvent
-from django_hookflow.events.types import RUN_COMPLETED, RUN_FAILED, STEP_COMPLETED, TURN_STARTED
-from django_hookflow.models import Lease, OutboxMessage, WorkflowEvent, WorkflowRun
+from django_hookflow.events.types import CHILD, RUN_COMPLETED, RUN_FAILED, STEP_COMPLETED, TURN_STARTED
+from django_hookflow.models import Lease, OutboxMessage, Wait, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow, forget_local_workflows, registered_workflows
 from django_hookflow.runtime import failures, testing_seam
 from django_hookflow.runtime.execution import cause_of, facts_of_completion, payload_of
+from django_hookflow.runtime.joining import hand_on
 from django_hookflow.runtime.postbox import Postbox
 from django_hookflow.runtime.trigger import trigger
 from django_hookflow.runtime.turn import TurnResult, run_turn
@@ -140,6 +141,7 @@ class Hookflow:
                     return run
             raise NotEnding(f"run {run_id!r} has not ended after {turns} turns")
         for _ in range(turns):
+            self._drive_children(run_id, turns)
             announced = self.announced(run_id)
             run = WorkflowRun.objects.get(run_id=run_id)
             if announced is None or (announced.due_at and run.wake_at is None):  # then its deadline is all that comes
@@ -158,9 +160,11 @@ class Hookflow:
             announced = self.announced(run_id)
             seq = announced.seq if announced else 1
         try:
-            return run_turn(run.workflow_id, run_id, seq, delivery={"message_id": "test"})
+            result = run_turn(run.workflow_id, run_id, seq, delivery={"message_id": "test"})
         except testing_seam.WorkerGone:
             return TurnResult("crashed")
+        hand_on(run.run_uid)  # in a test's transaction nothing is done after a commit
+        return result
 
     def stub(self, step_id: str, result: Any = None, *, raises: Exception | None = None) -> None:
         """Has the step ``step_id`` return ``result``, or raise, instead of doing its work; it is recorded all the same."""
@@ -210,6 +214,19 @@ class Hookflow:
             raise NotATestDatabase(connection.settings_dict["NAME"])
         clock.offset += seconds
         _replace_now(connection, f"SELECT clock_timestamp() + interval '{clock.offset!r} seconds'")
+
+    def _drive_children(self, run_id: str, turns: int) -> None:
+        """Delivers what the runs have announced that this one waits for."""
+        while awaited := list(Wait.objects.filter(run__run_id=run_id, kind=CHILD).values_list("step_id", flat=True)):
+            children = WorkflowRun.objects.filter(parent__run_id=run_id, parent_step__in=awaited, completed_at=None)
+            before = [child.run_id for child in children.order_by("created_at")]
+            for child_id in before:
+                self.drive(child_id, turns=turns)
+            ended = WorkflowRun.objects.filter(parent__run_id=run_id, completed_at__isnull=False).values("pk")
+            for message in list(OutboxMessage.objects.filter(kind="ended", run_uid__in=ended)):
+                hand_on(message.run_uid)
+            if not children.exclude(run_id__in=before).exists():  # of one that goes on as another there is a next
+                return
 
     def _advance_to(self, announced: OutboxMessage) -> None:
         """Moves time to when the turn is due and no lease stands in its way."""

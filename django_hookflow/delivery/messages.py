@@ -13,8 +13,8 @@ from django.utils.encoding import escape_uri_path
 from django_hookflow.conf import conf
 from django_hookflow.exceptions import HookFlowException, NotConfigured
 
-#: What a message announces: a turn, or that the run's time may be up.
-TURN, DEADLINE = "turn", "deadline"
+#: What a message announces: a turn, that the run's time may be up, or that it has ended, which may concern other runs.
+TURN, DEADLINE, ENDED = "turn", "deadline", "ended"
 #: A turn, too, with the history of its run: in the stateless mode, and of a release 0.0.x (which names no kind).
 HISTORY, CARRIED = "history", "carried"
 

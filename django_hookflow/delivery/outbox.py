@@ -17,10 +17,11 @@ from django.db import Error, transaction
 
 from django_hookflow.conf import conf
 from django_hookflow.delivery import wakeup
-from django_hookflow.delivery.messages import Message
+from django_hookflow.delivery.messages import DEADLINE, Message
 from django_hookflow.delivery.transports import SendFailed, get_transport
+from django_hookflow.events import log
 from django_hookflow.events.database import cursor, repeated_on_conflict
-from django_hookflow.events.log import LEFT_TO_RELAY, Operated, Sending
+from django_hookflow.events.log import LEFT_TO_RELAY, NewRun, Operated, Sending
 from django_hookflow.sql import load
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -57,6 +58,14 @@ def publish_announced(workflow_id: str, run_id: str, run_uid: UUID, done: Operat
     if done.applied and done.seq is not None:
         attempt = max(1, done.attempt or 1)
         publish_after_commit(Message(workflow_id, run_id, done.seq, run_uid, attempt, done.delay or 0.0), using=using)
+
+
+def publish_started(run: NewRun, *, using: str) -> None:
+    """Has the first turn of a run published that has just been started, and when its time is up."""
+    publish_after_commit(Message(run.workflow_id, run.run_id, 1, run.run_uid, 1), using=using)
+    if run.timeout is not None:
+        deadline = Message(run.workflow_id, run.run_id, 1, run.run_uid, 1, run.timeout, DEADLINE)
+        publish_after_commit(deadline, using=using)
 
 
 def withdraw_after_commit(run_uid: UUID, *, using: str) -> None:
@@ -111,7 +120,13 @@ def reschedule(message: Message, in_seconds: float) -> bool:
     with cursor() as c:
         c.execute(
             load("outbox_reschedule"),
-            {"run_uid": message.run_uid, "seq": message.seq, "attempt": message.attempt, "in_seconds": in_seconds},
+            {
+                "run_uid": message.run_uid,
+                "kind": message.kind,
+                "seq": message.seq,
+                "attempt": message.attempt,
+                "in_seconds": in_seconds,
+            },
         )
         return bool(c.rowcount)
 
@@ -128,8 +143,8 @@ def catch_up(*, is_back: bool = False) -> int:
     """Has what was put off by a clock that has gone back since sent now, if it is due; how much that was.
 
     That is what was announced later than now, to begin at once; ``is_back`` says that the clock has been seen to go back,
-    and then it is everything that is due.
+    and then it is everything that is due. Ends of runs that are still waited for are handed on again, too.
     """
     with cursor() as c:
         c.execute(load("outbox_catch_up"), {"is_back": is_back})
-        return int(c.rowcount)
+        return int(c.rowcount) + log.rejoin()

@@ -96,6 +96,19 @@ class Migration(migrations.Migration):
                         ("created_at", models.DateTimeField()),
                         ("updated_at", models.DateTimeField()),
                         ("completed_at", models.DateTimeField(null=True)),
+                        (
+                            "parent",
+                            django_hookflow.models.ParentField(
+                                db_column="parent_uid",
+                                db_constraint=False,
+                                db_index=False,
+                                null=True,
+                                on_delete=django.db.models.deletion.DO_NOTHING,
+                                related_name="children",
+                                to="django_hookflow.workflowrun",
+                            ),
+                        ),
+                        ("parent_step", models.CharField(blank=True, max_length=255)),
                     ],
                     options={
                         "verbose_name": "workflow run",
@@ -127,6 +140,15 @@ class Migration(migrations.Migration):
                         models.F("status"),
                         models.OrderBy(models.F("created_at"), descending=True),
                         name="django_hookflow_run_by_flow",
+                    ),
+                ),
+                migrations.AddIndex(
+                    model_name="workflowrun",
+                    index=models.Index(
+                        models.F("parent"),
+                        models.F("parent_step"),
+                        condition=models.Q(("parent", None), _negated=True),
+                        name="django_hookflow_run_by_parent",
                     ),
                 ),
                 migrations.AddIndex(

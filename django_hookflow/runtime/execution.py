@@ -21,7 +21,7 @@ from django_hookflow import sealing
 from django_hookflow.clock import clock
 from django_hookflow.conf import conf
 from django_hookflow.events import codec, types
-from django_hookflow.events.log import NewEvent
+from django_hookflow.events.log import NewEvent, NewRun
 from django_hookflow.exceptions import (
     DuplicateStep,
     MisplacedStep,
@@ -288,17 +288,24 @@ class Todo:
         self.end_turn_if_last()
         return codec.untag(self.execution.opened(json.loads(value)))
 
-    def suspend(self, wait: str, seconds: float | None = None, key: str | None = None) -> NoReturn:
-        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn."""
+    def suspend(
+        self, wait: str, seconds: float | None = None, key: str | None = None, starts: NewRun | None = None
+    ) -> NoReturn:
+        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn.
+
+        ``starts`` is a run that begins with it.
+        """
         try:
-            self._append(self._suspension(wait, seconds, key), ends_turn=True)
+            self._append(self._suspension(wait, seconds, key, starts), ends_turn=True)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
         raise StepCompleted(self.step_id)
 
-    def _suspension(self, wait: str, seconds: float | None, key: str | None = None) -> NewEvent:
+    def _suspension(
+        self, wait: str, seconds: float | None, key: str | None = None, starts: NewRun | None = None
+    ) -> NewEvent:
         facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
         if seconds is not None:
             facts["seconds"] = seconds
@@ -306,7 +313,7 @@ class Todo:
             facts["key"] = key
         if wait == types.DOUBT:
             facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
-        return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts))
+        return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts), starts=starts)
 
     def _event(self, type_: str, payload: str | None = None, **facts: Any) -> NewEvent:
         facts = {"kind": self.kind, "attempt": self.attempt, **facts}
@@ -329,7 +336,8 @@ def facts_of_completion(kind: str, attempt: int, took: float) -> str:
 def workflow_error(step_id: str, attempts: int, failure: dict[str, Any]) -> WorkflowError:
     """What a step that has failed for good raises in its workflow."""
     times = f"{attempts} attempt{'s' if attempts > 1 else ''}"
-    message = f"step {step_id!r} failed after {times}: {failure['type']}: {failure['message']}"
+    where = f"run {failure['run_id']!r}: " if "run_id" in failure else ""
+    message = f"step {step_id!r} failed after {times}: {where}{failure['type']}: {failure['message']}"
     return WorkflowError(message, step_id=step_id, attempts=attempts, error=failure)
 
 

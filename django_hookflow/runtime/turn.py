@@ -24,7 +24,8 @@ from django_hookflow.exceptions import (
     TurnLost,
     WorkflowError,
 )
-from django_hookflow.runtime import failures, testing_seam
+from django_hookflow.runtime import failures, joining, testing_seam
+from django_hookflow.runtime.children import Continuation, successor_of
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.execution import Diverged, Execution, cause_of, payload_of
 from django_hookflow.runtime.history import History
@@ -76,6 +77,8 @@ def run_turn(
     if version is not None:
         facts["version"] = version
     claim = log.claim(workflow_id, run_id, seq, owner=worker, lease_seconds=conf.lease_seconds, facts=facts)
+    if claim.answer == "failed" and claim.run_uid is not None:
+        joining.hand_on(claim.run_uid)
     if claim.answer != "run":
         is_wanted = claim.answer == "early" or (claim.answer == "busy" and is_retry)
         return TurnResult(claim.answer, claim.later if is_wanted else None)
@@ -140,14 +143,22 @@ class Turn:
             return self._caught_signal()
         self.execution.check_history_was_asked()
         try:
-            recorded = self.execution.sealed(self.execution.encoded(result))
+            event = self._completion(result)
         except NotSerializable as error:
             return self._fail(error)
         try:
-            self.journal.append(NewEvent(types.RUN_COMPLETED, payload=f'{{"result":{recorded}}}'), ends_turn=True)
+            self.journal.append(event, ends_turn=True)
         except DatabaseError as refusal:
             return self._fail(refusal)
         return TurnResult("completed")
+
+    def _completion(self, result: Any) -> NewEvent:
+        if not isinstance(result, Continuation):
+            recorded = self.execution.sealed(self.execution.encoded(result))
+            return NewEvent(types.RUN_COMPLETED, payload=f'{{"result":{recorded}}}')
+        successor = successor_of(self.execution, self.workflow.workflow_id, result)
+        facts = json.dumps({"continued_by": successor.run_id})
+        return NewEvent(types.RUN_COMPLETED, None, facts, '{"result":null}', starts=successor)
 
     def _fail(self, error: Exception) -> TurnResult:
         """The workflow raised: tried again if what it raised is not a step's last word and may pass, else the end."""

@@ -1,7 +1,7 @@
 -- Takes due messages for sending: marks them as sent once more and postpones them until the turn would be overdue.
 --
 -- SKIP LOCKED gives several relays different rows, and keeps clear of rows that an append is just changing. A run with
--- a live lease has its turn begun; its row stays and counts again when the lease has run out, or when the run's time is
+-- a live lease has its turn begun; the row of that stays and counts again when the lease has run out, or when the run's time is
 -- up, which waits for nobody. The clock is read once,
 -- in a subquery: hookflow_now() is volatile, and as a bare condition it would keep the index from being used.
 WITH clock AS MATERIALIZED (SELECT hookflow_now() AS now),
@@ -10,7 +10,7 @@ due AS MATERIALIZED (
   FROM django_hookflow_outbox AS outbox
     JOIN django_hookflow_head AS head USING (run_uid)
   WHERE outbox.send_at <= (SELECT least(now, %(until)s::timestamptz) FROM clock)
-    AND (NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
+    AND (outbox.kind <> 'turn' OR NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
                      WHERE lease.run_uid = outbox.run_uid
                        AND (SELECT now FROM clock) BETWEEN lease.renewed_at AND lease.expires_at)
          OR EXISTS (SELECT FROM django_hookflow_wait AS wait

@@ -152,14 +152,16 @@ CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END
 --@ run_begins
 event.seq = 1
 --@ run_begun_columns
-run_id, workflow_id, data, label, created_at
+run_id, workflow_id, data, label, created_at, parent_uid, parent_step
 --@ run_begun_is
 
     (event.facts->>'run_id')::varchar(255)           AS run_id,
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
-    event.recorded_at                                AS created_at
+    event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step
 --@ how it stands:
 --@ run_state
 hookflow_status_after(event.type, {{kind}}) IS NOT NULL
@@ -265,7 +267,8 @@ event.type = 'dead_letter.removed' AND {{of_failure}} < event.seq
     SELECT DISTINCT ON (event.run_uid) event.run_uid, {{run_motion_is}}
     FROM event WHERE {{run_motion}} ORDER BY event.run_uid, event.seq DESC
   )
-  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at
+  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at,
+    parent_uid, parent_step
   FROM begun JOIN state USING (run_uid) JOIN motion USING (run_uid)
 --@ waits
   WITH event AS MATERIALIZED (

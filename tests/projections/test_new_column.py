@@ -27,9 +27,9 @@ FOLDS = TEMPLATES / "0002_folds.sql"
 
 #: What the later release's template changes in the texts.
 CHANGES = {
-    "run_id, workflow_id, data, label, created_at\n": "run_id, workflow_id, data, label, created_at, triggered_by\n",
-    "AS created_at\n--@ how it stands:": "AS created_at,\n    event.actor AS triggered_by\n--@ how it stands:",
-    "updated_at, completed_at\n  FROM begun": "updated_at, completed_at, triggered_by\n  FROM begun",
+    "label, created_at, parent_uid, parent_step\n": "label, created_at, parent_uid, parent_step, triggered_by\n",
+    "AS parent_step\n--@ how it stands:": "AS parent_step,\n    event.actor AS triggered_by\n--@ how it stands:",
+    "parent_uid, parent_step\n  FROM begun": "parent_uid, parent_step, triggered_by\n  FROM begun",
     "SELECT run_uid, seq, type, facts, payload, recorded_at FROM hookflow_event_readable": (
         "SELECT run_uid, seq, type, facts, payload, recorded_at, actor FROM hookflow_event_readable"
     ),

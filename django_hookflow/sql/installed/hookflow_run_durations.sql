@@ -26,7 +26,9 @@ CREATE OR REPLACE VIEW hookflow_run_durations AS
             django_hookflow_workflowrun.label,
             django_hookflow_workflowrun.created_at,
             django_hookflow_workflowrun.updated_at,
-            django_hookflow_workflowrun.completed_at
+            django_hookflow_workflowrun.completed_at,
+            django_hookflow_workflowrun.parent_uid,
+            django_hookflow_workflowrun.parent_step
            FROM django_hookflow_workflowrun) run
      CROSS JOIN LATERAL ( SELECT min(event.recorded_at) FILTER (WHERE event.is_turn) AS started_at,
             COALESCE(sum((event.recorded_at - event.idle_since)) FILTER (WHERE (event.is_turn OR (event.is_end AND (NOT event.in_turn)))), '00:00:00'::interval) AS waited,
