@@ -144,7 +144,10 @@ class WorkflowRun(ReadOnlyModel):
             models.Index(F("status"), F("created_at").desc(), name="django_hookflow_run_by_status"),
             models.Index(F("workflow_id"), F("status"), F("created_at").desc(), name="django_hookflow_run_by_flow"),
             models.Index(
-                F("parent"), F("parent_step"), name="django_hookflow_run_by_parent", condition=~models.Q(parent=None)
+                F("parent"),
+                F("parent_step"),
+                name="django_hookflow_run_by_parent",
+                condition=models.Q(parent__isnull=False),
             ),
             models.Index(fields=["run_id"], opclasses=["varchar_pattern_ops"], name="django_hookflow_run_id_begins"),
             models.Index(

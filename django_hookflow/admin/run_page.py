@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
+from django_hookflow.admin.children import children_by_step, children_of
 from django_hookflow.admin.download import download
 from django_hookflow.admin.event_log import FAMILIES, Choice, number, read_window
 from django_hookflow.admin.integrity import examine
@@ -25,7 +26,7 @@ from django_hookflow.admin.run_values import Value, failure_of, results_of, valu
 from django_hookflow.admin.status import status_badge
 from django_hookflow.admin.waterfall import Waterfall, draw
 from django_hookflow.durations import format_duration
-from django_hookflow.events.types import RUN_TRIGGERED
+from django_hookflow.events.types import CHILD, RUN_TRIGGERED
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> di
         "triggered_by": trigger.actor if trigger else "",
         "acts": [mark for mark in state.story.marks if mark.type != RUN_TRIGGERED][-ACTS_SHOWN:],
         "relatives": relatives_of(run.run_id, state.story),
+        "children": children_of(run),
         "operations": operations_of(request, run) if state.as_of is None else None,
         "here": query_of(request),
         "current": query_of(request, as_of=None),
@@ -135,9 +137,13 @@ def describe_waterfall(request: HttpRequest, state: RunState, run: WorkflowRun, 
         first=first,
     )
     results = results_of(run.pk, seqs_of_results(waterfall)) if sees else {}
+    children = children_by_step(run, [line.name for line in waterfall.lines if line.row and line.row.kind == CHILD])
     return {
         "waterfall": waterfall,
-        "rows": [(line, results.get(line.row.seq) if line.row else None) for line in waterfall.lines],
+        "rows": [
+            (line, results.get(line.row.seq), children.get(line.name)) if line.row else (line, None, None)
+            for line in waterfall.lines
+        ],
         "scale_link": query_of(request, scale=None if waterfall.is_linear else "linear"),
         "earlier_steps": query_of(request, steps=waterfall.previous) if waterfall.previous else "",
         "later_steps": query_of(request, steps=waterfall.next) if waterfall.next else "",

@@ -70,15 +70,23 @@ class Relative:
     run_uid: UUID | None
 
 
+#: How the run that the origin of a run names is related to it, by the origin's kind.
+RELATED = {"child": "Child of", "continued": "Goes on for"}
+
+
 def relatives_of(run_id: str, story: Story) -> list[Relative]:
-    """The run that this one replays, and those that replay it."""
+    """The run that this one replays, and those that replay it; the one that started it, and those before and after it."""
     origin = RESTARTED.fullmatch(run_id)
-    names = story.restarted_as[-5:]
-    if not origin and not names:
+    related = [("Replayed by", name) for name in story.restarted_as[-5:]]
+    if story.origin.get("kind") in RELATED and story.origin.get("run_id"):
+        related.append((RELATED[story.origin["kind"]], story.origin["run_id"]))
+    if story.continued_as:
+        related.append(("Goes on as", story.continued_as))
+    if not origin and not related:
         return []
-    wanted = Q(run_id__in=names) | (Q(pk=origin["run_uid"]) if origin else Q())
+    wanted = Q(run_id__in=[name for _, name in related]) | (Q(pk=origin["run_uid"]) if origin else Q())
     found = dict(WorkflowRun.objects.filter(wanted).values_list("run_id", "pk"))
-    relatives = [Relative("Replayed by", name, found.get(name)) for name in names]
+    relatives = [Relative(words, name, found.get(name)) for words, name in related]
     if origin:
         ours = [(name, pk) for name, pk in found.items() if str(pk) == origin["run_uid"]]
         relatives.insert(0, Relative("Replays", *(ours[0] if ours else (origin["run_uid"], None))))

@@ -147,7 +147,7 @@ class Migration(migrations.Migration):
                     index=models.Index(
                         models.F("parent"),
                         models.F("parent_step"),
-                        condition=models.Q(("parent", None), _negated=True),
+                        condition=models.Q(("parent__isnull", False)),
                         name="django_hookflow_run_by_parent",
                     ),
                 ),

@@ -230,7 +230,7 @@ CREATE TABLE django_hookflow_workflowrun (
   updated_at    timestamptz NOT NULL,
   completed_at  timestamptz,
   parent_uid    uuid,                  -- of a child: the run that started it and, or did, wait for it,
-  parent_step   varchar(255) NOT NULL, -- in this step
+  parent_step   varchar(255) NOT NULL DEFAULT '', -- in this step
   CONSTRAINT django_hookflow_workflowrun_pk PRIMARY KEY (id),
   CONSTRAINT django_hookflow_workflowrun_run_id_once UNIQUE (run_id)
 ) WITH (fillfactor = 80);

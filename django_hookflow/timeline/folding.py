@@ -330,6 +330,14 @@ class _Fold:
 
     # What was done to the run, and where it failed.
 
+    def _trigger(self, event: Event, facts: dict[str, Any]) -> None:
+        origin = facts.get("origin")
+        if isinstance(origin, dict):
+            self.story.origin = {name: text(origin[name]) for name in ("kind", "run_id", "parent") if name in origin}
+
+    def _complete_run(self, event: Event, facts: dict[str, Any]) -> None:
+        self.story.continued_as = text(facts.get("continued_by"))
+
     def _restart(self, event: Event, facts: dict[str, Any]) -> None:
         if facts.get("run_id"):
             self.story.restarted_as.append(text(facts["run_id"]))
@@ -362,6 +370,8 @@ class _Fold:
             self.story.failure = None
 
     _own: ClassVar[dict[str, Callable[[_Fold, Event, dict[str, Any]], None]]] = {
+        types.RUN_TRIGGERED: _trigger,
+        types.RUN_COMPLETED: _complete_run,
         types.TURN_STARTED: _begin_turn,
         types.TURN_ABANDONED: _lose_turn,
         types.TURN_FAILED: _fail_turn,

@@ -32,6 +32,8 @@ def sentence_for(run: Run, story: Story, present: Present) -> str:
 
 
 def _completed(story: Story, present: Present) -> str:
+    if story.continued_as:
+        return f"Completed in {format_duration(story.seconds(present.now))}, goes on as run {story.continued_as}"
     parts = [f"Completed in {format_duration(story.seconds(present.now))}", count(story.steps, "step")]
     return ", ".join([*parts, count(story.retries, "retry")] if story.retries else parts)
 

@@ -140,6 +140,10 @@ class Story:
     failure: Failure | None = None
     #: Runs that do again, from the beginning, what this one failed to do.
     restarted_as: list[str] = field(default_factory=list)
+    #: What started it if nobody did by hand, by ``kind``: the ``run_id`` that it names, of a parent or a run gone before.
+    origin: dict[str, str] = field(default_factory=dict)
+    #: The run that goes on in its place.
+    continued_as: str = ""
     start: datetime.datetime | None = None
     end: datetime.datetime | None = None
     #: When the run's time is up, if it was started with a timeout.

@@ -29,6 +29,8 @@ from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
 INTERVAL = 1.0
 ENDED = ("completed", "failed", "cancelled")
 MIN_WIDTH, MAX_WIDTH = 60, 160
+#: Of the runs that a run started, the latest are shown.
+CHILDREN = 10
 #: Lines from the top that are shown on a terminal with less room than all of them take.
 FIRST_LINES = 10
 #: Terminals: the cursor to the upper left corner, and clear from the cursor to the end (ECMA-48: CUP, ED).
@@ -43,6 +45,7 @@ class View:
     story: Story
     present: Present
     events: list[EventExcerpt]
+    children: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
 
     @property
     def sentence(self) -> str:
@@ -108,7 +111,7 @@ class Command(BaseCommand):
 
     def _drawn(self, view: View, options: dict[str, Any]) -> Iterator[str]:
         drawing = self._drawing(options)
-        header = Header(view.run.run_id, view.run.workflow_id, view.run.status, view.run.label)
+        header = Header(view.run.run_id, view.run.workflow_id, view.run.status, view.run.label, view.children)
         yield from drawing.draw(header, view.story, view.present.now, view.sentence)
         if options["events"]:
             yield ""
@@ -161,7 +164,8 @@ def _read(run_id: str, as_of: int | datetime.datetime | None) -> View:
         stored.refresh_from_db(fields=["status"])
         if not events:
             raise CommandError(_reason_missing(run_id))
-        return View(stored, story_of(events, present), present, events)
+        children = stored.children.order_by("-created_at").values_list("parent_step", "run_id", "status")
+        return View(stored, story_of(events, present), present, events, list(children[:CHILDREN])[::-1])
     try:
         run = stored.as_of(as_of)
     except (ValueError, HookFlowException) as error:
@@ -195,6 +199,7 @@ def _as_json(view: View, indent: int | None = 2) -> str:
         "now": view.present.now,
         **story,
         "current": current.step_id if current else None,
+        "children": [dict(zip(("step_id", "run_id", "status"), child, strict=True)) for child in view.children],
     }
     return json.dumps(document, indent=indent, default=_iso)  # in ASCII, which no terminal takes for commands
 
