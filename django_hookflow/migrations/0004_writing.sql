@@ -393,8 +393,8 @@ BEGIN
   RETURN NEXT;
 END $$;
 
--- Cancels up to p_most of the living runs that a run started and does not wait for any more, but for those it let go; answers
--- which. It has ended, or gone back to before the step, or the step's time was up. When there are no more, all is done that
+-- Cancels up to p_most of the living runs that a run started and does not wait for any more, but for those it let go and those
+-- that have ended before and live by an operator's will; answers which. It has ended, or gone back to before the step, or the step's time was up. When there are no more, all is done that
 -- the row in the outbox is about, and it goes, if it is still the one of p_seq.
 CREATE FUNCTION hookflow_cancel_orphans(p_run_uid uuid, p_seq integer, p_most integer) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
 DECLARE
@@ -408,6 +408,7 @@ BEGIN
     JOIN django_hookflow_event AS started ON started.run_uid = child.id AND started.seq = 1
     WHERE child.parent_uid = p_run_uid AND child.completed_at IS NULL
       AND started.facts->'origin'->>'on_cancel' IS DISTINCT FROM 'abandon'
+      AND NOT EXISTS (SELECT FROM django_hookflow_event AS ended WHERE ended.run_uid = child.id AND hookflow_ends_run(ended.type))
       AND NOT EXISTS (SELECT FROM django_hookflow_wait AS wait
                       WHERE wait.run_uid = p_run_uid AND wait.step_id = child.parent_step AND wait.kind = 'child'
                         AND wait.key = started.facts->'origin'->>'key')

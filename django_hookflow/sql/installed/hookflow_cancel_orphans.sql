@@ -16,6 +16,7 @@ BEGIN
     JOIN django_hookflow_event AS started ON started.run_uid = child.id AND started.seq = 1
     WHERE child.parent_uid = p_run_uid AND child.completed_at IS NULL
       AND started.facts->'origin'->>'on_cancel' IS DISTINCT FROM 'abandon'
+      AND NOT EXISTS (SELECT FROM django_hookflow_event AS ended WHERE ended.run_uid = child.id AND hookflow_ends_run(ended.type))
       AND NOT EXISTS (SELECT FROM django_hookflow_wait AS wait
                       WHERE wait.run_uid = p_run_uid AND wait.step_id = child.parent_step AND wait.kind = 'child'
                         AND wait.key = started.facts->'origin'->>'key')
