@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connections
 
 from django_hookflow.admin.counts import CAP
-from django_hookflow.admin.data_search import TERM, CannotSearch, Question, search_data
+from django_hookflow.admin.data_search import TERM, CannotSearch, DataTerm, search_data
 from django_hookflow.models import WorkflowRun
 from django_hookflow.sql import load
 
@@ -46,7 +46,7 @@ def find(term: str, runs: QuerySet[WorkflowRun], *, sees_payloads: bool) -> Foun
     if colon and rest.strip() and kind in WAYS:
         return WAYS[kind](rest.strip(), runs.db)
     try:
-        if question := Question.read(term[:1_000]):
+        if question := DataTerm.read(term[:1_000]):
             return find_by_data(question, runs) if sees_payloads else Found([], WITHHELD)
     except CannotSearch as error:
         return Found([], str(error))
@@ -83,7 +83,7 @@ def find_beginnings(term: str, using: str) -> Found:
     )
 
 
-def find_by_data(question: Question, runs: QuerySet[WorkflowRun]) -> Found:
+def find_by_data(question: DataTerm, runs: QuerySet[WorkflowRun]) -> Found:
     found, note = search_data(question, runs)
     return Found(found[:CAP], f"{capped(found).note} {note}".strip())
 

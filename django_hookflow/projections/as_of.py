@@ -97,6 +97,8 @@ class RunAsOf:
     created_at: datetime.datetime
     updated_at: datetime.datetime
     completed_at: datetime.datetime | None
+    parent_uid: UUID | None
+    parent_step: str
 
     @property
     def run_uid(self) -> UUID:

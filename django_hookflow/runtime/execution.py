@@ -266,7 +266,7 @@ class Todo:
         event = self._event(types.STEP_FAILED, payload_of(failure), **facts, **cause_of(failure, self.step_id))
         try:
             if retry_in is not None:
-                self._append(event, self._suspension(types.BACKOFF, retry_in), ends_turn=True)
+                self._append(event, self.suspension(types.BACKOFF, retry_in), ends_turn=True)
                 raise StepCompleted(self.step_id)
             self._append(event)
         except DatabaseError as refusal:
@@ -296,16 +296,17 @@ class Todo:
         ``starts`` is a run that begins with it.
         """
         try:
-            self._append(self._suspension(wait, seconds, key, starts), ends_turn=True)
+            self._append(self.suspension(wait, seconds, key, starts), ends_turn=True)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
         raise StepCompleted(self.step_id)
 
-    def _suspension(
+    def suspension(
         self, wait: str, seconds: float | None, key: str | None = None, starts: NewRun | None = None
     ) -> NewEvent:
+        """The event that begins a wait of this kind, see :meth:`suspend`."""
         facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
         if seconds is not None:
             facts["seconds"] = seconds

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_hookflow.clock import clock
@@ -140,7 +141,9 @@ class StepManager:
         step = self._execution.begin(step_id, types.CHILD, self._options)
         if not isinstance(step, Recorded):
             new = children.new_child(self._execution, step_id, workflow, data, run_id, on_cancel)
-            step.suspend(types.CHILD, self._options.timeout, new.run_id, new)
+            start = partial(step.suspend, types.CHILD, self._options.timeout, new.run_id, new)
+            work = testing_seam.substitute(step_id, start)
+            return start() if work is start else self._attempt(step, work)
         if step.record.is_timed_out:
             raise ChildTimedOut(step_id)
         return step.value()

@@ -20,7 +20,7 @@ from django import VERSION
 from django.core.management import call_command
 
 from django_hookflow import Workflow, workflow
-from django_hookflow.exceptions import RunConflict
+from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.feed.subscribers import registered_subscriptions
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowEvent, WorkflowRun, WorkflowRunStatus
 from django_hookflow.runtime.retries import DEFAULT_RETRY
@@ -171,6 +171,30 @@ def test_waiting_for_a_signal(hookflow: Hookflow, names: dict[str, Any]) -> None
     hookflow.deliver(forgotten)
     hookflow.advance(3 * 86_400)
     assert hookflow.drive(forgotten).result == {"refunded": False, "because": "nobody answered"}
+
+
+@shows("Runs that start runs")
+def test_a_run_that_starts_another(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    def next_number(order: int) -> str:
+        if order < 0:
+            raise ValueError("no such order")
+        return f"R-{order}"
+
+    found = find_block("Runs that start runs").run(**names, WorkflowError=WorkflowError, next_number=next_number)
+    run = hookflow.run(found["take_order"], {"order": 7})
+    assert (run.result, run.children.get().workflow_id) == ({"invoice": "R-7"}, "invoice")
+    assert (hookflow.run(found["take_order"], {"order": -1}).result or {})[
+        "because"
+    ] == "step 'number' failed after 1 attempt: ValueError: no such order"
+
+
+@shows("Runs without end")
+def test_a_run_that_goes_on_as_another(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    answers = ["paid", "paid", "cancelled"]
+    found = find_block("Runs without end").run(**names, charge_customer=lambda customer: answers.pop(0))
+    found["renew"].trigger({"customer": "ada", "months": 0}, run_id="order-7")
+    runs = [hookflow.drive(run_id) for run_id in ("order-7", "order-7~2", "order-7~3")]
+    assert [run.result for run in runs] == [None, None, {"months": 2}]
 
 
 @shows("Changing running workflows")

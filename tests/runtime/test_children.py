@@ -101,6 +101,16 @@ def end_and_die(hookflow: Hookflow, run_id: str) -> None:
         assert receive("turn", run_of(run_id).workflow_id, run_id, announced.seq).answer == "completed"
 
 
+def archive(run_id: str) -> int:
+    """How many runs were archived: one, or none."""
+    found = ask(
+        "SELECT cardinality(retired.runs) AS number FROM django_hookflow_head AS head, LATERAL hookflow_retire(ARRAY[run_uid], "
+        "ARRAY[last_seq], ARRAY[head_hash], hookflow_now()) AS retired WHERE run_id = %s",
+        run_id,
+    )
+    return int(found[0]["number"])
+
+
 def check() -> None:
     assert list(diff()) == []
 
@@ -133,6 +143,13 @@ class TestJoining:
         run = hookflow.run(order)
         assert (run.status, run.result) == ("completed", [{"number": 1}, 2])
         assert run.children.get().status == "completed"
+
+    def test_a_stub_takes_the_place_of_a_child(self, hookflow: Hookflow, order: Workflow) -> None:
+        hookflow.stub("invoice", {"number": 9})
+        run = hookflow.run(order)
+        assert (run.result, run.children.count()) == ([{"number": 9}, 2], 0)
+        hookflow.stub("invoice", raises=ValueError("no"))
+        assert hookflow.run(order).status == "failed"
 
     def test_without_who_committed_the_end_a_relay_joins(self, hookflow: Hookflow, order: Workflow) -> None:
         run_id, child_id = start_waiting(hookflow, order)
@@ -271,12 +288,8 @@ class TestIds:
 
     def test_an_archived_run_s_id_too(self, hookflow: Hookflow, order: Workflow, invoice: Workflow) -> None:
         done = hookflow.run(invoice, run_id="taken")
-        head = ask("SELECT last_seq, head_hash FROM django_hookflow_head WHERE run_uid = %s", done.run_uid)[0]
         hookflow.advance(10)
-        ask(
-            "SELECT hookflow_retire(ARRAY[%s]::uuid[], ARRAY[%s], ARRAY[%s]::bytea[], hookflow_now())",
-            *(done.run_uid, head["last_seq"], head["head_hash"]),
-        )
+        assert archive(done.run_id) == 1
         assert hookflow.run(order, {"run_id": "taken"}).status == "failed"
 
     def test_a_run_of_one_s_own_id_is_joined_again(self, hookflow: Hookflow, order: Workflow) -> None:
@@ -334,9 +347,32 @@ class TestEnding:
         hookflow.advance(61)
         assert receive("deadline", limited.workflow_id, run_id, 1).answer == "failed"
         assert child_of(run_id).status == "cancelled"
-        # Replayed, it waits again for what is cancelled, which settles the wait.
+
+    def test_a_parent_that_is_replayed_waits_for_what_is_cancelled_and_hears_of_it(
+        self, hookflow: Hookflow, invoice: Workflow
+    ) -> None:
+        passes: list[int] = []
+
+        @workflow(workflow_id="tests.children.wavering")
+        def wavering(ctx: WorkflowContext) -> Any:
+            ctx.step.run("before", passes.append, 1)
+            return ctx.step.child("invoice", invoice, {"wait": True}, run_id="mine")
+
+        run_id = wavering.trigger()
+        hookflow.drive(run_id)
+        run = run_of(run_id)
+        ask(
+            "SELECT hookflow_append(%s, NULL, '{run.failed}', '{NULL}', ARRAY['{\"error\": \"E\"}']::json[], '{NULL}', NULL)",
+            run.pk,
+        )
+        receive("ended", wavering.workflow_id, run_id, 1)
+        assert run_of("mine").status == "cancelled"
         DeadLetterEntry.objects.get().replay()
-        assert waits(run_id)[0][1:2] == ("deadline",) or waits(run_id) == []
+        assert waits(run_id) == [("invoice", "child", "mine")]
+        relay_pass()
+        assert hookflow.drive(run_id).error_type == f"django_hookflow.exceptions.{RunCancelled.__name__}"
+        assert passes == [1]
+        check()
 
     def test_a_paused_parent_keeps_waiting(self, hookflow: Hookflow, order: Workflow) -> None:
         run_id, child_id = start_waiting(hookflow, order)
@@ -347,15 +383,42 @@ class TestEnding:
         run_of(run_id).resume()
         assert hookflow.drive(run_id).result == [5, 2]
 
+    def test_a_child_that_nobody_acted_on_yet_is_not_archived(self, hookflow: Hookflow, order: Workflow) -> None:
+        run_id, child_id = start_waiting(hookflow, order)
+        run_of(child_id).signal("paid", 3)
+        end_and_die(hookflow, child_id)
+        hookflow.advance(3)
+        assert archive(child_id) == 0
+        ask("DELETE FROM django_hookflow_outbox")
+        assert archive(child_id) == 0, "it is waited for, whatever has become of the row that says so"
+        relay_pass()
+        assert hookflow.drive(run_id).result == [3, 2]
+        assert archive(child_id) == 1
+        assert run_of(run_id).children.count() == 0
+        run_of(run_id).rewind(to_step="after")
+        assert hookflow.drive(run_id).result == [3, 2]
+
+    def test_a_child_that_is_redacted_after_its_parent_went_on(self, hookflow: Hookflow, order: Workflow) -> None:
+        run = hookflow.run(order)
+        assert run.children.get().redact(reason="asked to") > 0
+        run.rewind(to_step="after")
+        assert hookflow.drive(run.run_id).result == [{"number": 1}, 2]
+
+    def test_a_child_that_is_redacted_before_has_no_result(self, hookflow: Hookflow, order: Workflow) -> None:
+        run_id, child_id = start_waiting(hookflow, order)
+        run_of(child_id).signal("paid", 3)
+        end_and_die(hookflow, child_id)
+        run_of(child_id).redact(reason="asked to")
+        relay_pass()
+        hookflow.advance(6)
+        relay_pass()
+        assert hookflow.drive(run_id).error_type == "django_hookflow.exceptions.RedactedHistory"
+
     def test_a_parent_that_is_archived(self, hookflow: Hookflow, order: Workflow) -> None:
         run_id, child_id = start_waiting(hookflow, order, abandon=True)
         run_of(run_id).cancel()
         hookflow.advance(10)
-        ask(
-            "SELECT hookflow_retire(ARRAY[run_uid], ARRAY[last_seq], ARRAY[head_hash], hookflow_now()) "
-            "FROM django_hookflow_head WHERE run_id = %s",
-            run_id,
-        )
+        assert archive(run_id) == 1
         assert run_of(child_id).parent is None
         run_of(child_id).signal("paid", 1)
         assert hookflow.drive(child_id).status == "completed"
