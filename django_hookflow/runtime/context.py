@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any
+
+from django_hookflow.runtime.signal_links import DEFAULT_EXPIRY, SignalLink, end_of
+from django_hookflow.texts import checked_signal_id, checked_signal_name
 
 if TYPE_CHECKING:
     from django_hookflow.runtime.steps import StepManager
@@ -16,6 +20,33 @@ class WorkflowContext:
         self.run_id = run_id
         self.workflow_id = workflow_id
         self.step = step
+        self._execution = step.execution
+
+    def signal_url(
+        self,
+        name: str,
+        *,
+        expires: float | datetime.timedelta | datetime.datetime = DEFAULT_EXPIRY,
+        id: str | None = None,
+    ) -> str:
+        """A signed URL with which a person or a system sends this run the signal ``name``, once.
+
+        GET shows a page with a button; POST sends the signal, whose value is the JSON or the form that is posted. ``expires``
+        is seconds or a timedelta from ``ctx.now()`` on, by default seven days, or an aware datetime. Each call makes a link
+        of its own, which is the same in every replay; links with one ``id`` can be used once between them.
+
+        Raises NotConfigured without DJANGO_HOOKFLOW_DOMAIN, and NeedsLog in the stateless mode.
+        """
+        execution = self._execution
+        execution.journal.check_has_log("ctx.signal_url")
+        name, given = checked_signal_name(name), checked_signal_id(id)
+        until = end_of(expires, self.now())
+        return SignalLink(execution.journal.run_uid, name, given or execution.link_id(name), until).url()
+
+    def now(self) -> datetime.datetime:
+        """When the run was triggered: its uid says so (RFC 9562 §5.7)."""
+        milliseconds = self._execution.journal.run_uid.int >> 80
+        return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc)
 
     def __repr__(self) -> str:
         return f"<WorkflowContext {self.workflow_id} {self.run_id}>"
