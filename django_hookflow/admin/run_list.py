@@ -78,10 +78,12 @@ class RunList(ReadOnlyAdmin):
 
     @admin.display(description="status")
     def status_badge(self, run: ListedRun) -> str:
-        if run.shown.wakes_at is None:
+        shown = run.shown
+        if shown.wakes_at is None and shown.waits_for is None:
             return status_badge(run)
-        wakes = shown_time(run.shown.wakes_at, today="%H:%M:%S")
-        return format_html('{} <span class="hookflow-wakes">waits until {}</span>', status_badge(run), wakes)
+        named = "" if shown.waits_for is None else f" for {shown.waits_for}"
+        until = "" if shown.wakes_at is None else format_html(" until {}", shown_time(shown.wakes_at, today="%H:%M:%S"))
+        return format_html('{} <span class="hookflow-wakes">waits{}{}</span>', status_badge(run), named, until)
 
     @admin.display(description="last steps")
     def last_steps(self, run: ListedRun) -> str:
