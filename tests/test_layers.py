@@ -34,7 +34,7 @@ LEAVES = {
         "sealing",
         "sql",
     ),
-    *("app_version", "durations", "texts"),
+    *("app_version", "durations", "texts", "wrappers"),
     *("read_only", "terminals", "test_environment"),
 }
 

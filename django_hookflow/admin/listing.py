@@ -153,7 +153,7 @@ class RunChangeList(ChangeList):
         tabs = [(tab, kind) for tab, kinds in WAITS.items() for kind in kinds]
         names, kinds = zip(*tabs, strict=True)
         with connections[self.of_any_state.db].cursor() as cursor:
-            parameters = {"tabs": list(names), "kinds": list(kinds), "now": self.now, "most": CAP}
+            parameters: dict[str, Any] = {"tabs": list(names), "kinds": list(kinds), "now": self.now, "most": CAP}
             cursor.execute(load("list_waiting"), parameters)
             return dict(cursor.fetchall())
 

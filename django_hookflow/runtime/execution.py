@@ -37,6 +37,7 @@ from django_hookflow.texts import checked_step_id
 
 if TYPE_CHECKING:
     from django_hookflow.runtime.journal import Journal
+    from django_hookflow.wrappers import Work
 
 
 class Again(Enum):
@@ -119,6 +120,8 @@ class Execution:
         self._is_sealed = conf.seal is not None
         #: The steps whose work is going on, the innermost last.
         self.running: list[str] = []
+        #: The turn that this pass is, where something is put around its steps.
+        self.turn: Work | None = None
         self._asked: set[str] = set()
         self._links: Counter[str] = Counter()
         self._thread = threading.get_ident()

@@ -61,6 +61,7 @@ class History:
     ) -> None:
         #: As recorded: None when it has been redacted, else JSON with its tags, and sealed if it is.
         self.data: Any = {}
+        self.label = ""
         self.steps: dict[str, StepRecord] = {}
         #: Failures of the workflow function itself since the run last got further.
         self.turn_failures = 0
@@ -107,7 +108,9 @@ class History:
             return
         self._last_progress, self._other_turn_events, self.turn_failures = event.seq, 0, 0
         if event.type == types.RUN_TRIGGERED:
-            self.data = None if event.payload is None else json.loads(event.payload).get("data") or {}
+            payload: dict[str, Any] = {} if event.payload is None else json.loads(event.payload)
+            self.data = None if event.payload is None else payload.get("data") or {}
+            self.label = payload.get("label", "")
         elif event.type == types.SIGNAL_RECEIVED:
             self._add_signal(event)
         elif event.step_id is not None and event.type.startswith("step."):

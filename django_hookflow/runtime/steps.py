@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from django_hookflow import wrappers
 from django_hookflow.clock import clock
 from django_hookflow.durations import is_time_limit
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
 from django_hookflow.exceptions import SignalTimedOut, StepTimedOut, WorkerLost
-from django_hookflow.runtime import calls, testing_seam
+from django_hookflow.runtime import calls
 from django_hookflow.runtime.execution import RETRY, Doubt, Execution, OnDoubt, Options, Recorded, Todo
 from django_hookflow.runtime.journal import check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
@@ -148,7 +149,9 @@ class StepManager:
         step = self._execution.begin(step_id, kind, options)
         if isinstance(step, Recorded):
             return step.value()
-        work = testing_seam.substitute(step_id, work)
+        if (turn := self._execution.turn) is not None:
+            about = replace(turn, what="step", kind=kind, step_id=step.step_id, attempt=step.attempt)
+            work = wrappers.around(about, work)
         if isinstance(step, Doubt):
             work = _work_in_doubt(step, work)
         elif options.on_doubt is not None:
