@@ -77,7 +77,10 @@ class Stage:
                     WorkflowRun.objects.get(run_id=run_id).signal(name, f"{name} of {run_id}", id=name, actor="ada")
                     return
                 except (OperationalError, InterfaceError):
-                    connection.close()
+                    pass
+                finally:
+                    if self.wire.has_cut:
+                        connection.close()
         raise AssertionError(f"{name} was not sent")
 
     def _take_a_turn(self, run: WorkflowRun) -> None:
