@@ -9,18 +9,21 @@ from django_hookflow.runtime.signal_links import DEFAULT_EXPIRY, SignalLink, end
 from django_hookflow.texts import checked_signal_id, checked_signal_name
 
 if TYPE_CHECKING:
+    from django_hookflow.runtime.execution import Execution
     from django_hookflow.runtime.steps import StepManager
 
 
 class WorkflowContext:
     """``data`` the run was triggered with, its ``run_id`` and ``workflow_id``, and ``step``, which does the work."""
 
-    def __init__(self, data: dict[str, Any], run_id: str, workflow_id: str, step: StepManager) -> None:
+    def __init__(
+        self, data: dict[str, Any], run_id: str, workflow_id: str, step: StepManager, execution: Execution
+    ) -> None:
         self.data = data
         self.run_id = run_id
         self.workflow_id = workflow_id
         self.step = step
-        self._execution = step.execution
+        self._execution = execution
 
     def signal_url(
         self,

@@ -44,10 +44,6 @@ class StepManager:
         self._execution = execution
         self._options = options
 
-    @property
-    def execution(self) -> Execution:
-        return self._execution
-
     def run(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Calls ``fn(*args, **kwargs)`` and records its result, which is what every replay returns.
 

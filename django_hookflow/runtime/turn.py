@@ -134,7 +134,7 @@ class Turn:
             raise RedactedHistory
         data = codec.untag(self.execution.opened(self.history.data))
         steps = StepManager(self.execution, first_options(self.workflow.retry))
-        context = WorkflowContext(data, self.journal.run_id, self.workflow.workflow_id, steps)
+        context = WorkflowContext(data, self.journal.run_id, self.workflow.workflow_id, steps, self.execution)
         attempt, label = self.history.turn_failures + 1, self.history.label
         work = Work(
             "turn", context.workflow_id, context.run_id, "turn", None, attempt=attempt, label=label, data=context.data
