@@ -54,7 +54,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparedStep:
     """A step, in either of the runs or in both; ``differs`` are the names of what is not the same."""
 
     step_id: str
@@ -139,9 +139,9 @@ def cell_of(row: Row, state: RunState, result: Value | None, *, sees: bool) -> C
     )
 
 
-def lines_of(left: Side, right: Side) -> list[Line]:
+def lines_of(left: Side, right: Side) -> list[ComparedStep]:
     """The steps of both, in the order of the left run; what only the right one has stands where it was in that."""
-    return [Line(name, left.cells.get(name), right.cells.get(name)) for name in merged(left.cells, right.cells)]
+    return [ComparedStep(name, left.cells.get(name), right.cells.get(name)) for name in merged(left.cells, right.cells)]
 
 
 def merged(left: Iterable[str], right: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
 from django.db import connections
-from django.db.models import Min, OuterRef, Subquery
+from django.db.models import Min, OuterRef, Q, Subquery
 
 from django_hookflow.admin.backlog import Backlog, find_backlog, reasons_stuck
 from django_hookflow.admin.base import may_see_payloads
@@ -29,7 +29,7 @@ from django_hookflow.admin.search import Found, ask, find, looked_for
 from django_hookflow.admin.sparkline import draw_last_steps
 from django_hookflow.admin.summary import Summary, summarise
 from django_hookflow.conf import conf
-from django_hookflow.events.types import BACKOFF, DEADLINE, SLEEP
+from django_hookflow.events.types import BACKOFF, DEADLINE, SIGNAL, SLEEP
 from django_hookflow.models import DeadLetterEntry, Wait, WorkflowRun, WorkflowRunStatus
 from django_hookflow.sql import load
 
@@ -47,12 +47,13 @@ STATUS, STATE = "status__exact", "state"
 #: Announced turns among which stuck ones are looked for.
 LOOKED_AT = 20_000
 
-#: Tabs in the order in which somebody on call wants them; the three that are no status are ways of running.
+#: Tabs in the order in which somebody on call wants them; the four that are no status are ways of running.
 TABS = {
     "": "All",
     "running": "Running",
     "sleeping": "Sleeping",
     "waiting": "Waiting",
+    "retrying": "Retrying",
     "stuck": "Stuck",
     "failed": "Failed",
     "in_doubt": "In doubt",
@@ -62,8 +63,8 @@ TABS = {
     "completed": "Completed",
     "cancelled": "Cancelled",
 }
-#: Kinds of wait that make a running run one that sleeps, or waits for its next attempt.
-WAITS = {"sleeping": SLEEP, "waiting": BACKOFF}
+#: Kinds of wait that make a running run one that sleeps, waits for somebody or something else, or for its next attempt.
+WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, "child", "callback"], "retrying": [BACKOFF]}
 STATES = (*WAITS, "stuck")
 NEEDS_SOMEBODY = ("stuck", "failed", "in_doubt", "diverged")
 
@@ -92,9 +93,11 @@ class ShownRun:
     """What the row of a run shows that is no column of the run's: each comes by one statement for all of a page."""
 
     last_steps: str
-    wakes_at: datetime.datetime | None
     why_stuck: str
     shows_message: bool
+    wakes_at: datetime.datetime | None = None
+    #: The name of a signal.
+    waits_for: str | None = None
 
 
 class RunChangeList(ChangeList):
@@ -141,30 +144,33 @@ class RunChangeList(ChangeList):
         if name == "stuck":
             return runs.filter(pk__in=self.stuck)
         if name in WAITS:
-            return self.of_waits(WAITS[name])
+            return self.of_waits(name)
         return runs.filter(status=name) if name else runs
 
-    def of_waits(self, kind: str) -> QuerySet[WorkflowRun]:
+    def of_waits(self, name: str) -> QuerySet[WorkflowRun]:
         """Running runs that wait so: found by their waits where those are few; where they are many, most runs have one."""
         runs = self.of_any_state.filter(status="running")
-        if (few := self.few_waiting[kind]) is not None:
+        if (few := self.few_waiting[name]) is not None:
             return runs.filter(pk__in=few)
         # A value that is looked up for each run as the list comes by it. EXISTS may become a join with all waits there are.
-        waits = Wait.objects.filter(run=OuterRef("pk"), kind=kind, due_at__gt=self.now)
-        return runs.alias(waits_until=Subquery(waits.order_by().values("due_at")[:1])).filter(waits_until__isnull=False)
+        ahead = Q(due_at__gt=self.now) | Q(due_at=None)
+        waits = Wait.objects.filter(ahead, run=OuterRef("pk"), kind__in=WAITS[name])
+        return runs.alias(waits_for=Subquery(waits.order_by().values("kind")[:1])).filter(waits_for__isnull=False)
 
     @cached_property
     def few_waiting(self) -> dict[str, list[UUID] | None]:
-        """The runs with each kind of wait, None for a kind with more than a page leads to."""
+        """The runs that wait so, by tab; None for a tab with more than a page leads to."""
+        tabs = [(tab, kind) for tab, kinds in WAITS.items() for kind in kinds]
+        names, kinds = zip(*tabs, strict=True)
         with connections[self.of_any_state.db].cursor() as cursor:
-            cursor.execute(load("list_waiting"), {"kinds": list(WAITS.values()), "now": self.now, "most": CAP})
+            parameters: dict[str, Any] = {"tabs": list(names), "kinds": list(kinds), "now": self.now, "most": CAP}
+            cursor.execute(load("list_waiting"), parameters)
             return dict(cursor.fetchall())
 
     @property
     def begins_with_ids(self) -> bool:
         """Whether the list is of runs whose ids have been looked up."""
-        kind = WAITS.get(self.current_tab)
-        few = kind is not None and self.few_waiting[kind] is not None
+        few = self.current_tab in WAITS and self.few_waiting[self.current_tab] is not None
         return self.found is not None or self.current_tab == "stuck" or few
 
     @cached_property
@@ -234,14 +240,16 @@ class RunChangeList(ChangeList):
             runs = list(rows[places.start : places.stop])
         keys = [run.pk for run in runs]
         pictures = draw_last_steps(keys, self.queryset.db)
-        timed = Wait.objects.using(self.queryset.db).filter(run__in=keys, due_at__isnull=False).exclude(kind=DEADLINE)
-        wakes_at = dict(timed.order_by().values_list("run").annotate(Min("due_at")))
+        waits = Wait.objects.using(self.queryset.db).filter(run__in=keys).exclude(kind=DEADLINE)
+        signal = Min("key", filter=Q(kind=SIGNAL))
+        waiting = {
+            uid: rest for uid, *rest in waits.order_by().values_list("run").annotate(Min("due_at"), signal=signal)
+        }
         going_on = [run.pk for run in runs if run.status in ("pending", "running")]
         stuck = reasons_stuck(going_on, self.now, self.queryset.db)
         for run in runs:
-            run.shown = ShownRun(
-                pictures.get(run.pk, ""), wakes_at.get(run.pk), stuck.get(run.pk, ""), self.sees_payloads
-            )
+            why = stuck.get(run.pk, ""), self.sees_payloads
+            run.shown = ShownRun(pictures.get(run.pk, ""), *why, *waiting.get(run.pk, ()))
         return runs
 
     # What the page shows around them.

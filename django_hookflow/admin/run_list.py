@@ -100,9 +100,11 @@ class RunList(ReadOnlyAdmin):
 def why_it_stands_so(run: ListedRun) -> SafeString:
     if run.shown.why_stuck:
         return format_html(' <span class="hookflow-why hookflow-stuck">{}</span>', run.shown.why_stuck)
-    if run.shown.wakes_at is not None:
-        wakes = shown_time(run.shown.wakes_at, today="%H:%M:%S")
-        return format_html(' <span class="hookflow-wakes">waits until {}</span>', wakes)
+    if run.shown.wakes_at is not None or run.shown.waits_for is not None:
+        named = "" if run.shown.waits_for is None else f" for {run.shown.waits_for}"
+        wakes = run.shown.wakes_at
+        until = "" if wakes is None else format_html(" until {}", shown_time(wakes, today="%H:%M:%S"))
+        return format_html(' <span class="hookflow-wakes">waits{}{}</span>', named, until)
     if run.error_type or run.error_message:
         return format_html(" {}", show_error(run.error_type, run.error_message if run.shown.shows_message else None))
     return SafeString()

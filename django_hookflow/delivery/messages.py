@@ -70,14 +70,19 @@ class Message:
 
 
 def webhook_url(workflow_id: str) -> str:
-    """The URL at which deliveries for a workflow reach the app, escaped as Django escapes a request's path."""
+    """The URL at which deliveries for a workflow reach the app."""
+    return public_url(f"workflow/{workflow_id}/")
+
+
+def public_url(path: str) -> str:
+    """The URL at which a path below ``django_hookflow.urls`` is reached, escaped as Django escapes a request's path."""
     domain = conf.domain
     if not domain:
         raise NotConfigured(
             "DJANGO_HOOKFLOW_DOMAIN",
             "set it to the origin at which deliveries reach this app, for example https://my-app.com",
         )
-    return domain + escape_uri_path(f"{conf.webhook_path}workflow/{workflow_id}/")
+    return domain + escape_uri_path(conf.webhook_path + path)
 
 
 @dataclass(frozen=True)

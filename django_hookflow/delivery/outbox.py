@@ -18,7 +18,7 @@ from django.db import Error, transaction
 from django_hookflow.conf import conf
 from django_hookflow.delivery import wakeup
 from django_hookflow.delivery.messages import DEADLINE, Message
-from django_hookflow.delivery.transports import SendFailed, get_transport
+from django_hookflow.delivery.transports import SendFailed, get_transport, hand_over
 from django_hookflow.events import log
 from django_hookflow.events.database import cursor, repeated_on_conflict
 from django_hookflow.events.log import LEFT_TO_RELAY, NewRun, Operated, Sending
@@ -85,7 +85,7 @@ def _withdraw(run_uid: UUID) -> None:
 
 def _publish(message: Message) -> None:
     try:
-        get_transport().send(message)
+        hand_over(get_transport(), message)
     except SendFailed as error:
         logger.warning("%s was not published and is left to a relay: %s", message, error)
         pause = FIRST_RETRY_SECONDS if error.retry_after is None else error.retry_after

@@ -22,7 +22,7 @@ from django.db import Error, connections
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
-from django_hookflow.delivery.transports import SendFailed, Transport, get_transport
+from django_hookflow.delivery.transports import SendFailed, Transport, get_transport, hand_over
 from django_hookflow.delivery.transports.base import Receive
 from django_hookflow.delivery.wakeup import Listener
 from django_hookflow.events.database import alias
@@ -192,7 +192,7 @@ class Relay:
     def _deliver(self, message: Message) -> bool:
         retry_in: float | None = None
         try:
-            self.transport.send(message)
+            hand_over(self.transport, message)
             return True
         except SendFailed as error:
             retry_in = error.retry_after

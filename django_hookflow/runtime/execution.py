@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -36,6 +37,7 @@ from django_hookflow.texts import checked_step_id
 
 if TYPE_CHECKING:
     from django_hookflow.runtime.journal import Journal
+    from django_hookflow.wrappers import Work
 
 
 class Again(Enum):
@@ -118,7 +120,10 @@ class Execution:
         self._is_sealed = conf.seal is not None
         #: The steps whose work is going on, the innermost last.
         self.running: list[str] = []
+        #: The turn that this pass is, where something is put around its steps.
+        self.turn: Work | None = None
         self._asked: set[str] = set()
+        self._links: Counter[str] = Counter()
         self._thread = threading.get_ident()
 
     def begin(self, step_id: str, kind: str, options: Options) -> Recorded | Doubt | Todo:
@@ -142,6 +147,12 @@ class Execution:
     def idempotency_key(self, step_id: str) -> str:
         """A key for a step of this run, the same on every attempt."""
         return str(uuid.uuid5(self.journal.run_uid, step_id))
+
+    def link_id(self, name: str) -> str:
+        """An id for the next link of this signal: the same in every replay, in which code in steps is not run again."""
+        where = json.dumps([name, self.running[-1:]])
+        self._links[where] += 1
+        return str(uuid.uuid5(self.journal.run_uid, f"link {self._links[where]} {where}"))
 
     def check_history_was_asked(self) -> None:
         """Raises Diverged if the workflow ends without having asked for a recorded step."""

@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django_hookflow import wrappers
 from django_hookflow.clock import clock
 from django_hookflow.durations import is_time_limit
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
 from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepTimedOut, WorkerLost
-from django_hookflow.runtime import calls, children, testing_seam
+from django_hookflow.runtime import calls, children
 from django_hookflow.runtime.execution import RETRY, Doubt, Execution, OnDoubt, Options, Recorded, Todo
 from django_hookflow.runtime.journal import check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
@@ -142,8 +143,7 @@ class StepManager:
         if not isinstance(step, Recorded):
             new = children.new_child(self._execution, step_id, workflow, data, run_id, on_cancel)
             start = partial(step.suspend, types.CHILD, self._options.timeout, new.run_id, new)
-            work = testing_seam.substitute(step_id, start)
-            return start() if work is start else self._attempt(step, work)
+            return self._attempt(step, self._wrapped(step, start))
         if step.record.is_timed_out:
             raise ChildTimedOut(step_id)
         return step.value()
@@ -180,12 +180,21 @@ class StepManager:
         step = self._execution.begin(step_id, kind, options)
         if isinstance(step, Recorded):
             return step.value()
-        work = testing_seam.substitute(step_id, work)
+        work = self._wrapped(step, work)
         if isinstance(step, Doubt):
             work = _work_in_doubt(step, work)
         elif options.on_doubt is not None:
             step.is_intended = True
         return self._attempt(step, work)
+
+    def _wrapped(self, step: Todo, work: Callable[[], Any]) -> Callable[[], Any]:
+        """The work of a step with what the project puts around it."""
+        turn = self._execution.turn
+        if turn is None:
+            return work
+        return wrappers.around(
+            replace(turn, what="step", kind=step.kind, step_id=step.step_id, attempt=step.attempt), work
+        )
 
     def _attempt(self, step: Todo, work: Callable[[], Any]) -> Any:
         """Does the work and records what came of it; whatever keeps it from the record is a failure of the attempt."""

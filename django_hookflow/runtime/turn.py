@@ -7,11 +7,12 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
-from django_hookflow import registry
+from django_hookflow import registry, wrappers
 from django_hookflow.app_version import app_version
 from django_hookflow.conf import conf
 from django_hookflow.events import codec, log, types
@@ -24,7 +25,7 @@ from django_hookflow.exceptions import (
     TurnLost,
     WorkflowError,
 )
-from django_hookflow.runtime import failures, joining, testing_seam
+from django_hookflow.runtime import failures, joining
 from django_hookflow.runtime.children import Continuation, successor_of
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.execution import Diverged, Execution, cause_of, payload_of
@@ -32,6 +33,7 @@ from django_hookflow.runtime.history import History
 from django_hookflow.runtime.journal import LogJournal, TurnJournal, check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY
 from django_hookflow.runtime.steps import StepManager, first_options
+from django_hookflow.wrappers import Work, WorkerGone
 
 if TYPE_CHECKING:
     from django_hookflow.registry import Workflow
@@ -67,10 +69,11 @@ def run_turn(
 
     ``delivery`` is what is known of the message's journey, kept with the turn's first event. ``is_retry`` says that an
     earlier delivery of the message failed: a run that is busy then is likely to be a dead worker's, and another delivery
-    is wanted when its lease has run out. Raises UnknownWorkflow before anything is touched; errors of the workflow never
-    escape, they are what the run came to.
+    is wanted when its lease has run out. Raises UnknownWorkflow, and InvalidSetting for what cannot be put around it, before
+    anything is touched; errors of the workflow never escape, they are what the run came to.
     """
     workflow = registry.get_workflow(workflow_id)
+    wrappers.loaded()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     facts = {"worker": worker, "transport": conf.transport, **(delivery or {})}
     version = app_version()
@@ -109,7 +112,7 @@ class Turn:
             return TurnResult("suspended")
         except TurnLost:
             return self._hand_back()
-        except testing_seam.WorkerGone:
+        except WorkerGone:
             raise
         except BaseException:
             self._hand_back()
@@ -134,7 +137,13 @@ class Turn:
             raise RedactedHistory
         data = codec.untag(self.execution.opened(self.history.data))
         steps = StepManager(self.execution, first_options(self.workflow.retry))
-        result = self.workflow(WorkflowContext(data, self.journal.run_id, self.workflow.workflow_id, steps))
+        context = WorkflowContext(data, self.journal.run_id, self.workflow.workflow_id, steps, self.execution)
+        attempt, label = self.history.turn_failures + 1, self.history.label
+        work = Work(
+            "turn", context.workflow_id, context.run_id, "turn", None, attempt=attempt, label=label, data=context.data
+        )
+        self.execution.turn = work if wrappers.loaded() else None
+        result = wrappers.around(work, partial(self.workflow, context))()
         check_no_transaction(self.journal)
         return result
 

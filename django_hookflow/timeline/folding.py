@@ -169,7 +169,8 @@ class _Fold:
         if self._has_ended or (type_.length == "retry_in" and until is None):  # nothing follows
             return
         rank, shown_as, row_state = WAITS.get(kind, OTHER_WAIT)
-        state = State(shown_as, kind, until, number(facts.get("attempt")), is_in_row=row is not None)
+        attempt, key = number(facts.get("attempt")), text(facts.get("key"))
+        state = State(shown_as, kind, until, attempt, is_in_row=row is not None, key=key)
         wait = _Wait(rank, state, row, row_state or "suspended")
         waits = self._waits.setdefault(row.step_id if row else "", {})
         self._settle(waits.get(kind), event)

@@ -119,7 +119,7 @@ def _backing_off(story: Story, life: Segment, present: Present) -> str:
 def _waiting(story: Story, life: Segment, present: Present) -> str:
     """For something that has no sentence of its own."""
     where = f" in {story.current.step_id}" if story.current is not None else ""
-    return f"Waiting{where} for {life.wait.replace('_', ' ')}{_until(life, present, ', at most another {}')}"
+    return f"Waiting{where} for {life.awaited}{_until(life, present, ', at most another {}')}"
 
 
 def _until(life: Segment, present: Present, words: str) -> str:

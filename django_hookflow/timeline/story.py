@@ -6,6 +6,8 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Literal
 
+from django_hookflow.events.types import SIGNAL
+
 #: ``running``: a turn works; ``lost``: it did, and nobody knows how far it came; ``sleeping``: until a time the workflow
 #: chose; ``backoff``: until the next attempt; ``suspended``: for something else that a step waits for; ``waiting``: for a
 #: delivery; ``held``: paused by an operator; ``stopped``: failed, in doubt or diverged, until somebody acts.
@@ -19,8 +21,8 @@ BUSY: frozenset[Kind] = frozenset({"running", "lost"})
 class Segment:
     """A stretch of time of one kind.
 
-    ``end`` is None while it lasts, ``until`` is when a sleep or a backoff is to end, ``wait`` is the recorded kind of a wait,
-    ``seq`` names the event that ended it, or began it if none has.
+    ``end`` is None while it lasts, ``until`` is when a sleep or a backoff is to end, ``wait`` is the recorded kind of a wait
+    and ``key`` what it names, ``seq`` names the event that ended it, or began it if none has.
     """
 
     kind: Kind
@@ -31,6 +33,12 @@ class Segment:
     outcome: str = ""
     seq: int = 0
     wait: str = ""
+    key: str = ""
+
+    @property
+    def awaited(self) -> str:
+        """What a wait is for, in words."""
+        return f"the signal {self.key}" if self.wait == SIGNAL and self.key else self.wait.replace("_", " ")
 
     def seconds(self, now: datetime.datetime) -> float:
         return max(0.0, ((self.end or now) - self.start).total_seconds())

@@ -62,6 +62,7 @@ def test_a_run_leads_to_those_it_started_and_back(superuser: Client, hookflow: H
 
 def test_many_children_cost_no_query_each(superuser: Client, hookflow: Hookflow, order: Workflow) -> None:
     run = hookflow.run(order, {"wait": True})
+    open_run(superuser, run)  # which looks up, once a process, what kinds of content there are
     with count_queries() as few:
         open_run(superuser, run)
     ask(

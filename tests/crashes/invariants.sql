@@ -26,6 +26,10 @@ WITH head AS MATERIALIZED (
   SELECT run_uid, count(*) AS number, min(seq) AS first, max(seq) AS last FROM event GROUP BY run_uid
 ), effect AS (
   SELECT account AS run_id, reference AS step_id, id FROM testapp_ledgerentry WHERE id > p_ledger
+), taken AS (
+  SELECT event.*, EXISTS (SELECT FROM event AS later WHERE later.run_uid = event.run_uid AND later.step_id = event.step_id
+                          AND later.type = 'step.superseded' AND later.seq > event.seq) AS is_superseded
+  FROM event WHERE type = 'step.completed' AND facts->>'by' IS NOT NULL
 ), recorded_effect AS (
   SELECT run_id, step_id, (payload->>'result')::bigint AS id FROM event JOIN head USING (run_uid)
   WHERE type = 'step.completed' AND facts->>'kind' = 'atomic'
@@ -66,6 +70,25 @@ SELECT run_id, format('the failure at %s was replayed %s times', facts->>'failed
 UNION ALL
 SELECT run.run_id, format('is %s and has an open dead letter for its failure at %s', status, dead.seq)
   FROM django_hookflow_deadletterentry AS dead JOIN run USING (run_uid) WHERE NOT is_replayed AND status <> 'failed'
+-- Signals: each is taken once, by a step that comes to its value; what has one id is one; none lies there while a step waits for it.
+UNION ALL
+SELECT run_id, format('the signal at %s is taken by %s', facts->>'by', string_agg(step_id, ', '))
+  FROM taken JOIN head USING (run_uid) WHERE NOT is_superseded GROUP BY run_id, facts->>'by' HAVING count(*) > 1
+UNION ALL
+SELECT run_id, format('step %s came to %s by the event at %s, which is %s', taken.step_id, taken.payload->>'result', taken.facts->>'by', sent.type)
+  FROM taken JOIN head USING (run_uid)
+    LEFT JOIN event AS sent ON sent.run_uid = taken.run_uid AND sent.seq = (taken.facts->>'by')::integer AND sent.seq < taken.seq
+  WHERE sent.type IS DISTINCT FROM 'signal.received' OR (sent.payload->>'value') IS DISTINCT FROM (taken.payload->>'result')
+UNION ALL
+SELECT run_id, format('%s signals have the id %s', count(*), facts->>'id')
+  FROM event JOIN head USING (run_uid) WHERE type = 'signal.received' AND facts->>'id' IS NOT NULL
+  GROUP BY run_id, facts->>'id' HAVING count(*) > 1
+UNION ALL
+SELECT run_id, format('step %s waits for the signal at %s', wait.step_id, sent.seq)
+  FROM wait JOIN event AS sent ON sent.run_uid = wait.run_uid AND sent.type = 'signal.received' AND sent.facts->>'name' = wait.key
+    JOIN head ON head.run_uid = wait.run_uid
+  WHERE wait.kind = 'signal'
+    AND NOT EXISTS (SELECT FROM taken WHERE taken.run_uid = sent.run_uid AND NOT is_superseded AND (taken.facts->>'by')::integer = sent.seq)
 -- Atomic effects: one row for each record of an atomic step, superseded ones too, and no other.
 UNION ALL
 SELECT coalesce(effect.run_id, recorded_effect.run_id), format('step %s has %s', coalesce(effect.step_id, recorded_effect.step_id),

@@ -42,7 +42,12 @@ def mapping(changes: dict[str, str]) -> str:
     for before, after in changes.items():
         assert text.count(before) == 1, before
         text = text.replace(before, after)
-    return expand(text).replace("\nCREATE ", "\nCREATE OR REPLACE ")
+    return (
+        expand(text)
+        .replace("\nCREATE INDEX ", "\nCREATE INDEX IF NOT EXISTS ")
+        .replace("\nCREATE FUNCTION ", "\nCREATE OR REPLACE FUNCTION ")
+        .replace("\nCREATE VIEW ", "\nCREATE OR REPLACE VIEW ")
+    )
 
 
 @contextmanager
