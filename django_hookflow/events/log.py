@@ -248,10 +248,14 @@ def renew(run_uid: UUID, turn_seq: int, lease_seconds: float) -> bool:
 
 
 @repeated_on_conflict
-def release(run_uid: UUID, turn_seq: int, retry_in: float) -> bool:
-    """Hands a run back in mid-turn, to be taken up again after ``retry_in`` seconds; False when it was not this turn's."""
+def release(run_uid: UUID, turn_seq: int, retry_in: float, *, goes_on: bool = False) -> bool:
+    """Hands a run back in mid-turn, to be taken up again after ``retry_in`` seconds; False when it was not this turn's.
+
+    ``goes_on``: whatever the run waits for.
+    """
     with cursor() as c:
-        c.execute("SELECT hookflow_release(%s, %s, make_interval(secs => %s))", [run_uid, turn_seq, retry_in])
+        arguments = [run_uid, turn_seq, retry_in, goes_on]
+        c.execute("SELECT hookflow_release(%s, %s, make_interval(secs => %s), %s)", arguments)
         return bool(c.fetchone()[0])
 
 
