@@ -155,6 +155,19 @@ def test_a_parent_is_cancelled_while_its_child_s_end_is_being_joined(
     assert list(diff()) == []
 
 
+def test_who_cancels_a_parent_of_many_leaves_most_to_a_relay(
+    hookflow: Hookflow, whole: Workflow, part: Workflow
+) -> None:
+    run = start_at_once(whole, part, 250)
+    run.cancel()
+    assert run.children.filter(status="cancelled").count() == 100
+    hand_on(run.pk)  # a relay's: of the ends of all that it cancels, too
+    assert run.children.filter(status="cancelled").count() == 250
+    hookflow.advance(6)
+    Relay("inline", receive, concurrency=2).run_once()
+    assert OutboxMessage.objects.count() == 0
+
+
 @pytest.mark.slow
 def test_a_thousand_children_are_joined_once(hookflow: Hookflow, whole: Workflow, part: Workflow) -> None:
     run = start_at_once(whole, part, 1000)
