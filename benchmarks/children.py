@@ -55,25 +55,8 @@ def start_runs(number: int) -> None:
 
 
 def start_children(number: int) -> None:
-    """A run whose first turn begins all children in one append, and waits for them."""
-    from django_hookflow.events import log, types
-    from django_hookflow.runtime.children import new_child
-    from django_hookflow.runtime.execution import Execution, Options, Todo
-    from django_hookflow.runtime.history import History
-    from django_hookflow.runtime.journal import LogJournal
-
-    parent = waiting_workflow()
-    run_id = parent.trigger({"children": number})
-    claim = log.claim(parent.workflow_id, run_id, 1, owner="benchmark", lease_seconds=60, facts={})
-    with LogJournal(parent.workflow_id, run_id, claim) as journal:
-        execution = Execution(journal, History(journal.history(), journal.turn_seq))
-        events = []
-        for i in range(number):
-            step = execution.begin(f"child-{i}", types.CHILD, Options())
-            assert isinstance(step, Todo)
-            new = new_child(execution, step.step_id, project.trivial_workflow(), {"steps": 1}, None, "cancel")
-            events.append(step.suspension(types.CHILD, None, new.run_id, new))
-        journal.append(*events, ends_turn=True)
+    """A run whose first turn begins all children in one commit, and waits for them."""
+    waiting_workflow().trigger({"children": number})
 
 
 @functools.cache
@@ -82,6 +65,6 @@ def waiting_workflow() -> Workflow:
 
     @workflow(workflow_id="benchmarks.parent")
     def parent(ctx: WorkflowContext) -> int:
-        return sum(ctx.step.child(f"child-{i}", project.trivial_workflow()) for i in range(ctx.data["children"]))
+        return sum(ctx.step.map("child", project.trivial_workflow(), [{"steps": 1}] * ctx.data["children"]))
 
     return parent

@@ -299,19 +299,23 @@ class Todo:
         self.end_turn_if_last()
         return codec.untag(self.execution.opened(json.loads(value)))
 
-    def suspend(
-        self, wait: str, seconds: float | None = None, key: str | None = None, starts: NewRun | None = None
-    ) -> NoReturn:
-        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn.
-
-        ``starts`` is a run that begins with it.
-        """
+    def suspend(self, wait: str, seconds: float | None = None, key: str | None = None) -> NoReturn:
+        """Begins a wait of this kind as :meth:`wait` does; the attempt has failed if the database refuses that."""
         try:
-            self._append(self.suspension(wait, seconds, key, starts), ends_turn=True)
+            self.wait(wait, seconds, key)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
+
+    def wait(
+        self, wait: str, seconds: float | None = None, key: str | None = None, starts: NewRun | None = None
+    ) -> NoReturn:
+        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn.
+
+        ``starts`` is a run that begins with it. Raises DatabaseError when the database refuses the record.
+        """
+        self._append(self.suspension(wait, seconds, key, starts), ends_turn=True)
         raise StepCompleted(self.step_id)
 
     def suspension(

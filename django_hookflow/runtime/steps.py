@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,8 @@ from django_hookflow.clock import clock
 from django_hookflow.durations import is_time_limit
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
-from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepTimedOut, WorkerLost
+from django_hookflow.events.log import NewEvent
+from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepCompleted, StepTimedOut, WorkerLost
 from django_hookflow.runtime import calls, children
 from django_hookflow.runtime.execution import RETRY, Doubt, Execution, OnDoubt, Options, Recorded, Todo
 from django_hookflow.runtime.journal import check_no_transaction
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 #: Seconds; a hundred years keep every date PostgreSQL and Python compute with in range.
 MAX_SLEEP = 100 * 366 * 86_400
+
+#: Children that one commit starts, unless ``max_workers`` says otherwise.
+CHILDREN_AT_ONCE = 1_000
 
 #: HTTP methods that change something on the other side (RFC 9110 §9.2.1 calls the others safe).
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -142,11 +146,43 @@ class StepManager:
         step = self._execution.begin(step_id, types.CHILD, self._options)
         if not isinstance(step, Recorded):
             new = children.new_child(self._execution, step_id, workflow, data, run_id, on_cancel)
-            start = partial(step.suspend, types.CHILD, self._options.timeout, new.run_id, new)
+            start = partial(step.wait, types.CHILD, self._options.timeout, new.run_id, new)
             return self._attempt(step, self._wrapped(step, start))
-        if step.record.is_timed_out:
-            raise ChildTimedOut(step_id)
-        return step.value()
+        return _result_of_child(step)
+
+    def map(
+        self,
+        step_id: str,
+        workflow: Workflow | str,
+        items: Iterable[dict[str, Any] | None],
+        *,
+        key: Callable[[Any], object] | None = None,
+        max_workers: int = CHILDREN_AT_ONCE,
+        on_cancel: children.OnCancel = "cancel",
+    ) -> list[Any]:
+        """Starts a :meth:`child` for each item, which is its data, and returns their results in order once all have ended.
+
+        Steps are ``step_id[0]``, … or ``step_id[key(item)]``. So many as ``max_workers`` are started at once, in one commit,
+        and the next ones when these have ended. If some fail, the first of them is raised when all have ended.
+        """
+        self._execution.journal.check_has_log("ctx.step.map")
+        _check_number(step_id, max_workers)
+        ended: list[Recorded] = []
+        begun: list[NewEvent] = []
+        for number, item in enumerate(items):
+            each_id = f"{step_id}[{number if key is None else key(item)}]"
+            step = self._execution.begin(each_id, types.CHILD, self._options)
+            if isinstance(step, Recorded):
+                ended.append(step)
+                continue
+            new = children.new_child(self._execution, each_id, workflow, item, None, on_cancel)
+            begun.append(step.suspension(types.CHILD, self._options.timeout, new.run_id, new))
+            if len(begun) == max_workers:
+                break
+        if begun:
+            self._execution.journal.append(*begun, ends_turn=True)
+            raise StepCompleted(step_id)
+        return [_result_of_child(step) for step in ended]
 
     def options(
         self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
@@ -216,6 +252,17 @@ class StepManager:
             execution.running.pop()
         step.end_turn_if_last()
         return recorded
+
+
+def _check_number(step_id: str, max_workers: Any) -> None:
+    if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
+        raise ValueError(f"step {step_id!r}: max_workers is {max_workers!r:.100}: it is a number from 1")
+
+
+def _result_of_child(step: Recorded) -> Any:
+    if step.record.is_timed_out:
+        raise ChildTimedOut(step.step_id)
+    return step.value()
 
 
 def first_options(retry: Retry | None) -> Options:
