@@ -37,14 +37,16 @@ def measure_children(number: int, *, rounds: int) -> list[Figure]:
 
 
 def rate_of(number: int, start: Callable[[int], None]) -> float:
-    """Runs a second, from the first trigger until nothing is announced any more."""
+    """Runs a second, from the first trigger until all have ended, and who waits for them."""
+    from django.utils import timezone
+
     from django_hookflow.delivery.relay import Relay
-    from django_hookflow.models import OutboxMessage
+    from django_hookflow.models import WorkflowRun
     from django_hookflow.runtime.receiving import receive
 
-    began = time.perf_counter()
+    began, since = time.perf_counter(), timezone.now()
     start(number)
-    while OutboxMessage.objects.exists():
+    while WorkflowRun.objects.filter(completed_at=None, created_at__gte=since).exists():
         Relay("inline", receive, concurrency=CONCURRENCY).run_once()
     return number / (time.perf_counter() - began)
 
