@@ -167,13 +167,13 @@ class StepManager:
         """
         self._execution.journal.check_has_log("ctx.step.map")
         _check_number(step_id, max_workers)
-        ended: list[Recorded] = []
+        asked = [(f"{step_id}[{number if key is None else key(item)}]", item) for number, item in enumerate(items)]
+        ended: dict[str, Recorded] = {}
         begun: list[NewEvent] = []
-        for number, item in enumerate(items):
-            each_id = f"{step_id}[{number if key is None else key(item)}]"
+        for each_id, item in sorted(asked, key=self._is_new):  # what is recorded is asked for first
             step = self._execution.begin(each_id, types.CHILD, self._options)
             if isinstance(step, Recorded):
-                ended.append(step)
+                ended[each_id] = step
                 continue
             new = children.new_child(self._execution, each_id, workflow, item, None, on_cancel)
             begun.append(step.suspension(types.CHILD, self._options.timeout, new.run_id, new))
@@ -182,7 +182,7 @@ class StepManager:
         if begun:
             self._execution.journal.append(*begun, ends_turn=True)
             raise StepCompleted(step_id)
-        return [_result_of_child(step) for step in ended]
+        return [_result_of_child(ended[each_id]) for each_id, _ in asked]
 
     def options(
         self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
@@ -211,6 +211,9 @@ class StepManager:
     def check_has_log(self, what: str) -> None:
         """Raises NeedsLog for ``what`` in the stateless mode."""
         self._execution.journal.check_has_log(what)
+
+    def _is_new(self, asked: tuple[str, Any]) -> bool:
+        return asked[0] not in self._execution.history.steps
 
     def _perform(self, step_id: str, kind: str, work: Callable[[], Any], options: Options) -> Any:
         step = self._execution.begin(step_id, kind, options)

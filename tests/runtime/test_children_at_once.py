@@ -12,7 +12,7 @@ from django.db import connection
 from django_hookflow import Workflow, WorkflowContext, workflow
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.exceptions import WorkflowError
-from django_hookflow.models import OutboxMessage, WorkflowRun
+from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun
 from django_hookflow.projections import diff
 from django_hookflow.runtime.joining import hand_on
 from django_hookflow.runtime.receiving import receive
@@ -200,6 +200,29 @@ class TestMap:
         run = hookflow.run(caught)
         assert run.result == ["p[1]", "no 1"]
         assert sorted(child.status for child in run.children.all()) == ["completed", "failed", "failed"]
+
+    def test_a_replay_starts_the_one_that_failed_again_and_no_other(self, hookflow: Hookflow) -> None:
+        tries: list[int] = []
+
+        @workflow(workflow_id="tests.at_once.second_time")
+        def second_time(ctx: WorkflowContext) -> Any:
+            tries.append(ctx.data["number"])
+            if ctx.data["number"] == 1 and tries.count(1) == 1:
+                raise ValueError("not yet")
+            return ctx.data["number"]
+
+        @workflow(workflow_id="tests.at_once.replayed")
+        def replayed(ctx: WorkflowContext) -> Any:
+            return ctx.step.map("p", second_time, [{"number": number} for number in range(4)])
+
+        run = hookflow.run(replayed)
+        assert run.status == "failed"
+        DeadLetterEntry.objects.get(run_uid=run.run_uid).replay()
+        run = hookflow.drive(run.run_id)
+        assert (run.status, run.result) == ("completed", [0, 1, 2, 3])
+        assert sorted(tries) == [0, 1, 1, 2, 3]
+        run.rewind(to_step="p[2]")
+        assert hookflow.drive(run.run_id).result == [0, 1, 2, 3]
 
     @pytest.mark.parametrize("given", [{"max_workers": 0}, {"max_workers": True}, {"key": lambda item: "same"}])
     def test_what_makes_no_sense_starts_nothing(
