@@ -34,10 +34,7 @@ class NewEvent:
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run that begins with an event of another, as ``hookflow_start_from`` says; ``facts`` and ``payload`` are JSON text.
-
-    ``more`` is what else that function is told, JSON text of an object's members.
-    """
+    """A run that begins with an event of another. ``more`` is what else ``hookflow_start_from`` is given, members in JSON."""
 
     run_uid: UUID
     run_id: str
@@ -296,10 +293,7 @@ def signal(run_uid: UUID, name: str, id: str | None, value: str, *, actor: str |
 
 @dataclass(frozen=True)
 class Ending:
-    """What the row of a run's end at ``seq`` is about: who waits for it (``parent_uid`` None: nobody) and how it has ended.
-
-    ``facts`` and ``payload`` are those of the event with which it ended, as JSON text.
-    """
+    """What the row of a run's end is about: who waits for it (``parent_uid`` None: nobody), and the event that ended it."""
 
     seq: int
     run_id: str
