@@ -82,7 +82,7 @@ class BoundedPaginator(_Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows.order_by()[:MAX_LISTED].count())
+        return int(rows.order_by("-created_at").values("pk")[:MAX_LISTED].count())
 
 
 class DeadLetterChangeList(ChangeList):

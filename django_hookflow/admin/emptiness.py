@@ -32,11 +32,13 @@ class Empty:
 
 def explain_empty(changelist: Any) -> Empty:
     runs = changelist.root_queryset
-    if not runs.order_by().values("pk")[:1]:
+    if not runs.order_by("-created_at").values("pk")[:1]:
         found = (finding for examined in examine(AREAS, offline=True) for finding in examined.findings)
         names = sorted(registered_workflows())
         bad = [finding for finding in found if finding.level in ("warning", "error")]
-        return Empty(has_runs=False, workflows=names[:MOST_NAMES], others=len(names[MOST_NAMES:]), findings=bad[:MOST_FINDINGS])
+        return Empty(
+            has_runs=False, workflows=names[:MOST_NAMES], others=len(names[MOST_NAMES:]), findings=bad[:MOST_FINDINGS]
+        )
     words = changelist.query.strip()
     return Empty(True, find_similar_ids(words, runs.db) if words else [], list(without(changelist)))
 

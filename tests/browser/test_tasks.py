@@ -76,7 +76,9 @@ def week() -> Iterator[dict[str, UUID]]:
             sleep(run, 86_400)
         age(run, now - timedelta(hours=(100 - number) * 1.6))
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE django_hookflow_outbox SET send_at = now() + interval '1 day', due_at = now() + interval '1 day'")
+        cursor.execute(
+            "UPDATE django_hookflow_outbox SET send_at = now() + interval '1 day', due_at = now() + interval '1 day'"
+        )
         stuck = [runs[f"order-{number}"] for number in range(5, 10)]
         cursor.execute(
             "UPDATE django_hookflow_outbox SET send_at = now() - interval '51 min', due_at = now() - interval '51 min' "
@@ -108,7 +110,9 @@ def hand(week: dict[str, UUID], browser_page: Callable[..., Opened]) -> Hand:
 
 def test_how_many_failed_since_nine_and_of_how_many_causes(hand: Hand) -> None:
     hand.link("Failed")
-    hand.page.get_by_label("From", exact=True).fill((timezone.localtime() - timedelta(hours=40)).strftime("%Y-%m-%dT%H:%M"))
+    hand.page.get_by_label("From", exact=True).fill(
+        (timezone.localtime() - timedelta(hours=40)).strftime("%Y-%m-%dT%H:%M")
+    )
     hand.button("Apply")
     hand.page.wait_for_url("**since=**")
 
@@ -125,7 +129,9 @@ def test_one_cause_is_replayed_and_the_others_are_not(hand: Hand) -> None:
     hand.button("Replay 10 dead letters")
     hand.page.get_by_text("Done: 10 replayed.").wait_for()
 
-    still_failed = WorkflowRun.objects.filter(status="failed").values_list("error_type", flat=True).order_by("error_type")
+    still_failed = (
+        WorkflowRun.objects.filter(status="failed").values_list("error_type", flat=True).order_by("error_type")
+    )
     assert list(still_failed) == ["requests.ConnectionError"] * 10 + ["shop.errors.OutOfStock"] * 10
     assert hand.clicks <= 6
 
