@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from django.db import DatabaseError
 
+from django_hookflow.events.types import CHILD
 from django_hookflow.exceptions import StepCompleted
 from django_hookflow.runtime.attempts import StepRequest
 from django_hookflow.runtime.crew import Crew, Job
@@ -40,16 +41,26 @@ class Member:
             self.outcome = StepOutcome(is_waiting=True)
 
     @property
+    def is_waiting_child(self) -> bool:
+        return self.asked.kind == CHILD and self.outcome is not None and self.outcome.is_waiting
+
+    @property
     def has_ended(self) -> bool:
         return self.outcome is not None and not self.outcome.is_waiting
 
 
 class Batch:
-    """``scope`` names, in the log, what the steps that wait are waited for by; None: each for itself."""
+    """``scope`` names, in the log, what the steps that wait are waited for by; None: each for itself.
 
-    def __init__(self, execution: Execution, scope: str | None, max_workers: int) -> None:
+    ``max_children`` run at once: the next begin when these have ended.
+    """
+
+    def __init__(
+        self, execution: Execution, scope: str | None, max_workers: int, max_children: int | None = None
+    ) -> None:
         self._execution = execution
         self._scope = scope
+        self._max_children = max_children
         self._max_workers = max_workers if execution.journal.has_threads() else 1
         self._members: list[Member] = []
         self._for_signals: list[Member] = []
@@ -68,8 +79,14 @@ class Batch:
     def _begin(self) -> deque[Job]:
         """Has those wait that do; answers the work of the others."""
         jobs: deque[Job] = deque()
+        children = sum(member.is_waiting_child for member in self._members)
         for member in self._members:
             if member.outcome is None and member.step is not None:
+                if member.asked.kind == CHILD:
+                    if children == self._max_children:
+                        member.outcome = StepOutcome(is_waiting=True)
+                        continue
+                    children += 1
                 work = member.asked.work_of(member.step)
                 if isinstance(work, StepOutcome):
                     self._settle(member, work)

@@ -27,6 +27,8 @@ OnError = Literal["raise", "collect"]
 #: Steps of a group whose work is done at once, unless ``max_workers`` says otherwise.
 DEFAULT_WORKERS = 4
 MOST_WORKERS = 64
+#: Children that a map has running at once, unless ``max_workers`` says otherwise.
+DEFAULT_CHILDREN = 1_000
 
 
 class Handle(Generic[T]):
@@ -156,16 +158,19 @@ def map_items(
             noting.child(name, work, item)
         else:
             noting.run(name, work, item)
-    settle(noting, checked_workers(max_workers), "raise")
+    if isinstance(work, Workflow):
+        settle(noting, 1, "raise", checked_workers(max_workers, DEFAULT_CHILDREN, most=None))
+    else:
+        settle(noting, checked_workers(max_workers), "raise")
     return [handle.result() for handle in noting.handles]
 
 
-def settle(noting: _Noting, max_workers: int, on_error: OnError) -> None:
+def settle(noting: _Noting, max_workers: int, on_error: OnError, max_children: int | None = None) -> None:
     """Has all that was noted done at once; raises the first failure, in the order in which it was asked for."""
     handles = noting.handles
     if not handles:
         return
-    batch = Batch(noting.execution, handles[0].asked.step_id, max_workers)
+    batch = Batch(noting.execution, handles[0].asked.step_id, max_workers, max_children)
     for handle, outcome in zip(handles, batch.perform([handle.asked for handle in handles]), strict=True):
         handle.outcome = outcome
     if on_error == "raise":
@@ -173,12 +178,13 @@ def settle(noting: _Noting, max_workers: int, on_error: OnError) -> None:
             handle.result()
 
 
-def checked_workers(max_workers: int | None) -> int:
-    if max_workers is None:
-        return DEFAULT_WORKERS
-    if type(max_workers) is not int or not 1 <= max_workers <= MOST_WORKERS:
-        raise ValueError(f"max_workers is {max_workers!r:.100}: it is a whole number from 1 to {MOST_WORKERS}")
-    return max_workers
+def checked_workers(number: Any, default: int = DEFAULT_WORKERS, most: int | None = MOST_WORKERS) -> int:
+    if number is None:
+        return default
+    if type(number) is not int or number < 1 or (most is not None and number > most):
+        reach = "at least 1" if most is None else f"from 1 to {most}"
+        raise ValueError(f"max_workers is {number!r:.100}: it is a whole number, {reach}")
+    return number
 
 
 def _noting(steps: Verbs, what: str) -> _Noting:

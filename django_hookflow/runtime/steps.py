@@ -40,7 +40,8 @@ class StepManager(Verbs):
         """Calls ``work(item)`` for each item, as a step each, up to ``max_workers`` (4) at a time; the results in order.
 
         The ids are ``step_id[0]``, … or ``step_id[key(item)]``, which items that come and go between turns need. With a
-        workflow each item is the data of a child. Raises the first failure, in the order of the items, once all have ended.
+        workflow each item is the data of a child, and ``max_workers`` (1,000) of them run at once, the next when all of these
+        have ended. Raises the first failure, in the order of the items, once all have ended.
         """
         return map_items(self, step_id, work, items, key, max_workers)
 
