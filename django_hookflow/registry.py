@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from django_hookflow.durations import is_time_limit
+from django_hookflow.durations import Duration, in_seconds, is_time_limit
 from django_hookflow.exceptions import HookFlowException, UnknownWorkflow
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Workflow:
         workflow_id: str | None = None,
         *,
         retry: Retry | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         renamed_steps: Mapping[str, str] | None = None,
     ) -> None:
         if not callable(function) or isinstance(function, type):
@@ -57,15 +57,18 @@ class Workflow:
                 f"{_name(function)} is async or has a yield, so that calling it does not run it: make it a plain "
                 f"function; a step may run a coroutine to its end, for example with asgiref.sync.async_to_sync"
             )
-        if timeout is not None and not is_time_limit(timeout):
-            raise InvalidWorkflow(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+        seconds = in_seconds(timeout)
+        if seconds is not None and not is_time_limit(seconds):
+            raise InvalidWorkflow(
+                f"timeout is {timeout!r:.100}: it is a number of seconds or a timedelta, above 0 and at most ten years"
+            )
         if retry is not None and not hasattr(retry, "delay_after"):
             raise InvalidWorkflow(f"retry is {retry!r:.100}: it is a django_hookflow.Retry")
         functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
         self.workflow_id = workflow_id or _default_id(function)
         self.retry = retry
-        self.timeout = timeout
+        self.timeout: float | None = seconds
         self.renamed_steps = dict(renamed_steps or {})
 
     def __call__(self, ctx: WorkflowContext) -> Any:
@@ -110,7 +113,7 @@ def workflow(
     *,
     workflow_id: str | None = None,
     retry: Retry | None = None,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     renamed_steps: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[WorkflowContext], Any]], Workflow]: ...
 
@@ -121,12 +124,12 @@ def workflow(
     *,
     workflow_id: str | None = None,
     retry: Retry | None = None,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     renamed_steps: Mapping[str, str] | None = None,
 ) -> Workflow | Callable[[Callable[[WorkflowContext], Any]], Workflow]:
     """Makes a function a workflow, registered under ``workflow_id``, by default its dotted path.
 
-    ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how many seconds a run may
+    ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how long a run may
     take from its trigger on, by the database's clock; then it fails wherever it stands. ``renamed_steps`` maps old step
     ids to new ones, for runs that were under way when the code changed.
 

@@ -6,6 +6,7 @@ Facts and payloads are handed over as JSON text, which the database stores to th
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 from collections.abc import Sequence
@@ -237,6 +238,17 @@ def read(run_uid: UUID, first: int, last: int) -> list[RecordedEvent]:
             [run_uid, first, last],
         )
         return [RecordedEvent(*row) for row in c.fetchall()]
+
+
+def read_times(run_uid: UUID, after: int) -> list[tuple[int, str, datetime.datetime]]:
+    """The seq and the type of a run's events after one, and when they were recorded."""
+    with cursor() as c:
+        c.execute(
+            "SELECT seq, type, recorded_at AT TIME ZONE 'UTC' FROM django_hookflow_event "
+            "WHERE run_uid = %s AND seq > %s ORDER BY seq",
+            [run_uid, after],
+        )
+        return [(seq, type_, moment.replace(tzinfo=datetime.timezone.utc)) for seq, type_, moment in c.fetchall()]
 
 
 @repeated_on_conflict

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 import uuid
@@ -122,6 +123,8 @@ class Execution:
         self.running: list[str] = []
         #: The turn that this pass is, where something is put around its steps.
         self.turn: Work | None = None
+        #: The newest event that the workflow has been given the outcome of; 0: none.
+        self.newest = 0
         self._asked: set[str] = set()
         self._links: Counter[str] = Counter()
         self._thread = threading.get_ident()
@@ -131,7 +134,7 @@ class Execution:
         step_id = checked_step_id(step_id)
         problem = self._find_misplacement()
         if problem is not None:
-            raise MisplacedStep(step_id, problem)
+            raise MisplacedStep(f"step {step_id!r}", problem)
         if step_id in self._asked:
             raise DuplicateStep(step_id)
         self._asked.add(step_id)
@@ -143,6 +146,16 @@ class Execution:
             raise self.journal.lose(f"step {step_id!r} still waits")
         step = Doubt if record.state == INTENDED else Todo
         return step(self, step_id, kind, record.attempts + 1, options)
+
+    def now(self) -> datetime.datetime:
+        """When the newest event that the workflow has been given the outcome of was recorded; before the first, when it began."""
+        return self.journal.recorded_at(self.newest)
+
+    def check_in_workflow(self, what: str) -> None:
+        """Raises MisplacedStep where ``what`` is not called from the workflow itself, so that a replay would not call it."""
+        problem = self._find_other_place()
+        if problem is not None:
+            raise MisplacedStep(what, problem)
 
     def idempotency_key(self, step_id: str) -> str:
         """A key for a step of this run, the same on every attempt."""
@@ -188,10 +201,9 @@ class Execution:
 
     def _find_misplacement(self) -> str | None:
         """Why no step can run where this is called, or None if one can."""
-        if threading.get_ident() != self._thread:
-            return "was called from another thread than its workflow's: steps run one after another"
-        if self.running:
-            return f"was called inside step {self.running[-1]!r}: call it from the workflow itself"
+        problem = self._find_other_place()
+        if problem is not None:
+            return problem
         if self.journal.over:
             return "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass"
         if self.journal.is_in_transaction():
@@ -199,6 +211,13 @@ class Execution:
                 "was called inside a transaction of the workflow, with whose end alone it would be recorded: begin the "
                 "transaction inside the step, or use ctx.step.atomic"
             )
+        return None
+
+    def _find_other_place(self) -> str | None:
+        if threading.get_ident() != self._thread:
+            return "was called from another thread than its workflow's: steps run one after another"
+        if self.running:
+            return f"was called inside step {self.running[-1]!r}: call it from the workflow itself"
         return None
 
 
@@ -212,6 +231,7 @@ class Recorded:
 
     def value(self) -> Any:
         """What the step returned. Raises WorkflowError if it failed for good."""
+        self.execution.newest = max(self.execution.newest, self.record.seq)
         if self.record.state == COMPLETED:
             return self.record.result(self.execution.opened)
         failure = self.record.failure()
@@ -259,6 +279,7 @@ class Todo:
         self.is_last = self.execution.share.is_done_with_next()
         event = NewEvent(types.STEP_COMPLETED, self.step_id, facts, f'{{"result":{result}}}')
         self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
+        self.execution.newest = self.execution.journal.seq
 
     def end_turn_if_last(self) -> None:
         """Raises StepCompleted if the turn has taken on its share; called once the record is committed."""
@@ -280,6 +301,7 @@ class Todo:
                 self._append(event, self.suspension(types.BACKOFF, retry_in), ends_turn=True)
                 raise StepCompleted(self.step_id)
             self._append(event)
+            self.execution.newest = self.execution.journal.seq
         except DatabaseError as refusal:
             why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
             raise self.execution.journal.lose(why) from refusal
@@ -300,14 +322,21 @@ class Todo:
         return codec.untag(self.execution.opened(json.loads(value)))
 
     def suspend(
-        self, wait: str, seconds: float | None = None, key: str | None = None, starts: NewRun | None = None
+        self,
+        wait: str,
+        seconds: float | None = None,
+        key: str | None = None,
+        starts: NewRun | None = None,
+        *,
+        until: str | None = None,
     ) -> NoReturn:
-        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn.
+        """Begins a wait of this kind and ends the turn.
 
+        If the wait ends by itself, it does after so many seconds, or at the moment ``until``. ``key`` names what it is for;
         ``starts`` is a run that begins with it.
         """
         try:
-            self._append(self.suspension(wait, seconds, key, starts), ends_turn=True)
+            self._append(self.suspension(wait, seconds, key, starts, until), ends_turn=True)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
@@ -315,14 +344,20 @@ class Todo:
         raise StepCompleted(self.step_id)
 
     def suspension(
-        self, wait: str, seconds: float | None, key: str | None = None, starts: NewRun | None = None
+        self,
+        wait: str,
+        seconds: float | None,
+        key: str | None = None,
+        starts: NewRun | None = None,
+        until: str | None = None,
     ) -> NewEvent:
         """The event that begins a wait of this kind, see :meth:`suspend`."""
-        facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
-        if seconds is not None:
-            facts["seconds"] = seconds
-        if key is not None:
-            facts["key"] = key
+        given = {"seconds": seconds, "until": until, "key": key}
+        facts = {
+            "kind": wait,
+            "attempt": self.attempt,
+            **{name: fact for name, fact in given.items() if fact is not None},
+        }
         if wait == types.DOUBT:
             facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
         return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts), starts=starts)

@@ -25,6 +25,8 @@ class StepRecord:
     attempts: int = 0
     error: str = ""
     payload: str | None = None
+    #: Of the last event that says something of it.
+    seq: int = 0
     #: Of a wait that is over: the seq of the event that brought its result, 0 for none; whether its time was up.
     by: int = 0
     is_timed_out: bool = False
@@ -135,6 +137,7 @@ class History:
             return
         facts: dict[str, Any] = json.loads(event.facts)
         step = self.steps.setdefault(step_id, StepRecord())
+        step.seq = event.seq
         if event.type == types.STEP_SUSPENDED:
             step.state = SUSPENDED
             step.kind = step.kind or facts.get("step_kind") or facts["kind"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_hookflow import wrappers
 from django_hookflow.clock import clock
-from django_hookflow.durations import is_time_limit
+from django_hookflow.durations import MAX_SLEEP, Duration, checked_moment, in_seconds, is_time_limit
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
 from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepTimedOut, WorkerLost
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from django_hookflow.registry import Workflow
 
 T = TypeVar("T")
-
-#: Seconds; a hundred years keep every date PostgreSQL and Python compute with in range.
-MAX_SLEEP = 100 * 366 * 86_400
 
 #: HTTP methods that change something on the other side (RFC 9110 §9.2.1 calls the others safe).
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -90,8 +88,8 @@ class StepManager:
         result: dict[str, Any] = self._perform(step_id, "call", send, options)
         return result
 
-    def sleep(self, step_id: str, seconds: float) -> None:
-        """Ends the turn; the run goes on when ``seconds`` have passed by the database's clock.
+    def sleep(self, step_id: str, seconds: Duration) -> None:
+        """Ends the turn; the run goes on when ``seconds``, or a ``timedelta``, have passed by the database's clock.
 
         Never earlier, unless somebody wakes it (``run.wake()``).
         """
@@ -101,8 +99,19 @@ class StepManager:
         else:
             step.suspend(types.SLEEP, _checked_seconds(step_id, seconds))
 
+    def sleep_until(self, step_id: str, moment: datetime.datetime) -> None:
+        """Ends the turn; the run goes on at ``moment`` by the database's clock, at once if that is past.
+
+        Raises ValueError for a moment that has no time zone or is more than a hundred years away.
+        """
+        step = self._execution.begin(step_id, types.SLEEP, self._options)
+        if isinstance(step, Recorded):
+            step.value()
+        else:
+            step.suspend(types.SLEEP, until=checked_moment(f"step {step_id!r}", moment))
+
     def wait_for_signal(
-        self, step_id: str, name: str | None = None, timeout: float | None = None, default: Any = NO_DEFAULT
+        self, step_id: str, name: str | None = None, timeout: Duration | None = None, default: Any = NO_DEFAULT
     ) -> Any:
         """Ends the turn until the run is sent the signal ``name``, by default the step's id; returns its value.
 
@@ -149,24 +158,27 @@ class StepManager:
         return step.value()
 
     def options(
-        self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
+        self, *, retry: Retry | None = None, timeout: Duration | None = None, on_doubt: OnDoubt | None = None
     ) -> StepManager:
         """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
 
-        ``timeout``, in seconds: a call gives up then; what a function returns later than that is refused and the attempt
+        ``timeout``, in seconds or a ``timedelta``: a call gives up then; what a function returns later than that is refused and the attempt
         has failed (Python cannot stop a function, so it is not cut short; an atomic step's writes roll back).
 
         ``on_doubt``: record the intent before the step runs, and after a crash in it ``"retry"`` (with the same
         idempotency key), ``"ask"`` (the run is in doubt until ``run.resolve`` says what came of it), or call the function
         given, with the idempotency key, which returns the step's result or ``RETRY``.
         """
-        if timeout is not None and not is_time_limit(timeout):
-            raise ValueError(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+        seconds = in_seconds(timeout)
+        if seconds is not None and not is_time_limit(seconds):
+            raise ValueError(
+                f"timeout is {timeout!r:.100}: it is a number of seconds or a timedelta, above 0 and at most ten years"
+            )
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
             raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
         if on_doubt not in (None, "retry"):
             self._execution.journal.check_has_log("on_doubt other than 'retry'")
-        return StepManager(self._execution, Options(retry or self._options.retry, timeout, on_doubt))
+        return StepManager(self._execution, Options(retry or self._options.retry, seconds, on_doubt))
 
     def idempotency_key(self, step_id: str) -> str:
         """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""
@@ -249,8 +261,9 @@ def _check_timeout(seconds: float, timeout: float | None) -> None:
 
 
 def _checked_seconds(step_id: str, seconds: Any, *, what: str = "seconds") -> float:
+    seconds = in_seconds(seconds)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-        raise TypeError(f"step {step_id!r}: {what} is a finite number of seconds, not {seconds!r}")
+        raise TypeError(f"step {step_id!r}: {what} is a finite number of seconds or a timedelta, not {seconds!r:.100}")
     if not 0 <= seconds <= MAX_SLEEP:
         raise ValueError(f"step {step_id!r}: {what} is {seconds!r}, it is from 0 to {MAX_SLEEP}")
     return seconds

@@ -22,8 +22,8 @@ def _parts(event: Event) -> Iterator[str]:
     if event.is_redacted:
         yield "[redacted]"
     for name, words in FACTS.items():
-        if facts.get(name) is not None:
-            yield words(facts)
+        if facts.get(name) is not None and (shown := words(facts)):
+            yield shown
     if payload.get("message"):
         yield str(payload["message"]) if facts.get("error") is None else f"{facts['error']}: {payload['message']}"
     elif facts.get("error") is not None:
@@ -46,6 +46,12 @@ def _lasting(name: str, words: str) -> Callable[[dict[str, Any]], str]:
     return show
 
 
+def _until(facts: dict[str, Any]) -> str:
+    """Of what is not given as a length of time, which says it all."""
+    is_length = any(name in facts for name in ("seconds", "retry_in", "timeout"))
+    return "" if is_length else f"until {facts['until']}"
+
+
 def _attempt(facts: dict[str, Any]) -> str:
     return f"attempt {facts['attempt']}" + (f" of {facts['of']}" if facts.get("of") is not None else "")
 
@@ -62,6 +68,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "attempts": _plain("attempts", "attempts: {}"),
     "took": _lasting("took", "took {}"),
     "seconds": _lasting("seconds", "for {}"),
+    "until": _until,
     "retry_in": _lasting("retry_in", "again in {}"),
     "timeout": _lasting("timeout", "timeout {}"),
     "key": _plain("key", "of {}"),
@@ -87,7 +94,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
 #: Facts that are shown with others, are in the header, or are for programs.
 NOT_SHOWN = frozenset(
     {
-        *("of", "error", "until", "step_kind", "workflow", "login", "scope", "fingerprint"),
+        *("of", "error", "step_kind", "workflow", "login", "scope", "fingerprint"),
         *("origin", "subject", "trace", "transport", "message_id", "retried", "updated_at"),
     }
 )
