@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from typing import Any
 
 from django_hookflow.clock import clock
@@ -21,6 +22,16 @@ LONGEST_SECONDS = 10 * 366 * 86_400.0
 def in_seconds(duration: Any) -> Any:
     """A duration in seconds if it is a ``timedelta``; anything else as it is, for whoever asks to check."""
     return duration.total_seconds() if isinstance(duration, datetime.timedelta) else duration
+
+
+def checked_seconds(name: str, duration: Any) -> float:
+    """A duration of at most a hundred years, in seconds; raises TypeError or ValueError, which begin with its ``name``."""
+    seconds = in_seconds(duration)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        raise TypeError(f"{name} is a finite number of seconds or a timedelta, not {duration!r:.100}")
+    if not 0 <= seconds <= MAX_SLEEP:
+        raise ValueError(f"{name} is {duration!r:.100}, it is from 0 to {MAX_SLEEP}")
+    return seconds
 
 
 def checked_moment(whose: str, moment: Any) -> str:

@@ -526,6 +526,7 @@ class Head(ReadOnlyModel):
     archived_at = models.DateTimeField(null=True)
     tombstone = VerbatimJSONField(null=True)
     tombstone_hash = models.BinaryField(null=True)
+    unique_key = models.TextField(null=True)
 
     class Meta:
         db_table = "django_hookflow_head"

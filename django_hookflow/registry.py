@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import inspect
 import re
@@ -85,15 +86,31 @@ class Workflow:
         actor: str | None = None,
         label: str | None = None,
         subject: Model | Iterable[Model] | None = None,
+        delay: Duration | None = None,
+        at: datetime.datetime | None = None,
+        unique: str | None = None,
     ) -> str:
         """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`.
 
         ``label`` is what people know the run by, such as an order's number; the admin finds runs by how it begins.
-        ``subject`` is what the run is about: a saved model instance, or up to five.
+        ``subject`` is what the run is about: a saved model instance, or up to five. With ``delay`` (seconds or a
+        ``timedelta``) or ``at`` (a moment with a time zone) it begins then. While a run of this workflow that was started
+        with the key ``unique`` has not ended, that run is the answer and nothing is started.
         """
         from django_hookflow.runtime.trigger import trigger  # workflows are defined before models are ready
 
-        return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout, label=label, subject=subject)
+        return trigger(
+            self.workflow_id,
+            data,
+            run_id,
+            actor=actor,
+            timeout=self.timeout,
+            label=label,
+            subject=subject,
+            delay=delay,
+            at=at,
+            unique=unique,
+        )
 
     def signal(
         self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None

@@ -68,6 +68,11 @@ def checked_signal_id(id: Any) -> str | None:
     return None if id is None else _checked_name("signal id", id)
 
 
+def checked_unique_key(key: Any) -> str | None:
+    """What one run under way may be started with at a time: printable, not empty, at most 255 characters; None for nothing."""
+    return None if key is None else _checked_name("unique", key)
+
+
 def checked_path_key(key: Any) -> str:
     """A key in a payload: at most 1,000 characters."""
     return _checked("path", key, MAX_PATH_KEY, printable=False)

@@ -62,6 +62,7 @@ class Migration(migrations.Migration):
                         ("archived_at", models.DateTimeField(null=True)),
                         ("tombstone", django_hookflow.models.VerbatimJSONField(null=True)),
                         ("tombstone_hash", models.BinaryField(null=True)),
+                        ("unique_key", models.TextField(null=True)),
                     ],
                     options={
                         "db_table": "django_hookflow_head",

@@ -92,6 +92,7 @@ BEGIN
   IF hookflow_ends_run(event.type) THEN
     DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
     handed_on := hookflow_hand_on(p_run_uid, event.seq);
+    UPDATE django_hookflow_head SET unique_key = NULL WHERE run_uid = p_run_uid AND unique_key IS NOT NULL;
   ELSIF p_ends_turn THEN
     next_in := hookflow_announce(p_run_uid, event.seq, p_goes_on, p_grace, p_reach);
   END IF;
@@ -137,10 +138,10 @@ BEGIN
 END $$;
 
 -- The facts of an event that begins a wait, with the moment at which it is due, counted from now by the database's clock.
--- Not from recorded_at: that never goes back within a run, and after the clock has, it is ahead.
+-- Not from recorded_at: that never goes back within a run, and after the clock has, it is ahead. A moment that is given stays.
 CREATE FUNCTION hookflow_with_until(p_facts json, p_length text, p_now timestamptz) RETURNS json LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  IF p_facts->>p_length IS NULL THEN
+  IF p_facts->>p_length IS NULL OR p_facts->>'until' IS NOT NULL THEN
     RETURN p_facts;
   END IF;
   RETURN p_facts::jsonb || jsonb_build_object('until',
@@ -196,26 +197,48 @@ END $$;
 -- Starts a run, once for each run_id, and announces its first turn. Answers the run that has the id, whether this call
 -- made it, and if not, whether it was started with the same workflow and data. An archived run is refused: its id is not
 -- used again. What its first event says of the run's names is what its head says: both are made here of one argument.
+--   p_unique        while a run of the workflow with this key is under way, it is the answer, whatever its data are
+--   p_delay, p_at   the first turn is due in so many seconds, or then; the run's timeout counts from that moment
 CREATE FUNCTION hookflow_start(
   p_run_uid uuid, p_run_id text, p_workflow_id text, p_facts json, p_payload json, p_actor text,
-  p_grace interval DEFAULT NULL, p_reach interval DEFAULT NULL
-) RETURNS TABLE (run_uid uuid, created boolean, same boolean, seq integer) LANGUAGE plpgsql AS $$
+  p_grace interval DEFAULT NULL, p_reach interval DEFAULT NULL, p_unique text DEFAULT NULL,
+  p_delay float8 DEFAULT NULL, p_at timestamptz DEFAULT NULL
+) RETURNS TABLE (run_uid uuid, created boolean, same boolean, seq integer, run_id text, due_in float8) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  head django_hookflow_head%ROWTYPE;
+  head    django_hookflow_head%ROWTYPE;
+  v_now   timestamptz;
+  v_start timestamptz;
 BEGIN
-  INSERT INTO django_hookflow_head AS h (run_uid, run_id, workflow_id, last_seq, fence_seq, last_at, head_hash)
-  VALUES (p_run_uid, p_run_id, p_workflow_id, 0, 0, '-infinity', sha256(uuid_send(p_run_uid)))
-  ON CONFLICT (run_id) DO NOTHING;
-  IF FOUND THEN
-    SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text],
-      ARRAY[(p_facts::jsonb || jsonb_build_object('run_id', p_run_id, 'workflow', p_workflow_id))::json], ARRAY[p_payload],
-      p_actor) AS a;
-    PERFORM hookflow_announce(p_run_uid, seq, false, p_grace, p_reach);
-    RETURN QUERY SELECT p_run_uid, true, true, seq;
-    RETURN;
-  END IF;
-  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id;
+  LOOP
+    INSERT INTO django_hookflow_head AS h (run_uid, run_id, workflow_id, last_seq, fence_seq, last_at, head_hash, unique_key)
+    VALUES (p_run_uid, p_run_id, p_workflow_id, 0, 0, '-infinity', sha256(uuid_send(p_run_uid)), p_unique)
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      p_facts := p_facts::jsonb || jsonb_build_object('run_id', p_run_id, 'workflow', p_workflow_id)
+        || CASE WHEN p_unique IS NULL THEN '{}' ELSE jsonb_build_object('unique', p_unique) END;
+      v_now := hookflow_now();
+      v_start := coalesce(p_at, v_now + make_interval(secs => p_delay));
+      IF v_start > v_now THEN
+        SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered', 'run.delayed'], ARRAY[NULL, NULL]::text[],
+          ARRAY[hookflow_with_until(p_facts, 'timeout', v_start), hookflow_with_until('{"start": 0}', 'start', v_start)::jsonb - 'start']::json[],
+          ARRAY[p_payload, NULL], p_actor) AS a;
+      ELSE
+        SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text], ARRAY[p_facts],
+          ARRAY[p_payload], p_actor) AS a;
+      END IF;
+      due_in := hookflow_announce(p_run_uid, seq, false, p_grace, p_reach);
+      RETURN QUERY SELECT p_run_uid, true, true, seq, p_run_id, due_in;
+      RETURN;
+    END IF;
+    SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id;
+    EXIT WHEN FOUND;
+    RETURN QUERY SELECT h.run_uid, false, true, h.last_seq, h.run_id, NULL::float8
+      FROM django_hookflow_head AS h WHERE h.workflow_id = p_workflow_id AND h.unique_key = p_unique;
+    IF FOUND THEN
+      RETURN;
+    END IF;  -- Whatever was in the way has gone in between.
+  END LOOP;
   IF head.archived_at IS NOT NULL THEN
     PERFORM hookflow_refuse(head.run_uid, NULL);
   END IF;
@@ -223,7 +246,7 @@ BEGIN
   -- people, and the code that makes it may have changed.
   RETURN QUERY SELECT head.run_uid, false, head.last_seq > 0 AND head.workflow_id = p_workflow_id AND (
     SELECT e.payload_digest IS NOT NULL OR (e.payload->'data')::jsonb IS NOT DISTINCT FROM (p_payload->'data')::jsonb
-    FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1), head.last_seq;
+    FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1), head.last_seq, head.run_id, NULL::float8;
 END $$;
 
 -- The event that ends a wait: what `p_outcome`, the payload, says it came to; null for one that is merely over. `p_by` is the

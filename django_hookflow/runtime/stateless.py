@@ -25,7 +25,7 @@ from django_hookflow.delivery.carrying import CarryingMessage, as_text, check_si
 from django_hookflow.delivery.messages import HISTORY
 from django_hookflow.delivery.transports import Transport, get_transport, hand_over
 from django_hookflow.events import types
-from django_hookflow.events.log import NewEvent, RecordedEvent
+from django_hookflow.events.log import Beginning, NewEvent, RecordedEvent
 from django_hookflow.exceptions import NeedsLog, NotStarted, TurnLost
 from django_hookflow.runtime.journal import OnConnection
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("django_hookflow.turn")
 _NAMESPACE = uuid.UUID("5b0f9ae2-6d5c-4c5b-9d0c-6f2f6d7a3c11")
 
 
-def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, Any]) -> str:
+def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, Any], beginning: Beginning) -> str:
     """Publishes the first message of a run: at once, or when the transaction on the default database commits.
 
     ``encoded`` is the JSON text of its data; ``of_the_log`` is what else the trigger was given. Raises NeedsLog for
@@ -49,7 +49,18 @@ def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, 
     uid = uid_of(workflow_id, run_id)
     event = _timed(RecordedEvent(1, types.RUN_TRIGGERED, None, "{}", f'{{"data":{sealing.seal(uid, encoded)}}}'))
     check_size(size_of([as_text(event)]))
-    message = CarryingMessage(workflow_id, run_id, 1, uid, 1, kind=HISTORY, events=(as_text(event),))
+    wait = beginning.delay or (0.0 if beginning.at is None else _seconds_until(beginning.at))
+    message = CarryingMessage(
+        workflow_id,
+        run_id,
+        1,
+        uid,
+        1,
+        delay=min(wait, transport.max_delay),
+        kind=HISTORY,
+        events=(as_text(event),),
+        due_at=clock.time() + wait if wait else 0.0,
+    )
     if connections[DEFAULT_DB_ALIAS].in_atomic_block:
         transaction.on_commit(lambda: _send_first(transport, message))
     else:
@@ -192,8 +203,12 @@ def _wait_of(event: NewEvent) -> float:
     """Seconds until the wait that this event begins ends by itself."""
     facts = json.loads(event.facts)
     if "until" in facts:
-        return max(0.0, datetime.datetime.fromisoformat(facts["until"][:-1] + "+00:00").timestamp() - clock.time())
+        return _seconds_until(facts["until"])
     return float(facts[types.CATALOGUE[event.type].length or ""])
+
+
+def _seconds_until(moment: str) -> float:
+    return max(0.0, datetime.datetime.fromisoformat(moment.removesuffix("Z") + "+00:00").timestamp() - clock.time())
 
 
 def _kept(event: NewEvent) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_hookflow import wrappers
 from django_hookflow.clock import clock
-from django_hookflow.durations import MAX_SLEEP, Duration, checked_moment, in_seconds, is_time_limit
+from django_hookflow.durations import Duration, checked_moment, checked_seconds, in_seconds, is_time_limit
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
 from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepTimedOut, WorkerLost
@@ -97,7 +96,7 @@ class StepManager:
         if isinstance(step, Recorded):
             step.value()
         else:
-            step.suspend(types.SLEEP, _checked_seconds(step_id, seconds))
+            step.suspend(types.SLEEP, checked_seconds(f"step {step_id!r}: seconds", seconds))
 
     def sleep_until(self, step_id: str, moment: datetime.datetime) -> None:
         """Ends the turn; the run goes on at ``moment`` by the database's clock, at once if that is past.
@@ -119,7 +118,7 @@ class StepManager:
         seconds, by the database's clock, the answer is ``default``; without one SignalTimedOut is raised.
         """
         name = checked_signal_name(step_id if name is None else name)
-        seconds = None if timeout is None else _checked_seconds(step_id, timeout, what="timeout")
+        seconds = None if timeout is None else checked_seconds(f"step {step_id!r}: timeout", timeout)
         self._execution.journal.check_has_log("ctx.step.wait_for_signal")
         step = self._execution.begin(step_id, types.SIGNAL, self._options)
         if not isinstance(step, Recorded):
@@ -258,12 +257,3 @@ def _work_in_doubt(step: Doubt, work: Callable[[], Any]) -> Callable[[], Any]:
 def _check_timeout(seconds: float, timeout: float | None) -> None:
     if timeout is not None and seconds > timeout:
         raise StepTimedOut(seconds, timeout)
-
-
-def _checked_seconds(step_id: str, seconds: Any, *, what: str = "seconds") -> float:
-    seconds = in_seconds(seconds)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-        raise TypeError(f"step {step_id!r}: {what} is a finite number of seconds or a timedelta, not {seconds!r:.100}")
-    if not 0 <= seconds <= MAX_SLEEP:
-        raise ValueError(f"step {step_id!r}: {what} is {seconds!r}, it is from 0 to {MAX_SLEEP}")
-    return seconds

@@ -72,6 +72,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "retry_in": _lasting("retry_in", "again in {}"),
     "timeout": _lasting("timeout", "timeout {}"),
     "key": _plain("key", "of {}"),
+    "unique": _plain("unique", "unique: {}"),
     "resolved": lambda facts: "resolved",
     "timed_out": lambda facts: "timed out",
     "name": _plain("name", "{}"),
