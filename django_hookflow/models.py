@@ -530,6 +530,13 @@ class Head(ReadOnlyModel):
 
     class Meta:
         db_table = "django_hookflow_head"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workflow_id", "unique_key"],
+                condition=models.Q(unique_key__isnull=False),
+                name="django_hookflow_head_unique_key",
+            )
+        ]
 
 
 class Checkpoint(ReadOnlyModel):

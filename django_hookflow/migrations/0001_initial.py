@@ -66,6 +66,13 @@ class Migration(migrations.Migration):
                     ],
                     options={
                         "db_table": "django_hookflow_head",
+                        "constraints": [
+                            models.UniqueConstraint(
+                                condition=models.Q(("unique_key__isnull", False)),
+                                fields=("workflow_id", "unique_key"),
+                                name="django_hookflow_head_unique_key",
+                            )
+                        ],
                     },
                 ),
                 migrations.CreateModel(

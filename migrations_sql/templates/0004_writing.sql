@@ -185,7 +185,7 @@ BEGIN
       v_start := coalesce(p_at, v_now + make_interval(secs => p_delay));
       IF v_start > v_now THEN
         SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered', 'run.delayed'], ARRAY[NULL, NULL]::text[],
-          ARRAY[hookflow_with_until(p_facts, 'timeout', v_start), hookflow_with_until('{"start": 0}', 'start', v_start)::jsonb - 'start']::json[],
+          ARRAY[hookflow_with_until(p_facts, 'timeout', v_start), hookflow_with_until('{"timeout": 0}', 'timeout', v_start)::jsonb - 'timeout']::json[],
           ARRAY[p_payload, NULL], p_actor) AS a;
       ELSE
         SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text], ARRAY[p_facts],

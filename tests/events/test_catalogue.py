@@ -144,7 +144,7 @@ def everything(hookflow: Hookflow) -> list[WorkflowEvent]:
     receiving.take_over(order.workflow_id, "of a message of 0.0.x", Predecessors("{}", {}))
     operating.rebuild(run, actor="ada", reason="to be sure")
     run.redact("data.email", reason="erasure", actor="ada")
-    WorkflowRun.objects.get(run_id=order.trigger()).cancel()
+    WorkflowRun.objects.get(run_id=order.trigger(delay=60, unique="ada")).cancel()
 
     # A worker lost in a step that is not to be repeated; code that has changed; time that is up.
     doubt = doubtful.trigger()
