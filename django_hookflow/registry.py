@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from asgiref.sync import sync_to_async
+
 from django_hookflow.durations import Duration, in_seconds, is_time_limit
 from django_hookflow.exceptions import HookFlowException, UnknownWorkflow
 
@@ -27,7 +29,7 @@ MAX_WORKFLOW_ID = 200
 _WORKFLOW_ID = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
 
 #: Functions whose call does not run them.
-_RUN_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+_RUN_LATER = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 _workflows: dict[str, Workflow] = {}
 _places: dict[str, _Place] = {}
@@ -55,8 +57,7 @@ class Workflow:
             )
         if any(runs_later(called) for runs_later in _RUN_LATER for called in (function, type(function).__call__)):
             raise InvalidWorkflow(
-                f"{_name(function)} is async or has a yield, so that calling it does not run it: make it a plain "
-                f"function; a step may run a coroutine to its end, for example with asgiref.sync.async_to_sync"
+                f"{_name(function)} has a yield, so that calling it does not run it: make it a plain or an async function"
             )
         seconds = in_seconds(timeout)
         if seconds is not None and not is_time_limit(seconds):
@@ -67,6 +68,7 @@ class Workflow:
             raise InvalidWorkflow(f"retry is {retry!r:.100}: it is a django_hookflow.Retry")
         functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
+        self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.workflow_id = workflow_id or _default_id(function)
         self.retry = retry
         self.timeout: float | None = seconds
@@ -111,6 +113,10 @@ class Workflow:
             at=at,
             unique=unique,
         )
+
+    async def atrigger(self, *args: Any, **kwargs: Any) -> str:
+        """:meth:`trigger` for async code, which Django does not let into the database."""
+        return await sync_to_async(self.trigger)(*args, **kwargs)
 
     def signal(
         self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None

@@ -286,7 +286,7 @@ BEGIN
 END $$;
 
 -- Settles the wait of a step: appends the event that ends it and announces the turn that goes on with it, unless one is
--- under way or there is more to wait for. False: the step does not wait so.
+-- under way or there is more to wait for (unless the scope of the wait is 'task', of which each is awaited by itself). False: the step does not wait so.
 CREATE FUNCTION hookflow_settle(
   p_run_uid uuid, p_step_id text, p_kind text, p_outcome json, p_actor text, p_grace interval, p_reach interval,
   p_by integer DEFAULT NULL, p_failure json DEFAULT NULL
@@ -304,7 +304,7 @@ BEGIN
   v_event := hookflow_settlement(v_wait, p_outcome, p_by, p_failure);
   SELECT seq INTO v_seq FROM hookflow_append(p_run_uid, NULL, ARRAY[v_event.type], ARRAY[p_step_id],
     ARRAY[v_event.facts], ARRAY[v_event.payload], p_actor);
-  PERFORM hookflow_announce(p_run_uid, v_seq, false, p_grace, p_reach)
+  PERFORM hookflow_announce(p_run_uid, v_seq, v_wait.scope IS NOT DISTINCT FROM 'task', p_grace, p_reach)
   WHERE NOT EXISTS (SELECT FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NOT NULL);
   RETURN true;
 END $$;

@@ -83,6 +83,8 @@ EVENT_RETAINED = "event.retained"
 #: Kinds of wait. The first five are of a step (a backoff also of the run, between steps), the others of the run itself.
 SLEEP, BACKOFF, DOUBT, SIGNAL, CHILD = "sleep", "backoff", "doubt", "signal", "child"
 HOLD, DIVERGENCE, DEADLINE, START = "hold", "divergence", "deadline", "start"
+#: The scope of a wait that others are not waited for with: the run goes on as soon as it is over.
+TASK = "task"
 #: The kind of a step that was completed with a release 0.0.x, which recorded none; it stands for any.
 IMPORTED = "imported"
 #: The status a run has because a step of it waits so; other waits of steps leave it running.

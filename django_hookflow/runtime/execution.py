@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -105,9 +106,15 @@ class Share:
     def is_done_with_next(self) -> bool:
         """Whether the step now being recorded is the last one."""
         self._done += 1
+        return self.is_over()
+
+    def is_over(self, begun: int = 0, has_begun: bool = True) -> bool:
+        """Whether no further step is to begin, with so many at work; the first of a turn always is."""
+        if not has_begun and not self._done:
+            return False
         if stopping.is_requested():
             return True
-        return clock.monotonic() >= self._ends_at or (self._steps is not None and self._done >= self._steps)
+        return clock.monotonic() >= self._ends_at or (self._steps is not None and self._done + begun >= self._steps)
 
 
 class Execution:
@@ -125,6 +132,12 @@ class Execution:
         self.turn: Work | None = None
         #: The newest event that the workflow has been given the outcome of; 0: none.
         self.newest = 0
+        #: What is to be recorded when the turn ends, where a step that waits lets others go on; None where it ends the turn.
+        self.held: list[NewEvent] | None = None
+        #: In which the database may be asked, where the workflow's code runs in an event loop.
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: How many steps are at work beside the one that is being recorded.
+        self.in_flight = 0
         self._asked: set[str] = set()
         self._links: Counter[str] = Counter()
         self._thread = threading.get_ident()
@@ -132,9 +145,7 @@ class Execution:
     def begin(self, step_id: str, kind: str, options: Options) -> Recorded | Doubt | Todo:
         """What is to be done about a step. Raises what refuses it, and Diverged when the code does not fit the history."""
         step_id = checked_step_id(step_id)
-        problem = self._find_misplacement()
-        if problem is not None:
-            raise MisplacedStep(f"step {step_id!r}", problem)
+        self.check_may_ask(step_id)
         if step_id in self._asked:
             raise DuplicateStep(step_id)
         self._asked.add(step_id)
@@ -142,14 +153,31 @@ class Execution:
         if record.state in (COMPLETED, FAILED):
             return Recorded(self, step_id, record)
         self.journal.check_may_work(step_id)
+        if record.state == SUSPENDED and self.held is not None:
+            raise StepCompleted(step_id)
         if record.state == SUSPENDED:  # an operator, say, had the run go on: nothing is settled by that
             raise self.journal.lose(f"step {step_id!r} still waits")
         step = Doubt if record.state == INTENDED else Todo
         return step(self, step_id, kind, record.attempts + 1, options)
 
+    def check_may_ask(self, step_id: str) -> None:
+        """Raises MisplacedStep where no step can run."""
+        problem = self._find_misplacement()
+        if problem is not None:
+            raise MisplacedStep(f"step {step_id!r}", problem)
+
+    def end_turn_with(self, step_id: str, append: Callable[..., None], *events: NewEvent) -> NoReturn:
+        """Records what ends the turn, or keeps it until the turn ends; raises StepCompleted."""
+        if self.held is None:
+            append(*events, ends_turn=True)
+        else:
+            self.held += events
+        raise StepCompleted(step_id)
+
     def now(self) -> datetime.datetime:
         """When the newest event that the workflow has been given the outcome of was recorded; before the first, when it began."""
-        return self.journal.recorded_at(self.newest)
+        with self.aside():
+            return self.journal.recorded_at(self.newest)
 
     def check_in_workflow(self, what: str) -> None:
         """Raises MisplacedStep where ``what`` is not called from the workflow itself, so that a replay would not call it."""
@@ -276,7 +304,8 @@ class Todo:
 
     def _record(self, facts: str, result: str) -> None:
         """Records that the step completed with ``result``, JSON text; the turn goes on unless its share is done."""
-        self.is_last = self.execution.share.is_done_with_next()
+        is_alone = not self.execution.in_flight and not self.execution.held
+        self.is_last = self.execution.share.is_done_with_next() and is_alone
         event = NewEvent(types.STEP_COMPLETED, self.step_id, facts, f'{{"result":{result}}}')
         self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
         self.execution.newest = self.execution.journal.seq
@@ -298,8 +327,8 @@ class Todo:
         event = self._event(types.STEP_FAILED, payload_of(failure), **facts, **cause_of(failure, self.step_id))
         try:
             if retry_in is not None:
-                self._append(event, self.suspension(types.BACKOFF, retry_in), ends_turn=True)
-                raise StepCompleted(self.step_id)
+                backoff = self.suspension(types.BACKOFF, retry_in)
+                self.execution.end_turn_with(self.step_id, self._append, event, backoff)
             self._append(event)
             self.execution.newest = self.execution.journal.seq
         except DatabaseError as refusal:
@@ -336,12 +365,12 @@ class Todo:
         ``starts`` is a run that begins with it.
         """
         try:
-            self._append(self.suspension(wait, seconds, key, starts, until), ends_turn=True)
+            suspension = self.suspension(wait, seconds, key, starts, until)
+            self.execution.end_turn_with(self.step_id, self._append, suspension)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
-        raise StepCompleted(self.step_id)
 
     def suspension(
         self,
@@ -352,7 +381,8 @@ class Todo:
         until: str | None = None,
     ) -> NewEvent:
         """The event that begins a wait of this kind, see :meth:`suspend`."""
-        given = {"seconds": seconds, "until": until, "key": key}
+        scope = None if self.execution.held is None else types.TASK
+        given = {"seconds": seconds, "until": until, "key": key, "scope": scope}
         facts = {
             "kind": wait,
             "attempt": self.attempt,

@@ -36,6 +36,10 @@ class StepRecord:
         """Whether what the step came to is no longer there to be returned or raised."""
         return self.payload is None and self.state in (COMPLETED, FAILED)
 
+    @property
+    def has_ended(self) -> bool:
+        return self.state in (COMPLETED, FAILED)
+
     def result(self, opened: Callable[[Any], Any]) -> Any:
         """What the step returned; ``opened`` opens what is sealed."""
         assert self.payload is not None

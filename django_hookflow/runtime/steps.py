@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,6 +20,7 @@ from django_hookflow.runtime import calls, children
 from django_hookflow.runtime.execution import RETRY, Doubt, Execution, OnDoubt, Options, Recorded, Todo
 from django_hookflow.runtime.journal import check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
+from django_hookflow.runtime.turn_loop import run_to_end
 from django_hookflow.texts import checked_signal_name
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ class StepManager:
         if not isinstance(step, Recorded):
             new = children.new_child(self._execution, step_id, workflow, data, run_id, on_cancel)
             start = partial(step.suspend, types.CHILD, self._options.timeout, new.run_id, new)
-            return self._attempt(step, self._wrapped(step, start))
+            return self.attempt(step, self._wrapped(step, start))
         if step.record.is_timed_out:
             raise ChildTimedOut(step_id)
         return step.value()
@@ -161,8 +163,10 @@ class StepManager:
     ) -> StepManager:
         """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
 
-        ``timeout``, in seconds or a ``timedelta``: a call gives up then; what a function returns later than that is refused and the attempt
-        has failed (Python cannot stop a function, so it is not cut short; an atomic step's writes roll back).
+        ``timeout``, in seconds or a ``timedelta``: a call gives up then; what a function returns later than that is refused
+        and the attempt
+        has failed (Python cannot stop a function, so it is not cut short; an atomic step's writes roll back). An async
+        function is cancelled.
 
         ``on_doubt``: record the intent before the step runs, and after a crash in it ``"retry"`` (with the same
         idempotency key), ``"ask"`` (the run is in doubt until ``run.resolve`` says what came of it), or call the function
@@ -187,16 +191,47 @@ class StepManager:
         """Raises NeedsLog for ``what`` in the stateless mode."""
         self._execution.journal.check_has_log(what)
 
+    def begin_async(
+        self, step_id: str, work: Callable[[], Any], from_thread: Callable[..., Any]
+    ) -> Recorded | tuple[Todo, Callable[[], Any]]:
+        """A step whose function is async: what is recorded of it, or the attempt and its work.
+
+        The work is an async function, or where something is put around it a plain one that calls ``from_thread``.
+        """
+        step = self._execution.begin(step_id, "run", self._options)
+        if isinstance(step, Recorded):
+            return step
+        if self._execution.turn is not None:
+            work = self._wrapped(step, partial(from_thread, work, self._options.timeout))
+        return step, self._considered(step, work)
+
     def _perform(self, step_id: str, kind: str, work: Callable[[], Any], options: Options) -> Any:
         step = self._execution.begin(step_id, kind, options)
         if isinstance(step, Recorded):
             return step.value()
-        work = self._wrapped(step, work)
+        work = self._wrapped(step, partial(self._done, step, work))
+        return self.attempt(step, self._considered(step, work))
+
+    def _considered(self, step: Todo, work: Callable[[], Any]) -> Callable[[], Any]:
+        """The work to be done now, with the intent to be recorded first where that is asked for."""
         if isinstance(step, Doubt):
-            work = _work_in_doubt(step, work)
-        elif options.on_doubt is not None:
-            step.is_intended = True
-        return self._attempt(step, work)
+            return _work_in_doubt(step, work)
+        step.is_intended = step.options.on_doubt is not None
+        return work
+
+    def _done(self, step: Todo, work: Callable[[], Any]) -> Any:
+        """What the work comes to; a coroutine is run to its end."""
+        result = work()
+        if not inspect.isawaitable(result):
+            return result
+        if step.kind == "atomic":
+            if inspect.iscoroutine(result):
+                result.close()
+            raise TypeError(
+                f"step {step.step_id!r} is atomic and its function async: Django has no transactions in async code, so "
+                "give ctx.step.atomic a plain function, or use ctx.step.run"
+            )
+        return run_to_end(result, step.step_id, step.options.timeout)
 
     def _wrapped(self, step: Todo, work: Callable[[], Any]) -> Callable[[], Any]:
         """The work of a step with what the project puts around it."""
@@ -207,11 +242,14 @@ class StepManager:
             replace(turn, what="step", kind=step.kind, step_id=step.step_id, attempt=step.attempt), work
         )
 
-    def _attempt(self, step: Todo, work: Callable[[], Any]) -> Any:
-        """Does the work and records what came of it; whatever keeps it from the record is a failure of the attempt."""
+    def attempt(self, step: Todo, work: Callable[[], Any], began: float | None = None) -> Any:
+        """Does the work and records what came of it; whatever keeps it from the record is a failure of the attempt.
+
+        ``began`` is when it began, if it is done already.
+        """
         execution, is_atomic = self._execution, step.kind == "atomic"
         execution.running.append(step.step_id)
-        began = clock.monotonic()
+        began = clock.monotonic() if began is None else began
         try:
             if step.is_intended:
                 step.intend()
@@ -241,6 +279,8 @@ def _work_in_doubt(step: Doubt, work: Callable[[], Any]) -> Callable[[], Any]:
         step.suspend(types.DOUBT)
     if callable(on_doubt):
         outcome = on_doubt(step.key)
+        if inspect.isawaitable(outcome):
+            outcome = run_to_end(outcome, step.step_id, None)
         if outcome is not RETRY:
             return lambda: outcome
     if step.attempt > step.options.retry.max_attempts:

@@ -26,6 +26,7 @@ from django_hookflow.exceptions import (
     WorkflowError,
 )
 from django_hookflow.runtime import failures, joining
+from django_hookflow.runtime.async_steps import run_async
 from django_hookflow.runtime.children import Continuation, successor_of
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.execution import Diverged, Execution, cause_of, payload_of
@@ -143,9 +144,19 @@ class Turn:
             "turn", context.workflow_id, context.run_id, "turn", None, attempt=attempt, label=label, data=context.data
         )
         self.execution.turn = work if wrappers.loaded() else None
-        result = wrappers.around(work, partial(self.workflow, context))()
+        result = wrappers.around(work, partial(self._call, context, steps))()
         check_no_transaction(self.journal)
         return result
+
+    def _call(self, context: WorkflowContext, steps: StepManager) -> Any:
+        if not self.workflow.is_async:
+            return self.workflow(context)
+
+        def call(of_async: Any) -> Any:
+            context.step = of_async
+            return self.workflow(context)
+
+        return run_async(self.execution, steps, call)
 
     def _complete(self, result: Any) -> TurnResult:
         if self.journal.over:
