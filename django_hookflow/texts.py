@@ -53,6 +53,11 @@ def checked_reason(reason: Any) -> str:
     return "" if reason is None else _checked("reason", reason, MAX_REASON, printable=False)
 
 
+def checked_note(note: Any) -> str:
+    """What is said of a run's progress: printable, at most 255 characters; "" for nothing."""
+    return _checked("note", note, MAX_LABEL)
+
+
 def checked_subject_key(key: Any) -> str:
     """The text of a primary key: at most 255 characters."""
     return _checked("subject", key, MAX_SUBJECT_KEY, printable=False)

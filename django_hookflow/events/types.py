@@ -51,6 +51,7 @@ class EventType:
 
 RUN_TRIGGERED = "run.triggered"
 RUN_DELAYED = "run.delayed"
+RUN_PROGRESSED = "run.progressed"
 RUN_COMPLETED = "run.completed"
 RUN_FAILED = "run.failed"
 RUN_DIVERGED = "run.diverged"
@@ -167,6 +168,12 @@ _TYPES = (
         is_act=True,
     ),
     EventType(STEP_SUPERSEDED, "what is recorded of the step counts no longer", settles_step=True),
+    EventType(
+        RUN_PROGRESSED,
+        "the workflow said how far it is: `done` of `total`, if that is known. It rides with what is appended next",
+        facts=("done", "total"),
+        payload=("note",),
+    ),
     EventType(
         RUN_COMPLETED,
         "the workflow returned; `continued_by` is the run that goes on in its place",

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class Asked:
+class AskedStep:
     """A step that a coroutine awaits. ``perform`` is what a synchronous workflow would call."""
 
     step_id: str
@@ -50,7 +50,7 @@ class Asked:
 class InFlight:
     """An async step at work."""
 
-    asked: Asked
+    asked: AskedStep
     step: Todo
     task: asyncio.Task[Any]
     began: float
@@ -62,9 +62,9 @@ class AsyncPass:
     def __init__(self, execution: Execution, loop: TurnLoop) -> None:
         self.execution = execution
         self._loop = loop
-        self._asked: list[Asked] = []
+        self._asked: list[AskedStep] = []
         self._in_flight: list[InFlight] = []
-        self.waiting: list[Asked] = []
+        self.waiting: list[AskedStep] = []
         execution.held = []
         execution.aside = loop.standing_still
 
@@ -94,7 +94,7 @@ class AsyncPass:
             )
         self.execution.check_may_ask(step_id)
         record = self.execution.history.find(step_id)
-        asked = Asked(step_id, record, perform, self._loop.create_future(), begin)
+        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin)
         self._asked.append(asked)
         return await asked.future
 
@@ -139,7 +139,7 @@ class AsyncPass:
             else:
                 self._start(asked, *begun)
 
-    def _start(self, asked: Asked, step: Todo, work: Callable[[], Any]) -> None:
+    def _start(self, asked: AskedStep, step: Todo, work: Callable[[], Any]) -> None:
         if step.is_intended:
             step.intend()
             step.is_intended = False
@@ -157,12 +157,12 @@ class AsyncPass:
         with self._outcome_for(ended.asked):
             ended.asked.future.set_result(manager.attempt(ended.step, ended.task.result, ended.began))
 
-    def _perform(self, asked: Asked) -> None:
+    def _perform(self, asked: AskedStep) -> None:
         self._asked.remove(asked)
         with self._outcome_for(asked):
             asked.future.set_result(asked.perform())
 
-    def _outcome_for(self, asked: Asked) -> _Outcome:
+    def _outcome_for(self, asked: AskedStep) -> _Outcome:
         return _Outcome(self, asked)
 
     def _end_turn(self) -> None:
@@ -170,7 +170,7 @@ class AsyncPass:
         if not held:
             raise execution.journal.lose(f"step {(self.waiting or self._asked)[0].step_id!r} still waits")
         try:
-            execution.journal.append(*held, ends_turn=True, goes_on=bool(self._asked))
+            execution.append(*held, ends_turn=True, goes_on=bool(self._asked))
         except DatabaseError as refusal:
             raise execution.journal.lose(f"the database refuses to record what is waited for: {refusal}") from refusal
         raise StepCompleted((self.waiting or self._asked)[0].step_id)
@@ -179,7 +179,7 @@ class AsyncPass:
 class _Outcome:
     """Hands what a step raises to the coroutine that awaits it; what ends the turn goes past it."""
 
-    def __init__(self, pass_: AsyncPass, asked: Asked) -> None:
+    def __init__(self, pass_: AsyncPass, asked: AskedStep) -> None:
         self._pass = pass_
         self._asked = asked
 
@@ -267,5 +267,5 @@ def run_async(execution: Execution, steps: StepManager, call: Callable[[Any], Co
         return pass_.run(call(AsyncStepManager(pass_, steps)))
 
 
-def _seq_of(asked: Asked) -> int:
+def _seq_of(asked: AskedStep) -> int:
     return asked.record.seq if asked.record is not None else 0

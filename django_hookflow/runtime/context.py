@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from django_hookflow.runtime.children import Continuation, encoded_data
+from django_hookflow.runtime.progress import progress_event
 from django_hookflow.runtime.signal_links import DEFAULT_EXPIRY, SignalLink, end_of
 from django_hookflow.texts import checked_signal_id, checked_signal_name
 
@@ -73,6 +74,14 @@ class WorkflowContext:
         back; between two steps it stands still.
         """
         return self._execution.now()
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Says how far the run is, for its page, the terminal and ``run.progress``.
+
+        It is recorded with the next step, or by itself if the last time is more than a second ago. A replay records nothing
+        again. Raises TypeError or ValueError for what are no numbers from 0 on, or more done than there is.
+        """
+        self._execution.progress(progress_event(done, total, note))
 
     @cached_property
     def random(self) -> Random:

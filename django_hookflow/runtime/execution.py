@@ -12,8 +12,8 @@ import json
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -49,6 +49,9 @@ class Again(Enum):
 
 
 RETRY = Again.RETRY
+
+#: What a workflow says of its progress more often than this costs no commit of its own.
+PROGRESS_SECONDS = 1.0
 
 #: ``"retry"``, ``"ask"``, or a callable that is given the step's idempotency key and returns its result or ``RETRY``.
 OnDoubt = Literal["retry", "ask"] | Callable[[str], Any]
@@ -134,6 +137,9 @@ class Execution:
         self.newest = 0
         #: What is to be recorded when the turn ends, where a step that waits lets others go on; None where it ends the turn.
         self.held: list[NewEvent] | None = None
+        #: What the workflow said last of its progress and is not recorded; when something of the kind last was.
+        self._progress: NewEvent | None = None
+        self._progressed_at = clock.monotonic()
         #: In which the database may be asked, where the workflow's code runs in an event loop.
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
         #: How many steps are at work beside the one that is being recorded.
@@ -160,16 +166,53 @@ class Execution:
         step = Doubt if record.state == INTENDED else Todo
         return step(self, step_id, kind, record.attempts + 1, options)
 
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+        """Records events, and what the workflow has said of its progress with them."""
+        progress = () if self._progress is None else (self._progress,)
+        for event in self.journal.append(*progress, *events, ends_turn=ends_turn, goes_on=goes_on):
+            self.history.learn(event)
+        if progress:
+            self._progress, self._progressed_at = None, clock.monotonic()
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """The transaction of an atomic step; what was to be recorded with it is to be recorded still if it rolls back."""
+        progress = self._progress
+        try:
+            with self.journal.atomic():
+                yield
+        except BaseException:
+            self._progress = progress
+            raise
+
+    def progress(self, event: NewEvent) -> None:
+        """Has what the workflow says of its progress recorded with the next append, at once if the last is a second old.
+
+        Nothing is recorded in a replay that was recorded before.
+        """
+        self.check_in_workflow("ctx.progress")
+        said = event.facts, event.payload
+        if self.journal.over or self.history.next_unasked() is not None:
+            return
+        if said in self.history.progressed:
+            del self.history.progressed[: self.history.progressed.index(said) + 1]
+            self._progress = None
+            return
+        self._progress = event
+        if clock.monotonic() - self._progressed_at >= PROGRESS_SECONDS:
+            with self.aside():
+                self.append()
+
     def check_may_ask(self, step_id: str) -> None:
         """Raises MisplacedStep where no step can run."""
         problem = self._find_misplacement()
         if problem is not None:
             raise MisplacedStep(f"step {step_id!r}", problem)
 
-    def end_turn_with(self, step_id: str, append: Callable[..., None], *events: NewEvent) -> NoReturn:
+    def end_turn_with(self, step_id: str, *events: NewEvent) -> NoReturn:
         """Records what ends the turn, or keeps it until the turn ends; raises StepCompleted."""
         if self.held is None:
-            append(*events, ends_turn=True)
+            self.append(*events, ends_turn=True)
         else:
             self.held += events
         raise StepCompleted(step_id)
@@ -290,7 +333,7 @@ class Todo:
 
     def intend(self) -> None:
         """Records that the attempt begins, before it does what is not to be repeated blindly."""
-        self._append(self._event(types.STEP_INTENDED, of=self.options.retry.max_attempts))
+        self.execution.append(self._event(types.STEP_INTENDED, of=self.options.retry.max_attempts))
 
     def complete(self, value: Any, took: float) -> Any:
         """Records what the step returned and answers the decoded record. ``took`` is how many seconds it worked.
@@ -307,7 +350,7 @@ class Todo:
         is_alone = not self.execution.in_flight and not self.execution.held
         self.is_last = self.execution.share.is_done_with_next() and is_alone
         event = NewEvent(types.STEP_COMPLETED, self.step_id, facts, f'{{"result":{result}}}')
-        self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
+        self.execution.append(event, ends_turn=self.is_last, goes_on=self.is_last)
         self.execution.newest = self.execution.journal.seq
 
     def end_turn_if_last(self) -> None:
@@ -328,8 +371,8 @@ class Todo:
         try:
             if retry_in is not None:
                 backoff = self.suspension(types.BACKOFF, retry_in)
-                self.execution.end_turn_with(self.step_id, self._append, event, backoff)
-            self._append(event)
+                self.execution.end_turn_with(self.step_id, event, backoff)
+            self.execution.append(event)
             self.execution.newest = self.execution.journal.seq
         except DatabaseError as refusal:
             why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
@@ -366,7 +409,7 @@ class Todo:
         """
         try:
             suspension = self.suspension(wait, seconds, key, starts, until)
-            self.execution.end_turn_with(self.step_id, self._append, suspension)
+            self.execution.end_turn_with(self.step_id, suspension)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
@@ -395,10 +438,6 @@ class Todo:
     def _event(self, type_: str, payload: str | None = None, **facts: Any) -> NewEvent:
         facts = {"kind": self.kind, "attempt": self.attempt, **facts}
         return NewEvent(type_, self.step_id, json.dumps(facts), payload)
-
-    def _append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
-        for event in self.execution.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on):
-            self.execution.history.learn(event)
 
 
 class Doubt(Todo):

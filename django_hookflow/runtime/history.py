@@ -78,6 +78,8 @@ class History:
         self.turn_failures = 0
         self._signals: dict[int, ReceivedSignal] = {}
         self._taken: set[int] = set()
+        #: Facts and payloads of what the workflow said of its progress since the last event of a step.
+        self.progressed: list[tuple[str, str | None]] = []
         self._renamed = renamed or {}
         self._last_progress = 0
         self._other_turn_events = 0
@@ -116,8 +118,10 @@ class History:
         return next(iter(self._unasked), None)
 
     def _add(self, event: RecordedEvent) -> None:
-        if event.type.startswith("turn."):
+        if event.type.startswith("turn.") or event.type == types.RUN_PROGRESSED:  # which get the run no further
             self._other_turn_events += 1
+            if event.type == types.RUN_PROGRESSED:
+                self.progressed.append((event.facts, event.payload))
             self.turn_failures += event.type == types.TURN_FAILED
             return
         self._last_progress, self._other_turn_events, self.turn_failures = event.seq, 0, 0
@@ -139,6 +143,7 @@ class History:
             self.steps.pop(step_id, None)
             self.superseded[step_id] += 1
             return
+        self.progressed.clear()
         facts: dict[str, Any] = json.loads(event.facts)
         step = self.steps.setdefault(step_id, StepRecord())
         step.seq = event.seq

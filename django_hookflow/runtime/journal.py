@@ -242,7 +242,7 @@ class LogJournal(OnConnection):
         try:
             return self._append_or_reconnect(events, ends_turn, goes_on)
         except ConcurrentAppend as refusal:
-            if events[0].type not in OUTCOMES or not ends_turn or self.is_in_transaction():
+            if OUTCOMES.isdisjoint(event.type for event in events) or not ends_turn or self.is_in_transaction():
                 raise
             # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
             self.seq = log.append(self.run_uid, self.seq, events).seq

@@ -108,7 +108,7 @@ class MessageJournal(OnConnection):
         recorded = [
             as_text(_timed(RecordedEvent(self.seq + number, event.type, event.step_id, event.facts, _kept(event))))
             for number, event in enumerate(events, 1)
-            if event.type != types.STEP_INTENDED  # which only a log outlives
+            if event.type not in (types.STEP_INTENDED, types.RUN_PROGRESSED)  # which only a log outlives, and shows
         ]
         for event in events:
             self._report(event)

@@ -253,7 +253,7 @@ class StepManager:
         try:
             if step.is_intended:
                 step.intend()
-            with execution.journal.atomic() if is_atomic else nullcontext():
+            with execution.atomic() if is_atomic else nullcontext():
                 result = work()
                 took = clock.monotonic() - began
                 _check_timeout(took, step.options.timeout)

@@ -167,7 +167,7 @@ class Turn:
         except NotSerializable as error:
             return self._fail(error)
         try:
-            self.journal.append(event, ends_turn=True)
+            self.execution.append(event, ends_turn=True)
         except DatabaseError as refusal:
             return self._fail(refusal)
         return TurnResult("completed")
@@ -195,7 +195,7 @@ class Turn:
             return self._end_failed(None, attempt, failure)
         facts = {"attempt": attempt, "of": retry.max_attempts, "retry_in": retry_in, **cause_of(failure, None)}
         event = NewEvent(types.TURN_FAILED, facts=json.dumps(facts), payload=payload_of(failure))
-        self.journal.append(event, ends_turn=True)
+        self.execution.append(event, ends_turn=True)
         return TurnResult("suspended")
 
     def _caught_signal(self) -> TurnResult:
@@ -210,12 +210,12 @@ class Turn:
     def _end_failed(self, step_id: str | None, attempts: int, failure: dict[str, Any]) -> TurnResult:
         facts = {"attempts": attempts, **cause_of(failure, step_id)}
         event = NewEvent(types.RUN_FAILED, step_id, json.dumps(facts), payload_of(failure))
-        self.journal.append(event, ends_turn=True)
+        self.execution.append(event, ends_turn=True)
         self._log("failed", failure["message"])
         return TurnResult("failed")
 
     def _diverge(self, divergence: Diverged) -> TurnResult:
-        self.journal.append(divergence.event(), ends_turn=True)
+        self.execution.append(divergence.event(), ends_turn=True)
         self._log("diverged", divergence)
         return TurnResult("diverged")
 

@@ -28,8 +28,9 @@ def _parts(event: Event) -> Iterator[str]:
         yield str(payload["message"]) if facts.get("error") is None else f"{facts['error']}: {payload['message']}"
     elif facts.get("error") is not None:
         yield str(facts["error"])
-    if payload.get("reason"):
-        yield str(payload["reason"])
+    for name in ("reason", "note"):
+        if payload.get(name):
+            yield str(payload[name])
 
 
 def _plain(name: str, words: str) -> Callable[[dict[str, Any]], str]:
@@ -71,6 +72,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "until": _until,
     "retry_in": _lasting("retry_in", "again in {}"),
     "timeout": _lasting("timeout", "timeout {}"),
+    "done": lambda facts: str(facts["done"]) + (f" of {facts['total']}" if facts.get("total") is not None else ""),
     "key": _plain("key", "of {}"),
     "unique": _plain("unique", "unique: {}"),
     "resolved": lambda facts: "resolved",
@@ -95,7 +97,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
 #: Facts that are shown with others, are in the header, or are for programs.
 NOT_SHOWN = frozenset(
     {
-        *("of", "error", "step_kind", "workflow", "login", "scope", "fingerprint"),
+        *("of", "total", "error", "step_kind", "workflow", "login", "scope", "fingerprint"),
         *("origin", "subject", "trace", "transport", "message_id", "retried", "updated_at"),
     }
 )

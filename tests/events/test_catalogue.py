@@ -103,6 +103,7 @@ def everything(hookflow: Hookflow) -> list[WorkflowEvent]:
 
     @workflow(workflow_id="tests.catalogue.order", retry=Retry(max_attempts=2), timeout=10**6)
     def order(ctx: WorkflowContext) -> Any:
+        ctx.progress(1, 4, "ada")
         ctx.step.run("validate", fail_while, "stock")
         ctx.step.sleep("nap", 60)
         ctx.step.atomic("charge", fail_while, "money")

@@ -46,6 +46,8 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "retry_in": st.none() | seconds,
     "until": st.sampled_from(["2026-01-01T00:00:00.000000Z", "2030-12-31T23:59:59.999999Z"]),
     "unique": words,
+    **dict.fromkeys(("done", "total"), numbers),
+    "note": words,
     "fingerprint": st.text("0123456789abcdef", max_size=16),
     "resolved": st.just(True),
     "timed_out": st.just(True),

@@ -150,7 +150,7 @@ def test_partials_callable_objects_and_methods_work_under_an_id() -> None:
         (Adding(), "has no name to make an id of"),
         ("tests.named", "is not a function: use @workflow, or @workflow(workflow_id=…)"),
         (Adding, "is not a function"),
-        (LaterAdding(), "is async or has a yield"),
+        (LaterAdding(), "has no name to make an id of"),
     ],
 )
 def test_what_cannot_be_a_workflow_says_why(function: Any, problem: str) -> None:
