@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import datetime
+import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +23,12 @@ from django.db import DatabaseError
 
 from django_hookflow.clock import clock
 from django_hookflow.durations import Duration
+from django_hookflow.events import types
+from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import MisplacedStep, StepCompleted, WorkflowError
 from django_hookflow.runtime.children import OnCancel
 from django_hookflow.runtime.execution import Diverged, Execution, OnDoubt, Recorded, Todo
-from django_hookflow.runtime.history import StepRecord
+from django_hookflow.runtime.history import SUSPENDED, StepRecord
 from django_hookflow.runtime.retries import Retry
 from django_hookflow.runtime.steps import NO_DEFAULT, StepManager
 from django_hookflow.runtime.turn_loop import TurnLoop, current_step, is_async, limited, turn_loop
@@ -166,7 +169,9 @@ class AsyncPass:
         return _Outcome(self, asked)
 
     def _end_turn(self) -> None:
-        execution, held = self.execution, self.execution.held
+        execution = self.execution
+        # A doubt is said again, last, so that it is the run's status: a turn that went on with other steps has changed that.
+        held = sorted([*(execution.held or ()), *filter(None, map(_doubt_of, self.waiting))], key=_is_doubt)
         if not held:
             raise execution.journal.lose(f"step {(self.waiting or self._asked)[0].step_id!r} still waits")
         try:
@@ -265,6 +270,18 @@ def run_async(execution: Execution, steps: StepManager, call: Callable[[Any], Co
     with turn_loop(is_strict=True) as loop:
         pass_ = AsyncPass(execution, loop)
         return pass_.run(call(AsyncStepManager(pass_, steps)))
+
+
+def _doubt_of(asked: AskedStep) -> NewEvent | None:
+    record = asked.record
+    if record is None or record.state != SUSPENDED or record.waits_for != types.DOUBT:
+        return None
+    facts = {"kind": types.DOUBT, "attempt": record.attempts, "step_kind": record.kind, "scope": types.TASK}
+    return NewEvent(types.STEP_SUSPENDED, asked.step_id, json.dumps(facts))
+
+
+def _is_doubt(event: NewEvent) -> bool:
+    return event.type == types.STEP_SUSPENDED and json.loads(event.facts)["kind"] == types.DOUBT
 
 
 def _seq_of(asked: AskedStep) -> int:

@@ -25,6 +25,8 @@ class StepRecord:
     attempts: int = 0
     error: str = ""
     payload: str | None = None
+    #: The kind of its wait, while it is suspended.
+    waits_for: str = ""
     #: Of the last event that says something of it.
     seq: int = 0
     #: Of a wait that is over: the seq of the event that brought its result, 0 for none; whether its time was up.
@@ -148,7 +150,7 @@ class History:
         step = self.steps.setdefault(step_id, StepRecord())
         step.seq = event.seq
         if event.type == types.STEP_SUSPENDED:
-            step.state = SUSPENDED
+            step.state, step.waits_for = SUSPENDED, facts["kind"]
             step.kind = step.kind or facts.get("step_kind") or facts["kind"]
         elif event.type == types.STEP_RETRIED:
             step.state = READY
