@@ -3,9 +3,57 @@
 from __future__ import annotations
 
 import datetime
+import math
+from typing import Any
 
+from django_hookflow.clock import clock
+
+#: A length of time, in seconds where it is a number.
+Duration = float | datetime.timedelta
+
+#: Seconds; a hundred years keep every date PostgreSQL and Python compute with in range.
+MAX_SLEEP = 100 * 366 * 86_400
+#: In the place of moments before it, which are not less over.
+LONG_AGO = datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
 #: Ten years: whatever it is added to, the moment is one that PostgreSQL has.
 LONGEST_SECONDS = 10 * 366 * 86_400.0
+
+
+def in_seconds(duration: Any) -> Any:
+    """A duration in seconds if it is a ``timedelta``; anything else as it is, for whoever asks to check."""
+    return duration.total_seconds() if isinstance(duration, datetime.timedelta) else duration
+
+
+def checked_seconds(name: str, duration: Any) -> float:
+    """A duration of at most a hundred years, in seconds; raises TypeError or ValueError, which begin with its ``name``."""
+    seconds = in_seconds(duration)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        raise TypeError(f"{name} is a finite number of seconds or a timedelta, not {duration!r:.100}")
+    if not 0 <= seconds <= MAX_SLEEP:
+        raise ValueError(f"{name} is {duration!r:.100}, it is from 0 to {MAX_SLEEP}")
+    return seconds
+
+
+def checked_moment(whose: str, moment: Any) -> str:
+    """A moment at most a hundred years ahead, as facts have it: ISO 8601, in UTC, to the microsecond.
+
+    Raises TypeError for what is no ``datetime``, and ValueError for one without a time zone or too far away.
+    """
+    if not isinstance(moment, datetime.datetime):
+        raise TypeError(f"{whose}: the moment is a datetime with a time zone, not {moment!r:.100}")
+    if moment.utcoffset() is None:
+        raise ValueError(
+            f"{whose}: {moment!r:.100} has no time zone, so that nobody knows when it is: use ctx.now(), "
+            "django.utils.timezone.now() or django.utils.timezone.make_aware()"
+        )
+    try:
+        text = max(moment.astimezone(datetime.timezone.utc), LONG_AGO).isoformat(timespec="microseconds")
+        is_near = moment.timestamp() <= clock.time() + MAX_SLEEP
+    except OverflowError:  # in UTC it is beyond the first or the last year that there is
+        is_near = False
+    if not is_near:
+        raise ValueError(f"{whose}: {moment!r:.100} is more than a hundred years ahead, or no date in UTC")
+    return text.removesuffix("+00:00") + "Z"
 
 
 def is_time_limit(seconds: object) -> bool:

@@ -323,8 +323,8 @@ class GroupNotEnded(HookFlowException):
 class MisplacedStep(HookFlowException):
     """A step was called where no step can run: inside another step or a transaction, in another thread, or after its turn was over."""
 
-    def __init__(self, step_id: str, problem: str) -> None:
-        super().__init__(f"step {step_id!r} {problem}")
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(f"{what} {problem}")
 
 
 class OpenTransaction(HookFlowException):

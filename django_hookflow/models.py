@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import UUID
 
 from django.contrib.postgres.indexes import GinIndex
@@ -77,6 +77,15 @@ class WorkflowRunStatus(models.TextChoices):
     PAUSED = "paused", "Paused"
     IN_DOUBT = "in_doubt", "In doubt"
     DIVERGED = "diverged", "Diverged"
+
+
+class RunProgress(NamedTuple):
+    """How far a run is: so much of so much, if that is known, in the workflow's words, since when."""
+
+    done: float
+    total: float | None
+    note: str
+    at: datetime.datetime
 
 
 class WorkflowRunQuerySet(ReadOnlyQuerySet["WorkflowRun"]):
@@ -215,6 +224,16 @@ class WorkflowRun(ReadOnlyModel):
         if len(references) > 1:
             return [thing for thing in found if thing is not None]
         return found[0] if found else None
+
+    @property
+    def progress(self) -> RunProgress | None:
+        """What the workflow said last of how far it is (``ctx.progress``); None if it has said nothing. Each look is a query."""
+        said = self.events.filter(type="run.progressed").order_by("-seq").first()
+        if said is None:
+            return None
+        return RunProgress(
+            said.facts["done"], said.facts.get("total"), (said.payload or {}).get("note", ""), said.recorded_at
+        )
 
     # Operating. Each appends an event with who and why, returns whether it changed anything (False: it was so already),
     # refreshes this object, and raises OperationRefused when it makes no sense as the run stands.
@@ -526,9 +545,17 @@ class Head(ReadOnlyModel):
     archived_at = models.DateTimeField(null=True)
     tombstone = VerbatimJSONField(null=True)
     tombstone_hash = models.BinaryField(null=True)
+    unique_key = models.TextField(null=True)
 
     class Meta:
         db_table = "django_hookflow_head"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workflow_id", "unique_key"],
+                condition=models.Q(unique_key__isnull=False),
+                name="django_hookflow_head_unique_key",
+            )
+        ]
 
 
 class Checkpoint(ReadOnlyModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import inspect
 import re
@@ -9,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from django_hookflow.durations import is_time_limit
+from asgiref.sync import sync_to_async
+
+from django_hookflow.durations import Duration, in_seconds, is_time_limit
 from django_hookflow.exceptions import HookFlowException, UnknownWorkflow
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ MAX_WORKFLOW_ID = 200
 _WORKFLOW_ID = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@]+")
 
 #: Functions whose call does not run them.
-_RUN_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+_RUN_LATER = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 _workflows: dict[str, Workflow] = {}
 _places: dict[str, _Place] = {}
@@ -45,7 +48,7 @@ class Workflow:
         workflow_id: str | None = None,
         *,
         retry: Retry | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         renamed_steps: Mapping[str, str] | None = None,
     ) -> None:
         if not callable(function) or isinstance(function, type):
@@ -54,18 +57,21 @@ class Workflow:
             )
         if any(runs_later(called) for runs_later in _RUN_LATER for called in (function, type(function).__call__)):
             raise InvalidWorkflow(
-                f"{_name(function)} is async or has a yield, so that calling it does not run it: make it a plain "
-                f"function; a step may run a coroutine to its end, for example with asgiref.sync.async_to_sync"
+                f"{_name(function)} has a yield, so that calling it does not run it: make it a plain or an async function"
             )
-        if timeout is not None and not is_time_limit(timeout):
-            raise InvalidWorkflow(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+        seconds = in_seconds(timeout)
+        if seconds is not None and not is_time_limit(seconds):
+            raise InvalidWorkflow(
+                f"timeout is {timeout!r:.100}: it is a number of seconds or a timedelta, above 0 and at most ten years"
+            )
         if retry is not None and not hasattr(retry, "delay_after"):
             raise InvalidWorkflow(f"retry is {retry!r:.100}: it is a django_hookflow.Retry")
         functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
+        self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self.workflow_id = workflow_id or _default_id(function)
         self.retry = retry
-        self.timeout = timeout
+        self.timeout: float | None = seconds
         self.renamed_steps = dict(renamed_steps or {})
 
     def __call__(self, ctx: WorkflowContext) -> Any:
@@ -82,15 +88,35 @@ class Workflow:
         actor: str | None = None,
         label: str | None = None,
         subject: Model | Iterable[Model] | None = None,
+        delay: Duration | None = None,
+        at: datetime.datetime | None = None,
+        unique: str | None = None,
     ) -> str:
         """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`.
 
         ``label`` is what people know the run by, such as an order's number; the admin finds runs by how it begins.
-        ``subject`` is what the run is about: a saved model instance, or up to five.
+        ``subject`` is what the run is about: a saved model instance, or up to five. With ``delay`` (seconds or a
+        ``timedelta``) or ``at`` (a moment with a time zone) it begins then. While a run of this workflow that was started
+        with the key ``unique`` has not ended, that run is the answer and nothing is started.
         """
         from django_hookflow.runtime.trigger import trigger  # workflows are defined before models are ready
 
-        return trigger(self.workflow_id, data, run_id, actor=actor, timeout=self.timeout, label=label, subject=subject)
+        return trigger(
+            self.workflow_id,
+            data,
+            run_id,
+            actor=actor,
+            timeout=self.timeout,
+            label=label,
+            subject=subject,
+            delay=delay,
+            at=at,
+            unique=unique,
+        )
+
+    async def atrigger(self, *args: Any, **kwargs: Any) -> str:
+        """:meth:`trigger` for async code, which Django does not let into the database."""
+        return await sync_to_async(self.trigger)(*args, **kwargs)
 
     def signal(
         self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None
@@ -110,7 +136,7 @@ def workflow(
     *,
     workflow_id: str | None = None,
     retry: Retry | None = None,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     renamed_steps: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[WorkflowContext], Any]], Workflow]: ...
 
@@ -121,12 +147,12 @@ def workflow(
     *,
     workflow_id: str | None = None,
     retry: Retry | None = None,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     renamed_steps: Mapping[str, str] | None = None,
 ) -> Workflow | Callable[[Callable[[WorkflowContext], Any]], Workflow]:
     """Makes a function a workflow, registered under ``workflow_id``, by default its dotted path.
 
-    ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how many seconds a run may
+    ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how long a run may
     take from its trigger on, by the database's clock; then it fails wherever it stands. ``renamed_steps`` maps old step
     ids to new ones, for runs that were under way when the code changed.
 

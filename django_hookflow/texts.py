@@ -53,6 +53,11 @@ def checked_reason(reason: Any) -> str:
     return "" if reason is None else _checked("reason", reason, MAX_REASON, printable=False)
 
 
+def checked_note(note: Any) -> str:
+    """What is said of a run's progress: printable, at most 255 characters; "" for nothing."""
+    return _checked("note", note, MAX_LABEL)
+
+
 def checked_subject_key(key: Any) -> str:
     """The text of a primary key: at most 255 characters."""
     return _checked("subject", key, MAX_SUBJECT_KEY, printable=False)
@@ -66,6 +71,11 @@ def checked_signal_name(name: Any) -> str:
 def checked_signal_id(id: Any) -> str | None:
     """What names a signal for its sender: printable, not empty, at most 255 characters; None for nothing."""
     return None if id is None else _checked_name("signal id", id)
+
+
+def checked_unique_key(key: Any) -> str | None:
+    """What one run under way may be started with at a time: printable, not empty, at most 255 characters; None for nothing."""
+    return None if key is None else _checked_name("unique", key)
 
 
 def checked_path_key(key: Any) -> str:

@@ -82,7 +82,8 @@ def describe(type: str, facts: dict[str, Any], payload: dict[str, Any]) -> str:
     if type in {"step.failed", "run.failed", "run.diverged"}:
         return f"{facts.get('error', '')}: {payload.get('message', '')}"
     if type == "step.suspended":
-        return f"{facts.get('kind')} of {facts.get('seconds')} s"
+        length = f"of {facts['seconds']} s" if "seconds" in facts else f"until {facts.get('until')}"
+        return f"{facts.get('kind')} {length}"
     if type == "turn.abandoned":
         return f"turn of #{facts.get('turn_seq')} died"
     return ""

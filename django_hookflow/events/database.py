@@ -248,7 +248,7 @@ def find_other_transaction() -> str | None:
     return next((c.alias for c in connections.all(initialized_only=True) if c.alias != own and _will_commit(c)), None)
 
 
-def after_other_transactions(work: Callable[[], None]) -> None:
+def after_other_transactions(work: Callable[[], object]) -> None:
     """Does ``work`` once what is open in other databases has committed; at once when nothing is. Not after a rollback."""
     other = find_other_transaction()
     if other is None:

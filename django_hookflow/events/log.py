@@ -6,6 +6,7 @@ Facts and payloads are handed over as JSON text, which the database stores to th
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 from collections.abc import Sequence
@@ -79,12 +80,32 @@ class Appended:
 
 @dataclass(frozen=True)
 class Started:
-    """The run that has the id: made by this call or not, and if not, whether from the same workflow and data."""
+    """The run that has the id, or the unique key: made by this call or not, and if not, whether from the same workflow and data.
+
+    ``due_in`` is in how many seconds the first turn of a run that was made is due.
+    """
 
     run_uid: UUID
     created: bool
     same: bool
     seq: int
+    run_id: str
+    due_in: float | None
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """When a run is to begin, and what no other run that is under way may have been started with.
+
+    ``delay`` is in seconds, ``at`` a moment as facts have it; at most one is given.
+    """
+
+    unique: str | None = None
+    delay: float | None = None
+    at: str | None = None
+
+
+AT_ONCE = Beginning()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +135,7 @@ class Claim:
 ONE_SEQ_ONE_EVENT = "django_hookflow_event_pk"
 OF_A_LIVING_RUN = "django_hookflow_event_of_a_living_run"
 OPERATION_MAKES_SENSE = "django_hookflow_operation_makes_sense"
+ONE_RUN_A_KEY = "django_hookflow_head_unique_key"
 
 _SENDING = "make_interval(secs => %s), make_interval(secs => %s)"
 
@@ -134,7 +156,10 @@ def _append_statement(events: int, ends_turn: bool, starts: bool) -> str:
 
 #: The commonest append, by the shortest way; as it ends no turn, no next one is due.
 _COMPLETE = "SELECT hookflow_complete(%s, %s, %s, %s, %s), NULL::float8"
-_START = f"SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s, %s, %s, {_SENDING})"
+_START = (
+    "SELECT run_uid, created, same, seq, run_id, due_in "
+    f"FROM hookflow_start(%s, %s, %s, %s, %s, %s, {_SENDING}, %s, %s, %s)"
+)
 _OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _SIGNAL = f"SELECT applied, seq, attempt, delay FROM hookflow_signal(%s, %s, %s, %s, %s, {_SENDING})"
 _JOIN = f"SELECT applied, seq, attempt, delay FROM hookflow_join(%s, %s, %s, %s, %s, {_SENDING})"
@@ -192,20 +217,31 @@ def _explained(error: IntegrityError, run_uid: UUID, expected_seq: int | None) -
         return ConcurrentAppend(run_uid, expected_seq, int(actual) if actual and actual.isdigit() else None)
     if constraint == OPERATION_MAKES_SENSE:
         return OperationRefused(diagnosis(error, "message_primary") or str(error))
+    if constraint == ONE_RUN_A_KEY:
+        return OperationRefused(f"hookflow: run {run_uid} cannot go on, another run is under way with its unique key")
     return UnknownRun(str(run_uid)) if constraint == OF_A_LIVING_RUN else error
 
 
 @repeated_on_conflict
 def start(
-    run_uid: UUID, run_id: str, workflow_id: str, facts: str, payload: str, *, actor: str | None, sending: Sending
+    run_uid: UUID,
+    run_id: str,
+    workflow_id: str,
+    facts: str,
+    payload: str,
+    *,
+    actor: str | None,
+    sending: Sending,
+    beginning: Beginning = AT_ONCE,
 ) -> Started:
-    """Starts the run ``run_id``, once for each ``run_id``, and announces its first turn.
+    """Starts the run ``run_id``, once for each ``run_id``, and announces its first turn; see ``hookflow_start``.
 
     ``facts`` and ``payload`` are those of its first event; the database adds the run's names and its deadline. Raises
     ArchivedRun when the id was a run's whose events have been archived.
     """
     try:
-        [row] = fetch_hot(_START, [run_uid, run_id, workflow_id, facts, payload, actor, sending.grace, sending.reach])
+        arguments = [run_uid, run_id, workflow_id, facts, payload, actor, sending.grace, sending.reach]
+        [row] = fetch_hot(_START, [*arguments, beginning.unique, beginning.delay, beginning.at])
         return Started(*row)
     except IntegrityError as error:
         if diagnosis(error, "constraint_name") == OF_A_LIVING_RUN:
@@ -234,6 +270,17 @@ def read(run_uid: UUID, first: int, last: int) -> list[RecordedEvent]:
             [run_uid, first, last],
         )
         return [RecordedEvent(*row) for row in c.fetchall()]
+
+
+def read_times(run_uid: UUID, after: int) -> list[tuple[int, str, datetime.datetime]]:
+    """The seq and the type of a run's events after one, and when they were recorded."""
+    with cursor() as c:
+        c.execute(
+            "SELECT seq, type, recorded_at AT TIME ZONE 'UTC' FROM django_hookflow_event "
+            "WHERE run_uid = %s AND seq > %s ORDER BY seq",
+            [run_uid, after],
+        )
+        return [(seq, type_, moment.replace(tzinfo=datetime.timezone.utc)) for seq, type_, moment in c.fetchall()]
 
 
 @repeated_on_conflict

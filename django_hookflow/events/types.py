@@ -50,6 +50,8 @@ class EventType:
 
 
 RUN_TRIGGERED = "run.triggered"
+RUN_DELAYED = "run.delayed"
+RUN_PROGRESSED = "run.progressed"
 RUN_COMPLETED = "run.completed"
 RUN_FAILED = "run.failed"
 RUN_DIVERGED = "run.diverged"
@@ -81,7 +83,9 @@ EVENT_RETAINED = "event.retained"
 
 #: Kinds of wait. The first five are of a step (a backoff also of the run, between steps), the others of the run itself.
 SLEEP, BACKOFF, DOUBT, SIGNAL, CHILD = "sleep", "backoff", "doubt", "signal", "child"
-HOLD, DIVERGENCE, DEADLINE = "hold", "divergence", "deadline"
+HOLD, DIVERGENCE, DEADLINE, START = "hold", "divergence", "deadline", "start"
+#: The scope of a wait that others are not waited for with: the run goes on as soon as it is over.
+TASK = "task"
 #: The kind of a step that was completed with a release 0.0.x, which recorded none; it stands for any.
 IMPORTED = "imported"
 #: The status a run has because a step of it waits so; other waits of steps leave it running.
@@ -92,18 +96,24 @@ _TYPES = (
         RUN_TRIGGERED,
         "the run was started; always its first event. `until` is when its time is up, by the database's clock; the origin of a "
         "child names its `parent` and the `step` that waits for it under `key`",
-        facts=("run_id", "workflow", "timeout", "until", "origin", "subject", "trace"),
+        facts=("run_id", "workflow", "timeout", "until", "origin", "subject", "trace", "unique"),
         payload=("data", "label"),
         status="pending",
         waits_begun=DEADLINE,
         length="timeout",
     ),
     EventType(
+        RUN_DELAYED,
+        "the run is not to begin before `until`, from which on its timeout counts",
+        facts=("until",),
+        waits_begun=START,
+    ),
+    EventType(
         TURN_STARTED,
         "a delivery has begun to work on the run",
         facts=("worker", "transport", "version", "message_id", "retried", "attempt"),
         status="running",
-        settles_run=(BACKOFF,),
+        settles_run=(BACKOFF, START),
     ),
     EventType(
         TURN_ABANDONED,
@@ -159,6 +169,12 @@ _TYPES = (
     ),
     EventType(STEP_SUPERSEDED, "what is recorded of the step counts no longer", settles_step=True),
     EventType(
+        RUN_PROGRESSED,
+        "the workflow said how far it is: `done` of `total`, if that is known. It rides with what is appended next",
+        facts=("done", "total"),
+        payload=("note",),
+    ),
+    EventType(
         RUN_COMPLETED,
         "the workflow returned; `continued_by` is the run that goes on in its place",
         facts=("continued_by",),
@@ -201,7 +217,7 @@ _TYPES = (
         "somebody has ended the run's sleeps and pauses before their time",
         payload=("reason",),
         status="running",
-        settles_run=(BACKOFF,),
+        settles_run=(BACKOFF, START),
         is_act=True,
     ),
     EventType(
@@ -210,7 +226,7 @@ _TYPES = (
         facts=("failed_seq",),
         payload=("reason",),
         status="running",
-        settles_run=(HOLD, DIVERGENCE, BACKOFF),
+        settles_run=(HOLD, DIVERGENCE, BACKOFF, START),
         is_act=True,
     ),
     EventType(
@@ -233,7 +249,7 @@ _TYPES = (
         facts=("failed_seq",),
         payload=("reason",),
         status="running",
-        settles_run=(HOLD, DIVERGENCE, BACKOFF),
+        settles_run=(HOLD, DIVERGENCE, BACKOFF, START),
         is_act=True,
     ),
     EventType(

@@ -62,9 +62,17 @@ class Migration(migrations.Migration):
                         ("archived_at", models.DateTimeField(null=True)),
                         ("tombstone", django_hookflow.models.VerbatimJSONField(null=True)),
                         ("tombstone_hash", models.BinaryField(null=True)),
+                        ("unique_key", models.TextField(null=True)),
                     ],
                     options={
                         "db_table": "django_hookflow_head",
+                        "constraints": [
+                            models.UniqueConstraint(
+                                condition=models.Q(("unique_key__isnull", False)),
+                                fields=("workflow_id", "unique_key"),
+                                name="django_hookflow_head_unique_key",
+                            )
+                        ],
                     },
                 ),
                 migrations.CreateModel(

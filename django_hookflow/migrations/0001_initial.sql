@@ -121,9 +121,11 @@ CREATE TABLE django_hookflow_head (
   archived_at timestamptz,             -- set once the events have gone to an archive; the row stays, so the id is never reused
   tombstone   json,                    -- then what hookflow_retire says of it, the facts of an event that would follow the last one,
   tombstone_hash bytea,                -- and the hash of that event
+  unique_key  text,                    -- while the run is under way: no other one of the workflow is then started with this key
   CONSTRAINT django_hookflow_head_pk PRIMARY KEY (run_uid),
   CONSTRAINT django_hookflow_head_run_id_once UNIQUE (run_id)
 ) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX django_hookflow_head_unique_key ON django_hookflow_head (workflow_id, unique_key) WHERE unique_key IS NOT NULL;
 
 -- The hash of one event: SHA-256 over the bytes below, in this order, all integers big-endian.
 --   'HF1' and a zero byte · hash of the event before (of the first: SHA-256 of the 16 bytes of run_uid) · run_uid (16)

@@ -46,11 +46,11 @@ $$;
 -- The kinds of wait of the run itself that an event settles.
 CREATE FUNCTION hookflow_settles_of_run(p_type text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE p_type
-    WHEN 'turn.started' THEN ARRAY['backoff']
+    WHEN 'turn.started' THEN ARRAY['backoff', 'start']
     WHEN 'run.resumed' THEN ARRAY['hold', 'divergence']
-    WHEN 'run.woken' THEN ARRAY['backoff']
-    WHEN 'run.replayed' THEN ARRAY['hold', 'divergence', 'backoff']
-    WHEN 'run.rewound' THEN ARRAY['hold', 'divergence', 'backoff']
+    WHEN 'run.woken' THEN ARRAY['backoff', 'start']
+    WHEN 'run.replayed' THEN ARRAY['hold', 'divergence', 'backoff', 'start']
+    WHEN 'run.rewound' THEN ARRAY['hold', 'divergence', 'backoff', 'start']
   END
 $$;
 
@@ -145,7 +145,7 @@ BEGIN
       DELETE FROM django_hookflow_wait
       WHERE run_uid = event.run_uid AND step_id = '' AND kind = ANY (hookflow_settles_of_run(event.type));
     END IF;
-    IF (event.type IN ('step.suspended', 'run.triggered', 'turn.failed', 'run.diverged', 'run.paused')
+    IF (event.type IN ('step.suspended', 'run.triggered', 'run.delayed', 'turn.failed', 'run.diverged', 'run.paused')
     AND (event.type NOT IN ('run.triggered', 'turn.failed') OR event.facts->>'until' IS NOT NULL)) THEN
       -- A cancelled run's worker may still record that its last attempt failed; nothing waits in a run that has ended.
       INSERT INTO django_hookflow_wait (id, run_uid, step_id, kind, due_at, key, scope, since_seq)
@@ -154,7 +154,7 @@ BEGIN
     event.run_uid                               AS run_uid,
     -- A divergence names the step it came about at, and is the run's.
     (CASE WHEN event.type = 'step.suspended' THEN event.step_id ELSE '' END)::varchar(255) AS step_id,
-    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
+    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'run.delayed' THEN 'start' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
     (event.facts->>'until')::timestamptz        AS due_at,
     event.facts->>'key'                         AS key,
     event.facts->>'scope'                       AS scope,
@@ -233,12 +233,12 @@ CREATE FUNCTION hookflow_fold_waits(p_from uuid, p_to uuid) RETURNS SETOF django
     event.run_uid                               AS run_uid,
     -- A divergence names the step it came about at, and is the run's.
     (CASE WHEN event.type = 'step.suspended' THEN event.step_id ELSE '' END)::varchar(255) AS step_id,
-    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
+    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'run.delayed' THEN 'start' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
     (event.facts->>'until')::timestamptz        AS due_at,
     event.facts->>'key'                         AS key,
     event.facts->>'scope'                       AS scope,
     event.seq                                   AS since_seq
-    FROM event WHERE (event.type IN ('step.suspended', 'run.triggered', 'turn.failed', 'run.diverged', 'run.paused')
+    FROM event WHERE (event.type IN ('step.suspended', 'run.triggered', 'run.delayed', 'turn.failed', 'run.diverged', 'run.paused')
     AND (event.type NOT IN ('run.triggered', 'turn.failed') OR event.facts->>'until' IS NOT NULL)) ORDER BY 2, 3, 4, event.seq DESC
   ), settled AS (
     SELECT event.run_uid, event.step_id::varchar(255) AS step_id, NULL::varchar(20) AS kind, max(event.seq) AS seq
@@ -333,12 +333,12 @@ CREATE FUNCTION hookflow_fold_waits_as_of(p_run_uid uuid, p_seq integer) RETURNS
     event.run_uid                               AS run_uid,
     -- A divergence names the step it came about at, and is the run's.
     (CASE WHEN event.type = 'step.suspended' THEN event.step_id ELSE '' END)::varchar(255) AS step_id,
-    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
+    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'run.delayed' THEN 'start' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
     (event.facts->>'until')::timestamptz        AS due_at,
     event.facts->>'key'                         AS key,
     event.facts->>'scope'                       AS scope,
     event.seq                                   AS since_seq
-    FROM event WHERE (event.type IN ('step.suspended', 'run.triggered', 'turn.failed', 'run.diverged', 'run.paused')
+    FROM event WHERE (event.type IN ('step.suspended', 'run.triggered', 'run.delayed', 'turn.failed', 'run.diverged', 'run.paused')
     AND (event.type NOT IN ('run.triggered', 'turn.failed') OR event.facts->>'until' IS NOT NULL)) ORDER BY 2, 3, 4, event.seq DESC
   ), settled AS (
     SELECT event.run_uid, event.step_id::varchar(255) AS step_id, NULL::varchar(20) AS kind, max(event.seq) AS seq

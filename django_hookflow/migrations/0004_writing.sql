@@ -92,6 +92,7 @@ BEGIN
   IF hookflow_ends_run(event.type) THEN
     DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
     handed_on := hookflow_hand_on(p_run_uid, event.seq);
+    UPDATE django_hookflow_head SET unique_key = NULL WHERE run_uid = p_run_uid AND unique_key IS NOT NULL;
   ELSIF p_ends_turn THEN
     next_in := hookflow_announce(p_run_uid, event.seq, p_goes_on, p_grace, p_reach);
   END IF;
@@ -137,10 +138,10 @@ BEGIN
 END $$;
 
 -- The facts of an event that begins a wait, with the moment at which it is due, counted from now by the database's clock.
--- Not from recorded_at: that never goes back within a run, and after the clock has, it is ahead.
+-- Not from recorded_at: that never goes back within a run, and after the clock has, it is ahead. A moment that is given stays.
 CREATE FUNCTION hookflow_with_until(p_facts json, p_length text, p_now timestamptz) RETURNS json LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  IF p_facts->>p_length IS NULL THEN
+  IF p_facts->>p_length IS NULL OR p_facts->>'until' IS NOT NULL THEN
     RETURN p_facts;
   END IF;
   RETURN p_facts::jsonb || jsonb_build_object('until',
@@ -167,7 +168,7 @@ END $$;
 CREATE FUNCTION hookflow_scopes_due(p_run_uid uuid) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT min(due_at) FROM (
     SELECT CASE WHEN bool_and(due_at IS NOT NULL) THEN max(due_at) END AS due_at
-    FROM django_hookflow_wait WHERE run_uid = p_run_uid AND scope IS NOT NULL AND kind <> 'backoff' GROUP BY scope
+    FROM django_hookflow_wait WHERE run_uid = p_run_uid AND scope <> 'task' AND kind <> 'backoff' GROUP BY scope
   ) AS scopes
 $$;
 
@@ -185,7 +186,7 @@ DECLARE
 BEGIN
   SELECT p_goes_on OR count(*) FILTER (WHERE kind <> 'deadline') = 0,
     CASE WHEN bool_or(kind IN ('hold', 'divergence')) THEN min(due_at) FILTER (WHERE kind = 'deadline')
-         ELSE least(min(due_at) FILTER (WHERE scope IS NULL OR kind = 'backoff'), hookflow_scopes_due(p_run_uid)) END
+         ELSE least(min(due_at) FILTER (WHERE scope IS NULL OR scope = 'task' OR kind = 'backoff'), hookflow_scopes_due(p_run_uid)) END
     INTO v_at_once, v_due
     FROM django_hookflow_wait WHERE run_uid = p_run_uid;
   IF v_at_once THEN
@@ -206,26 +207,48 @@ END $$;
 -- Starts a run, once for each run_id, and announces its first turn. Answers the run that has the id, whether this call
 -- made it, and if not, whether it was started with the same workflow and data. An archived run is refused: its id is not
 -- used again. What its first event says of the run's names is what its head says: both are made here of one argument.
+--   p_unique        while a run of the workflow with this key is under way, it is the answer, whatever its data are
+--   p_delay, p_at   the first turn is due in so many seconds, or then; the run's timeout counts from that moment
 CREATE FUNCTION hookflow_start(
   p_run_uid uuid, p_run_id text, p_workflow_id text, p_facts json, p_payload json, p_actor text,
-  p_grace interval DEFAULT NULL, p_reach interval DEFAULT NULL
-) RETURNS TABLE (run_uid uuid, created boolean, same boolean, seq integer) LANGUAGE plpgsql AS $$
+  p_grace interval DEFAULT NULL, p_reach interval DEFAULT NULL, p_unique text DEFAULT NULL,
+  p_delay float8 DEFAULT NULL, p_at timestamptz DEFAULT NULL
+) RETURNS TABLE (run_uid uuid, created boolean, same boolean, seq integer, run_id text, due_in float8) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  head django_hookflow_head%ROWTYPE;
+  head    django_hookflow_head%ROWTYPE;
+  v_now   timestamptz;
+  v_start timestamptz;
 BEGIN
-  INSERT INTO django_hookflow_head AS h (run_uid, run_id, workflow_id, last_seq, fence_seq, last_at, head_hash)
-  VALUES (p_run_uid, p_run_id, p_workflow_id, 0, 0, '-infinity', sha256(uuid_send(p_run_uid)))
-  ON CONFLICT (run_id) DO NOTHING;
-  IF FOUND THEN
-    SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text],
-      ARRAY[(p_facts::jsonb || jsonb_build_object('run_id', p_run_id, 'workflow', p_workflow_id))::json], ARRAY[p_payload],
-      p_actor) AS a;
-    PERFORM hookflow_announce(p_run_uid, seq, false, p_grace, p_reach);
-    RETURN QUERY SELECT p_run_uid, true, true, seq;
-    RETURN;
-  END IF;
-  SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id;
+  LOOP
+    INSERT INTO django_hookflow_head AS h (run_uid, run_id, workflow_id, last_seq, fence_seq, last_at, head_hash, unique_key)
+    VALUES (p_run_uid, p_run_id, p_workflow_id, 0, 0, '-infinity', sha256(uuid_send(p_run_uid)), p_unique)
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      p_facts := p_facts::jsonb || jsonb_build_object('run_id', p_run_id, 'workflow', p_workflow_id)
+        || CASE WHEN p_unique IS NULL THEN '{}' ELSE jsonb_build_object('unique', p_unique) END;
+      v_now := hookflow_now();
+      v_start := coalesce(p_at, v_now + make_interval(secs => p_delay));
+      IF v_start > v_now THEN
+        SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered', 'run.delayed'], ARRAY[NULL, NULL]::text[],
+          ARRAY[hookflow_with_until(p_facts, 'timeout', v_start), hookflow_with_until('{"timeout": 0}', 'timeout', v_start)::jsonb - 'timeout']::json[],
+          ARRAY[p_payload, NULL], p_actor) AS a;
+      ELSE
+        SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text], ARRAY[p_facts],
+          ARRAY[p_payload], p_actor) AS a;
+      END IF;
+      due_in := hookflow_announce(p_run_uid, seq, false, p_grace, p_reach);
+      RETURN QUERY SELECT p_run_uid, true, true, seq, p_run_id, due_in;
+      RETURN;
+    END IF;
+    SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id;
+    EXIT WHEN FOUND;
+    RETURN QUERY SELECT h.run_uid, false, true, h.last_seq, h.run_id, NULL::float8
+      FROM django_hookflow_head AS h WHERE h.workflow_id = p_workflow_id AND h.unique_key = p_unique;
+    IF FOUND THEN
+      RETURN;
+    END IF;  -- Whatever was in the way has gone in between.
+  END LOOP;
   IF head.archived_at IS NOT NULL THEN
     PERFORM hookflow_refuse(head.run_uid, NULL);
   END IF;
@@ -233,7 +256,7 @@ BEGIN
   -- people, and the code that makes it may have changed.
   RETURN QUERY SELECT head.run_uid, false, head.last_seq > 0 AND head.workflow_id = p_workflow_id AND (
     SELECT e.payload_digest IS NOT NULL OR (e.payload->'data')::jsonb IS NOT DISTINCT FROM (p_payload->'data')::jsonb
-    FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1), head.last_seq;
+    FROM django_hookflow_event AS e WHERE e.run_uid = head.run_uid AND e.seq = 1), head.last_seq, head.run_id, NULL::float8;
 END $$;
 
 -- The event that ends a wait: what `p_outcome`, the payload, says it came to; null for one that is merely over. `p_by` is the
@@ -267,7 +290,7 @@ BEGIN
 END $$;
 
 -- Settles the wait of a step: appends the event that ends it and announces the turn that goes on with it, unless one is
--- under way or there is more to wait for. False: the step does not wait so.
+-- under way or there is more to wait for (unless the scope of the wait is 'task', of which each is awaited by itself). False: the step does not wait so.
 CREATE FUNCTION hookflow_settle(
   p_run_uid uuid, p_step_id text, p_kind text, p_outcome json, p_actor text, p_grace interval, p_reach interval,
   p_by integer DEFAULT NULL, p_failure json DEFAULT NULL
@@ -285,7 +308,7 @@ BEGIN
   v_event := hookflow_settlement(v_wait, p_outcome, p_by, p_failure);
   SELECT seq INTO v_seq FROM hookflow_append(p_run_uid, NULL, ARRAY[v_event.type], ARRAY[p_step_id],
     ARRAY[v_event.facts], ARRAY[v_event.payload], p_actor);
-  PERFORM hookflow_announce(p_run_uid, v_seq, false, p_grace, p_reach)
+  PERFORM hookflow_announce(p_run_uid, v_seq, v_wait.scope IS NOT DISTINCT FROM 'task', p_grace, p_reach)
   WHERE NOT EXISTS (SELECT FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NOT NULL);
   RETURN true;
 END $$;

@@ -26,8 +26,13 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
   LEFT JOIN django_hookflow_workflowrun AS run ON run.id = head.run_uid
   CROSS JOIN LATERAL (
     SELECT coalesce(run.completed_at IS NOT NULL, true) AS has_ended,
-      EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind IN ('sleep', 'backoff')) AS is_timed,
-      EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind = 'doubt') AS is_in_doubt
+      EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind IN ('sleep', 'backoff', 'start')) AS is_timed,
+      EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind = 'doubt') AS is_in_doubt,
+      -- Who goes on after its end needs the key again that it was started with.
+      (SELECT format('run %s is under way with its unique key', other.run_id)
+       FROM django_hookflow_event AS first JOIN django_hookflow_head AS other ON other.unique_key = first.facts->>'unique'
+       WHERE first.run_uid = head.run_uid AND first.seq = 1 AND run.completed_at IS NOT NULL
+         AND other.workflow_id = head.workflow_id AND other.run_uid <> head.run_uid) AS taken
   ) AS state
   LEFT JOIN LATERAL (
     SELECT ended.facts->>'continued_by' AS successor, format('it goes on as run %s', ended.facts->>'continued_by') AS gone_on
@@ -42,9 +47,9 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
     ORDER BY letter.seq DESC LIMIT 1
   ) AS letter ON true
   CROSS JOIN LATERAL (
-    SELECT CASE WHEN letter.is_replayed THEN 'done' WHEN run.status = 'failed' AND NOT letter.is_replayed THEN 'possible'
-                ELSE 'refused' END AS verdict,
-      CASE WHEN letter.is_replayed THEN 'it has been replayed already'
+    SELECT CASE WHEN letter.is_replayed THEN 'done' WHEN taken IS NOT NULL THEN 'refused'
+                WHEN run.status = 'failed' AND NOT letter.is_replayed THEN 'possible' ELSE 'refused' END AS verdict,
+      CASE WHEN letter.is_replayed THEN 'it has been replayed already' WHEN taken IS NOT NULL THEN taken
            WHEN run.status = 'failed' THEN 'the dead letter of its failure has been removed' END AS because
   ) AS failure
   CROSS JOIN LATERAL (VALUES
@@ -54,9 +59,9 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
                      WHEN run.status IN ('paused', 'diverged') THEN 'possible' ELSE 'refused' END, NULL),
     ('wake',    CASE WHEN run.status NOT IN ('pending', 'running') THEN 'refused' WHEN is_timed THEN 'possible' ELSE 'done' END,
                 CASE WHEN run.status IN ('pending', 'running') THEN 'it waits for no time' END),
-    ('rewind',  CASE WHEN run.status = 'cancelled' OR successor IS NOT NULL OR hookflow_first_step(head.run_uid) IS NULL
+    ('rewind',  CASE WHEN run.status = 'cancelled' OR successor IS NOT NULL OR taken IS NOT NULL OR hookflow_first_step(head.run_uid) IS NULL
                   THEN 'refused' ELSE 'possible' END,
-                CASE WHEN run.status <> 'cancelled' THEN coalesce(gone_on, 'it has no recorded step') END),
+                CASE WHEN run.status <> 'cancelled' THEN coalesce(gone_on, taken, 'it has no recorded step') END),
     ('signal',  CASE WHEN has_ended THEN 'refused' ELSE 'possible' END, gone_on),
     ('resolve', CASE WHEN is_in_doubt AND NOT has_ended THEN 'possible' ELSE 'refused' END, NULL),
     ('replay',  failure.verdict, failure.because),
@@ -154,6 +159,9 @@ BEGIN
 
     IF p_action IN ('replay', 'rewind') THEN
       DELETE FROM django_hookflow_lease AS l WHERE l.run_uid = p_run_uid;
+      UPDATE django_hookflow_head AS h SET unique_key = e.facts->>'unique' FROM django_hookflow_event AS e
+        WHERE h.run_uid = p_run_uid AND e.run_uid = p_run_uid AND e.seq = 1
+          AND h.unique_key IS DISTINCT FROM e.facts->>'unique';
     ELSIF p_action = 'resolve' THEN
       PERFORM hookflow_settle(p_run_uid, p_step_id, 'doubt', p_payload->'outcome', p_actor, p_grace, p_reach);
     ELSIF p_action = 'wake' THEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import StepTimedOut, WorkerLost
 from django_hookflow.runtime.execution import RETRY, Doubt, Execution, Options, Recorded, StepOutcome, Todo
 from django_hookflow.runtime.journal import check_no_transaction
+from django_hookflow.runtime.turn_loop import run_to_end
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,13 @@ class StepRequest:
     work: Callable[[], Any] | None = None
     signal: str | None = None
 
-    def work_of(self, step: Todo) -> Callable[[], Any] | StepOutcome:
-        """The work of an attempt with what the project puts around it, or at once what it comes to: that it waits, say."""
-        turn, work = step.execution.turn, self.work
+    def work_of(self, step: Todo, *, is_awaited: bool = False) -> Callable[[], Any] | StepOutcome:
+        """The work of an attempt with what the project puts around it, or at once what it comes to: that it waits, say.
+
+        A coroutine is run to its end unless ``is_awaited``, by who does the work.
+        """
+        turn = step.execution.turn
+        work = self.work if self.work is None or is_awaited else partial(_done, step, self.work)
         if self.begin is not None:
             begun = self.begin(step)
             if turn is None or self.kind != types.CHILD:
@@ -57,20 +63,23 @@ def perform(execution: Execution, asked: StepRequest) -> Any:
     if isinstance(step, Recorded):
         return asked.outcome(step)
     work = asked.work_of(step)
-    recorded = step.record(work) if isinstance(work, StepOutcome) else _attempt(step, work)
+    recorded = step.record(work) if isinstance(work, StepOutcome) else attempt(step, work)
     step.end_turn_if_last()
     return recorded
 
 
-def _attempt(step: Todo, work: Callable[[], Any]) -> Any:
-    """Does the work and records what came of it; whatever keeps it from the record is a failure of the attempt."""
+def attempt(step: Todo, work: Callable[[], Any], began: float | None = None) -> Any:
+    """Does the work and records what came of it; whatever keeps it from the record is a failure of the attempt.
+
+    ``began`` is when it began, if it is done already.
+    """
     execution, is_atomic = step.execution, step.kind == "atomic"
     execution.running.append(step.step_id)
-    began = clock.monotonic()
+    began = clock.monotonic() if began is None else began
     try:
         if step.is_intended:
             step.intend()
-        with execution.journal.atomic() if is_atomic else nullcontext():
+        with execution.atomic() if is_atomic else nullcontext():
             outcome = _outcome_of(step, work, began)
             if not outcome.is_waiting:
                 return step.record(outcome)
@@ -116,6 +125,21 @@ def _outcome_of(step: Todo, work: Callable[[], Any], began: float) -> StepOutcom
     return step.completion(result, took)
 
 
+def _done(step: Todo, work: Callable[[], Any]) -> Any:
+    """What the work comes to; a coroutine is run to its end."""
+    result = work()
+    if not inspect.isawaitable(result):
+        return result
+    if step.kind == "atomic":
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError(
+            f"step {step.step_id!r} is atomic and its function async: Django has no transactions in async code, so "
+            "give ctx.step.atomic a plain function, or use ctx.step.run"
+        )
+    return run_to_end(result, step.step_id, step.options.timeout)
+
+
 def _same(outcome: StepOutcome) -> StepOutcome:
     return outcome
 
@@ -127,6 +151,8 @@ def _work_in_doubt(step: Doubt, work: Callable[[], Any]) -> Callable[[], Any] | 
         return step.waiting(types.DOUBT)
     if callable(on_doubt):
         outcome = on_doubt(step.key)
+        if inspect.isawaitable(outcome):
+            outcome = run_to_end(outcome, step.step_id, None)
         if outcome is not RETRY:
             return lambda: outcome
     if step.attempt > step.options.retry.max_attempts:

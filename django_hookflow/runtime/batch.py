@@ -74,6 +74,7 @@ class Batch:
         if steps:
             self._execution.check_may_begin(next((step for step in steps if step.is_new), steps[0]))
             self._work(self._begin())
+            self._execution.newest = max(self._execution.newest, self._execution.journal.seq)
         return [member.outcome for member in self._members if member.outcome is not None]
 
     def _begin(self) -> deque[Job]:
@@ -165,7 +166,7 @@ def _append(members: Sequence[Member], ends_turn: bool, goes_on: bool) -> None:
     events = [event for member in members if member.outcome is not None for event in member.outcome.events]
     step = members[0].step
     assert step is not None
-    step.append(*events, ends_turn=ends_turn, goes_on=ends_turn and goes_on)
+    step.execution.append(*events, ends_turn=ends_turn, goes_on=ends_turn and goes_on)
 
 
 def _recorded(step: Recorded, asked: StepRequest) -> StepOutcome:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import uuid
+from collections.abc import Callable
+from functools import cached_property, partial
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from django_hookflow.runtime.children import Continuation, encoded_data
+from django_hookflow.runtime.progress import progress_event
 from django_hookflow.runtime.signal_links import DEFAULT_EXPIRY, SignalLink, end_of
 from django_hookflow.texts import checked_signal_id, checked_signal_name
 
@@ -15,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class WorkflowContext:
-    """``data`` the run was triggered with, its ``run_id`` and ``workflow_id``, and ``step``, which does the work."""
+    """``data`` the run was triggered with, its ``run_id`` and ``workflow_id``, and ``step``, which does the work.
+
+    And what a workflow needs that is not to differ from one replay to the next: :meth:`now`, ``random``, :meth:`uuid4`.
+    """
 
     def __init__(
         self, data: dict[str, Any], run_id: str, workflow_id: str, step: StepManager, execution: Execution
@@ -47,11 +55,6 @@ class WorkflowContext:
         until = end_of(expires, self.now())
         return SignalLink(execution.journal.run_uid, name, given or execution.link_id(name), until).url()
 
-    def now(self) -> datetime.datetime:
-        """When the run was triggered: its uid says so (RFC 9562 §5.7)."""
-        milliseconds = self._execution.journal.run_uid.int >> 80
-        return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc)
-
     def continue_as_new(self, data: dict[str, Any] | None = None) -> Continuation:
         """What a workflow returns to end its run and have a new one, with ``data``, go on in its place.
 
@@ -63,3 +66,59 @@ class WorkflowContext:
 
     def __repr__(self) -> str:
         return f"<WorkflowContext {self.workflow_id} {self.run_id}>"
+
+    def now(self) -> datetime.datetime:
+        """When the newest step that the workflow has the outcome of came to it, by the log; in UTC.
+
+        Before the first step it is when the run began to be worked on. So it is the same on every replay and never goes
+        back; between two steps it stands still.
+        """
+        return self._execution.now()
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Says how far the run is, for its page, the terminal and ``run.progress``.
+
+        It is recorded with the next step, or by itself if the last time is more than a second ago. A replay records nothing
+        again. Raises TypeError or ValueError for what are no numbers from 0 on, or more done than there is.
+        """
+        self._execution.progress(progress_event(done, total, note))
+
+    @cached_property
+    def random(self) -> Random:
+        """Random numbers that are the same on every replay: what is drawn depends on the run and on how much was drawn before.
+
+        Who knows the run can compute them, so they are nothing for secrets; draw those inside a step. Raises MisplacedStep
+        inside a step, which a replay does not run.
+        """
+        return _random_of_run(self._execution, "random")
+
+    def uuid4(self) -> uuid.UUID:
+        """A UUID that is the same on every replay; as :attr:`random`, whose numbers it leaves alone."""
+        return uuid.UUID(int=self._uuids.getrandbits(128), version=4)
+
+    @cached_property
+    def _uuids(self) -> Random:
+        return _random_of_run(self._execution, "uuid4()")
+
+
+class RandomOfRun(Random):
+    """Numbers for the workflow itself to draw and not for its steps."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__(seed)
+        #: Raises where a replay would not draw.
+        self.check: Callable[[], None] = lambda: None
+
+    def random(self) -> float:
+        self.check()
+        return super().random()
+
+    def getrandbits(self, k: int, /) -> int:
+        self.check()
+        return super().getrandbits(k)
+
+
+def _random_of_run(execution: Execution, name: str) -> RandomOfRun:
+    made = RandomOfRun(f"{execution.journal.run_uid}/{name}")
+    made.check = partial(execution.check_in_workflow, f"ctx.{name}")
+    return made

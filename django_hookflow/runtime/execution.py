@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -47,6 +49,9 @@ class Again(Enum):
 
 
 RETRY = Again.RETRY
+
+#: What a workflow says of its progress more often than this costs no commit of its own.
+PROGRESS_SECONDS = 1.0
 
 #: ``"retry"``, ``"ask"``, or a callable that is given the step's idempotency key and returns its result or ``RETRY``.
 OnDoubt = Literal["retry", "ask"] | Callable[[str], Any]
@@ -115,10 +120,13 @@ class Share:
             self._done += 1
             return True
 
-    def is_over(self) -> bool:
+    def is_over(self, begun: int = 0, has_begun: bool = True) -> bool:
+        """Whether no further step is to begin, with so many at work; the first of a turn always is."""
+        if not has_begun and not self._done:
+            return False
         if stopping.is_requested():
             return True
-        return clock.monotonic() >= self._ends_at or (self._steps is not None and self._done >= self._steps)
+        return clock.monotonic() >= self._ends_at or (self._steps is not None and self._done + begun >= self._steps)
 
 
 class _Running(threading.local):
@@ -140,6 +148,17 @@ class Execution:
         self._running = _Running()
         #: The turn that this pass is, where something is put around its steps.
         self.turn: Work | None = None
+        #: The newest event that the workflow has been given the outcome of; 0: none.
+        self.newest = 0
+        #: What is to be recorded when the turn ends, where a step that waits lets others go on; None where it ends the turn.
+        self.held: list[NewEvent] | None = None
+        #: What the workflow said last of its progress and is not recorded; when something of the kind last was.
+        self._progress: NewEvent | None = None
+        self._progressed_at = clock.monotonic()
+        #: In which the database may be asked, where the workflow's code runs in an event loop.
+        self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: How many steps are at work beside the one that is being recorded.
+        self.in_flight = 0
         self._asked: set[str] = set()
         self._links: Counter[str] = Counter()
         self._thread = threading.get_ident()
@@ -155,6 +174,8 @@ class Execution:
         if isinstance(step, Recorded):
             return step
         self.check_may_begin(step)
+        if step.is_waiting and self.held is not None:
+            raise StepCompleted(step_id)
         if step.is_waiting:  # an operator, say, had the run go on: nothing is settled by that
             raise self.journal.lose(f"step {step_id!r} still waits")
         return step
@@ -162,9 +183,7 @@ class Execution:
     def ask(self, step_id: str, kind: str, options: Options) -> Recorded | Doubt | Todo:
         """What is known of a step, which the workflow has asked for now. Raises what refuses it where it is called."""
         step_id = checked_step_id(step_id)
-        problem = self._find_misplacement()
-        if problem is not None:
-            raise MisplacedStep(step_id, problem)
+        self.check_may_ask(step_id)
         if step_id in self._asked:
             raise DuplicateStep(step_id)
         self._asked.add(step_id)
@@ -186,6 +205,75 @@ class Execution:
         if unasked is not None:
             raise Diverged.unasked(unasked, step.step_id)
         self.journal.check_may_work(step.step_id)
+
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+        """Records events, and what the workflow has said of its progress with them."""
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            events = progress, *events
+        try:
+            others = self.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on)
+        except BaseException:
+            self._progress = progress
+            raise
+        if progress is not None:
+            self._progressed_at = clock.monotonic()
+        for event in others:
+            self.history.learn(event)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """The transaction of an atomic step; what was to be recorded with it is to be recorded still if it rolls back."""
+        progress = self._progress
+        try:
+            with self.journal.atomic():
+                yield
+        except BaseException:
+            self._progress = progress
+            raise
+
+    def progress(self, event: NewEvent) -> None:
+        """Has what the workflow says of its progress recorded with the next append, at once if the last is a second old.
+
+        Nothing is recorded in a replay that was recorded before.
+        """
+        self.check_in_workflow("ctx.progress")
+        said = event.facts, event.payload
+        if self.journal.over or self.history.next_unasked() is not None:
+            return
+        if said in self.history.progressed:
+            del self.history.progressed[: self.history.progressed.index(said) + 1]
+            self._progress = None
+            return
+        self._progress = event
+        if clock.monotonic() - self._progressed_at >= PROGRESS_SECONDS:
+            with self.aside():
+                self.append()
+
+    def check_may_ask(self, step_id: str) -> None:
+        """Raises MisplacedStep where no step can run."""
+        problem = self._find_misplacement()
+        if problem is not None:
+            raise MisplacedStep(f"step {step_id!r}", problem)
+
+    def end_turn_with(self, step_id: str, *events: NewEvent) -> NoReturn:
+        """Records what ends the turn, or keeps it until the turn ends; raises StepCompleted."""
+        if self.held is None:
+            self.append(*events, ends_turn=True)
+        else:
+            self.held += events
+        raise StepCompleted(step_id)
+
+    def now(self) -> datetime.datetime:
+        """When the newest event that the workflow has been given the outcome of was recorded; before the first, when it began."""
+        with self.aside():
+            return self.journal.recorded_at(self.newest)
+
+    def check_in_workflow(self, what: str) -> None:
+        """Raises MisplacedStep where ``what`` is not called from the workflow itself, so that a replay would not call it."""
+        problem = self._find_other_place()
+        if problem is not None:
+            raise MisplacedStep(what, problem)
 
     def idempotency_key(self, step_id: str) -> str:
         """A key for a step of this run, the same on every attempt."""
@@ -217,10 +305,9 @@ class Execution:
 
     def _find_misplacement(self) -> str | None:
         """Why no step can run where this is called, or None if one can."""
-        if threading.get_ident() != self._thread:
-            return "was called from another thread than its workflow's: steps run one after another"
-        if self.running:
-            return f"was called inside step {self.running[-1]!r}: call it from the workflow itself"
+        problem = self._find_other_place()
+        if problem is not None:
+            return problem
         if self.journal.over:
             return "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass"
         if self.journal.is_in_transaction():
@@ -228,6 +315,13 @@ class Execution:
                 "was called inside a transaction of the workflow, with whose end alone it would be recorded: begin the "
                 "transaction inside the step, or use ctx.step.atomic"
             )
+        return None
+
+    def _find_other_place(self) -> str | None:
+        if self.running:
+            return f"was called inside step {self.running[-1]!r}: call it from the workflow itself"
+        if threading.get_ident() != self._thread:
+            return "was called from another thread than its workflow's: steps run one after another"
         return None
 
 
@@ -264,6 +358,7 @@ class Recorded:
 
     def value(self) -> Any:
         """What the step returned. Raises WorkflowError if it failed for good."""
+        self.execution.newest = max(self.execution.newest, self.record.seq)
         if self.record.state == COMPLETED:
             return self.record.result(self.execution.opened)
         failure = self.record.failure()
@@ -299,7 +394,7 @@ class Todo:
 
     def intend(self) -> None:
         """Records that the attempt begins, before it does what is not to be repeated blindly."""
-        self.append(self._event(types.STEP_INTENDED, of=self.options.retry.max_attempts))
+        self.execution.append(self._event(types.STEP_INTENDED, of=self.options.retry.max_attempts))
 
     def complete(self, value: Any, took: float) -> Any:
         """Records what the step returned and answers the decoded record. ``took`` is how many seconds it worked.
@@ -318,8 +413,11 @@ class Todo:
         """Records what a step has come to, or that it waits; the turn goes on unless it waits or its share is done."""
         if outcome.is_waiting:
             self._end_turn(outcome)
-        self.is_last = self.execution.share.is_done_with_next()
-        self.append(*outcome.events, ends_turn=self.is_last, goes_on=self.is_last)
+        execution = self.execution
+        is_alone = not execution.in_flight and not execution.held
+        self.is_last = execution.share.is_done_with_next() and is_alone
+        execution.append(*outcome.events, ends_turn=self.is_last, goes_on=self.is_last)
+        execution.newest = execution.journal.seq
         return outcome.value
 
     def end_turn_if_last(self) -> None:
@@ -331,11 +429,14 @@ class Todo:
         """Records that the attempt failed: ends the turn until the next one, or raises WorkflowError if there is none."""
         outcome = self.failure(error, took)
         try:
-            self.append(*outcome.events, ends_turn=outcome.is_waiting)
+            if outcome.error is None:
+                self.execution.end_turn_with(self.step_id, *outcome.events)
+            self.execution.append(*outcome.events)
         except DatabaseError as refusal:
             why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
             raise self.execution.journal.lose(why) from refusal
-        raise outcome.error or StepCompleted(self.step_id)
+        self.execution.newest = self.execution.journal.seq
+        raise outcome.error
 
     def failure(self, error: Exception, took: float) -> StepOutcome:
         """What is to be recorded of an attempt that failed: the wait for the next, or else the end of the step."""
@@ -371,38 +472,49 @@ class Todo:
         return StepOutcome((self._completed(json.dumps(facts), value),), decoded)
 
     def waiting(
-        self, wait: str, seconds: float | None = None, key: str | None = None, starts: NewRun | None = None
+        self,
+        wait: str,
+        seconds: float | None = None,
+        key: str | None = None,
+        starts: NewRun | None = None,
+        *,
+        until: str | None = None,
     ) -> StepOutcome:
-        """A wait of this kind that begins, for so many seconds if it ends by itself, for what ``key`` names.
+        """A wait of this kind that begins.
 
+        If it ends by itself, it does after so many seconds, or at the moment ``until``. ``key`` names what it is for;
         ``starts`` is a run that begins with it.
         """
-        return StepOutcome((self.suspension(wait, seconds, key, starts),), is_waiting=True)
+        return StepOutcome((self.suspension(wait, seconds, key, starts, until),), is_waiting=True)
 
     def _end_turn(self, outcome: StepOutcome) -> NoReturn:
         """Begins a wait and ends the turn."""
         try:
-            self.append(*outcome.events, ends_turn=True)
+            self.execution.end_turn_with(self.step_id, *outcome.events)
         except DatabaseError as refusal:
             if outcome.is_of(types.DOUBT):  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
-        raise StepCompleted(self.step_id)
 
     def _completed(self, facts: str, result: str) -> NewEvent:
         return NewEvent(types.STEP_COMPLETED, self.step_id, facts, f'{{"result":{result}}}')
 
     def suspension(
-        self, wait: str, seconds: float | None, key: str | None = None, starts: NewRun | None = None
+        self,
+        wait: str,
+        seconds: float | None,
+        key: str | None = None,
+        starts: NewRun | None = None,
+        until: str | None = None,
     ) -> NewEvent:
         """The event that begins a wait of this kind, see :meth:`waiting`."""
-        facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
-        if seconds is not None:
-            facts["seconds"] = seconds
-        if key is not None:
-            facts["key"] = key
-        if self.scope is not None:
-            facts["scope"] = self.scope
+        scope = types.TASK if self.execution.held is not None else self.scope
+        given = {"seconds": seconds, "until": until, "key": key, "scope": scope}
+        facts = {
+            "kind": wait,
+            "attempt": self.attempt,
+            **{name: fact for name, fact in given.items() if fact is not None},
+        }
         if wait == types.DOUBT:
             facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
         return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts), starts=starts)
@@ -410,10 +522,6 @@ class Todo:
     def _event(self, type_: str, payload: str | None = None, **facts: Any) -> NewEvent:
         facts = {"kind": self.kind, "attempt": self.attempt, **facts}
         return NewEvent(type_, self.step_id, json.dumps(facts), payload)
-
-    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
-        for event in self.execution.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on):
-            self.execution.history.learn(event)
 
 
 class Doubt(Todo):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from django_hookflow.durations import Duration
 from django_hookflow.exceptions import GroupNotEnded
 from django_hookflow.registry import Workflow
 from django_hookflow.runtime import children
@@ -95,12 +97,16 @@ class Group:
         handle: Any = self._verbs.call(step_id, url, method, body, headers)
         return handle  # type: ignore[no-any-return]
 
-    def sleep(self, step_id: str, seconds: float) -> Handle[None]:
+    def sleep(self, step_id: str, seconds: Duration) -> Handle[None]:
         handle: Any = self._verbs.sleep(step_id, seconds)  # type: ignore[func-returns-value]
         return handle  # type: ignore[no-any-return]
 
+    def sleep_until(self, step_id: str, moment: datetime.datetime) -> Handle[None]:
+        handle: Any = self._verbs.sleep_until(step_id, moment)  # type: ignore[func-returns-value]
+        return handle  # type: ignore[no-any-return]
+
     def wait_for_signal(
-        self, step_id: str, name: str | None = None, timeout: float | None = None, default: Any = NO_DEFAULT
+        self, step_id: str, name: str | None = None, timeout: Duration | None = None, default: Any = NO_DEFAULT
     ) -> Handle[Any]:
         handle: Handle[Any] = self._verbs.wait_for_signal(step_id, name, timeout, default)
         return handle
@@ -118,7 +124,7 @@ class Group:
         return handle
 
     def options(
-        self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
+        self, *, retry: Retry | None = None, timeout: Duration | None = None, on_doubt: OnDoubt | None = None
     ) -> Group:
         """The same group with a policy for the next call, as ``ctx.step.options``."""
         verbs = self._verbs.options(retry=retry, timeout=timeout, on_doubt=on_doubt)

@@ -25,6 +25,10 @@ class StepRecord:
     attempts: int = 0
     error: str = ""
     payload: str | None = None
+    #: The kind of its wait, while it is suspended.
+    waits_for: str = ""
+    #: Of the last event that says something of it.
+    seq: int = 0
     #: Of a wait that is over: the seq of the event that brought its result, 0 for none; whether its time was up.
     by: int = 0
     is_timed_out: bool = False
@@ -33,6 +37,10 @@ class StepRecord:
     def is_redacted(self) -> bool:
         """Whether what the step came to is no longer there to be returned or raised."""
         return self.payload is None and self.state in (COMPLETED, FAILED)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in (COMPLETED, FAILED)
 
     def result(self, opened: Callable[[Any], Any]) -> Any:
         """What the step returned; ``opened`` opens what is sealed."""
@@ -72,6 +80,8 @@ class History:
         self.turn_failures = 0
         self._signals: dict[int, ReceivedSignal] = {}
         self._taken: set[int] = set()
+        #: Facts and payloads of what the workflow said of its progress since the last event of a step.
+        self.progressed: list[tuple[str, str | None]] = []
         self._renamed = renamed or {}
         self._last_progress = 0
         self._other_turn_events = 0
@@ -110,8 +120,10 @@ class History:
         return next(iter(self._unasked), None)
 
     def _add(self, event: RecordedEvent) -> None:
-        if event.type.startswith("turn."):
+        if event.type.startswith("turn.") or event.type == types.RUN_PROGRESSED:  # which get the run no further
             self._other_turn_events += 1
+            if event.type == types.RUN_PROGRESSED:
+                self.progressed.append((event.facts, event.payload))
             self.turn_failures += event.type == types.TURN_FAILED
             return
         self._last_progress, self._other_turn_events, self.turn_failures = event.seq, 0, 0
@@ -133,10 +145,12 @@ class History:
             self.steps.pop(step_id, None)
             self.superseded[step_id] += 1
             return
+        self.progressed.clear()
         facts: dict[str, Any] = json.loads(event.facts)
         step = self.steps.setdefault(step_id, StepRecord())
+        step.seq = event.seq
         if event.type == types.STEP_SUSPENDED:
-            step.state = SUSPENDED
+            step.state, step.waits_for = SUSPENDED, facts["kind"]
             step.kind = step.kind or facts.get("step_kind") or facts["kind"]
         elif event.type == types.STEP_RETRIED:
             step.state = READY

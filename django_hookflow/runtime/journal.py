@@ -8,6 +8,7 @@ for looking whether code fits it. Both keep to :class:`Journal`, which one suite
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,14 @@ class Journal(Protocol):
         """The place in the history at which this pass began."""
 
     @property
+    def seq(self) -> int:
+        """How long the history is with what this pass has added."""
+
+    @property
     def over(self) -> bool: ...
+
+    def recorded_at(self, seq: int) -> datetime.datetime:
+        """When the event at this place was recorded; of 0, when the run began to be worked on. The same in every pass."""
 
     def history(self) -> Sequence[RecordedEvent]:
         """The run's events up to this pass, in order, those that only began turns left out."""
@@ -134,6 +142,23 @@ class OnConnection:
         mend_connection(self._connection)
 
 
+class Times:
+    """When the events of a run were recorded: read when one is first asked for, and then what has been added since."""
+
+    def __init__(self, run_uid: UUID) -> None:
+        self._run_uid = run_uid
+        self._moments: list[datetime.datetime] = []
+        self._began: datetime.datetime | None = None
+
+    def of(self, seq: int) -> datetime.datetime:
+        if seq > len(self._moments) or self._began is None:
+            for _, type_, moment in log.read_times(self._run_uid, len(self._moments)):
+                self._moments.append(moment)
+                if type_ == types.TURN_STARTED and self._began is None:
+                    self._began = moment
+        return self._moments[seq - 1] if seq else self._began or self._moments[0]
+
+
 class LogJournal(OnConnection):
     """The log of a run, for the turn that has claimed it; as a context manager it keeps the run's lease."""
 
@@ -143,12 +168,13 @@ class LogJournal(OnConnection):
         self.workflow_id = workflow_id
         self.run_id = run_id
         self.run_uid = claim.run_uid
-        self.turn_seq = self._seq = claim.turn_seq
+        self.turn_seq = self.seq = claim.turn_seq
         self.over = False
         self.loss: TurnLost | None = None
         self._is_overtaken = self._goes_on = False
         self._appending = threading.RLock()
         self._events = claim.history
+        self._times = Times(self.run_uid)
         self._heartbeat = Heartbeat(self.run_uid, self.turn_seq, conf.lease_seconds)
 
     def __enter__(self) -> LogJournal:
@@ -160,6 +186,9 @@ class LogJournal(OnConnection):
 
     def history(self) -> Sequence[RecordedEvent]:
         return self._events
+
+    def recorded_at(self, seq: int) -> datetime.datetime:
+        return self._times.of(seq)
 
     def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> Sequence[RecordedEvent]:
         """As :class:`Journal` says; a message for the next turn goes out once the surrounding transaction, if any, commits."""
@@ -178,7 +207,7 @@ class LogJournal(OnConnection):
                 raise self.lose(f"{events[0].type} was not recorded: {error}") from error
             self.over = False
             raise
-        known, self._seq = self._seq, appended.seq
+        known, self.seq = self.seq, appended.seq
         for event in events:
             if event.starts is not None and event.starts.run_uid in appended.started:
                 outbox.publish_started(event.starts, using=alias())
@@ -204,7 +233,7 @@ class LogJournal(OnConnection):
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        before = self._seq, self.over
+        before = self.seq, self.over
         is_done = False
         try:
             with transaction.atomic(using=alias()):
@@ -233,7 +262,7 @@ class LogJournal(OnConnection):
                     with self._connection.cursor() as cursor:
                         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
                     until_committed.enter_context(self._appending)
-                    before = self._seq, self.over
+                    before = self.seq, self.over
                     self.append(event)
                     is_done = True
             except BaseException as error:
@@ -259,7 +288,7 @@ class LogJournal(OnConnection):
 
     def _take_back(self, before: tuple[int, bool], is_done: bool, error: BaseException) -> None:
         """Forgets what was appended in a transaction that was rolled back."""
-        self._seq, self.over = before[0], before[1] or self.loss is not None
+        self.seq, self.over = before[0], before[1] or self.loss is not None
         if is_done and isinstance(error, (DatabaseError, InterfaceError)) and is_connection_lost(error):
             raise self.lose(f"whether its transaction was committed is not known: {error}") from error
 
@@ -267,10 +296,10 @@ class LogJournal(OnConnection):
         try:
             return self._append_or_reconnect(events, ends_turn, goes_on)
         except ConcurrentAppend as refusal:
-            if events[0].type not in OUTCOMES or not ends_turn or self.is_in_transaction():
+            if OUTCOMES.isdisjoint(event.type for event in events) or not ends_turn or self.is_in_transaction():
                 raise
             # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
-            self._seq = log.append(self.run_uid, self._seq, events).seq
+            self.seq = log.append(self.run_uid, self.seq, events).seq
             self._is_overtaken = True
             raise self.lose("something was done to the run meanwhile") from refusal
 
@@ -283,9 +312,7 @@ class LogJournal(OnConnection):
 
         def append() -> Appended:
             with self._own_savepoint():
-                return log.append(
-                    self.run_uid, self._seq, events, ends_turn=ends_turn, goes_on=goes_on, sending=sending
-                )
+                return log.append(self.run_uid, self.seq, events, ends_turn=ends_turn, goes_on=goes_on, sending=sending)
 
         try:
             return append()
@@ -325,11 +352,16 @@ class HistoryJournal(OnConnection):
         super().__init__()
         self.run_uid = run_uid
         self.turn_seq = events[-1].seq + 1 if events else 1
+        self.seq = self.turn_seq - 1
         self.over = False
         self._events = events
+        self._times = Times(run_uid)
 
     def history(self) -> Sequence[RecordedEvent]:
         return self._events
+
+    def recorded_at(self, seq: int) -> datetime.datetime:
+        return self._times.of(seq)
 
     def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> Sequence[RecordedEvent]:
         self.over = True

@@ -22,6 +22,7 @@ from django_hookflow.events.database import alias, owners_only, repeated_on_conf
 from django_hookflow.exceptions import (
     ArchivedRun,
     HookFlowException,
+    OperationRefused,
     RedactedHistory,
     UnknownRun,
 )
@@ -169,7 +170,8 @@ def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reaso
     with transaction.atomic(using=alias()):
         if operate(run, "restart", actor=actor, reason=reason, facts=failure):
             origin = {"kind": "restart", "run_id": run.run_id, "failed_seq": entry.seq}
-            trigger(
+            key = run.events.get(seq=1).facts.get("unique")
+            started = trigger(
                 workflow.workflow_id,
                 data,
                 new_id,
@@ -177,7 +179,12 @@ def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reaso
                 timeout=workflow.timeout,
                 label=run.label,
                 origin=origin,
+                unique=key,
             )
+            if started != new_id:
+                raise OperationRefused(
+                    f"cannot restart run {run.run_id}, run {started} is under way with its unique key"
+                )
     _refresh(entry)
     return new_id
 

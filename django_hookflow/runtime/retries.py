@@ -22,7 +22,7 @@ from django.core.exceptions import (
 )
 from django.http import Http404
 
-from django_hookflow.durations import LONGEST_SECONDS
+from django_hookflow.durations import LONGEST_SECONDS, Duration, in_seconds
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.retry_after import MAX_SECONDS, retry_after_seconds
 
@@ -56,15 +56,15 @@ MOST_ATTEMPTS = 2**31 - 1
 class Retry:
     """How often and how long after a failed attempt a step is tried again.
 
-    ``max_attempts`` counts the first one. The n-th retry waits ``first_delay * factor ** (n - 1)`` seconds, at most
-    ``max_delay``, and up to ``jitter`` (a share of it, 0 to 1) less, so that many runs do not come back at once.
+    ``max_attempts`` counts the first one. The n-th retry waits ``first_delay * factor ** (n - 1)`` (seconds, or a
+    ``timedelta``), at most ``max_delay``, and up to ``jitter`` (a share of it, 0 to 1) less, so that many runs do not come back at once.
     ``non_retryable`` adds exception types to those that are not worth another attempt.
     """
 
     max_attempts: int = 4
-    first_delay: float = 1.0
+    first_delay: Duration = 1.0
     factor: float = 4.0
-    max_delay: float = 3600.0
+    max_delay: Duration = 3600.0
     jitter: float = 0.1
     non_retryable: tuple[type[BaseException], ...] = ()
 
@@ -76,7 +76,7 @@ class Retry:
             )
         if not isinstance(self.non_retryable, tuple) or not all(map(_is_exception_type, self.non_retryable)):
             raise ValueError(f"Retry.non_retryable is {self.non_retryable!r:.100}: it is a tuple of exception types")
-        delays = self.first_delay, self.max_delay, self.factor
+        delays = in_seconds(self.first_delay), in_seconds(self.max_delay), self.factor
         in_range = all(map(math.isfinite, delays)) and min(delays) >= 0 and self.factor >= 1 and 0 <= self.jitter <= 1
         if not in_range:
             raise ValueError(f"{self} is out of range: delays at least 0, factor at least 1, jitter from 0 to 1")
@@ -88,11 +88,12 @@ class Retry:
         asked = retry_after(error)
         if asked is not None:
             return min(asked, MAX_SECONDS)
+        longest: float = in_seconds(self.max_delay)
         try:
-            delay = min(self.first_delay * self.factor ** min(attempt - 1, 100), self.max_delay)
+            delay = min(in_seconds(self.first_delay) * self.factor ** min(attempt - 1, 100), longest)
         except OverflowError:
-            delay = self.max_delay
-        return min(delay, LONGEST_SECONDS) * (1 - self.jitter * random.random())
+            delay = longest
+        return float(min(delay, LONGEST_SECONDS) * (1 - self.jitter * random.random()))
 
 
 def _is_exception_type(kind: object) -> bool:

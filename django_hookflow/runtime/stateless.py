@@ -7,11 +7,13 @@ message is lost is lost.
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -23,7 +25,7 @@ from django_hookflow.delivery.carrying import CarryingMessage, as_text, check_si
 from django_hookflow.delivery.messages import HISTORY
 from django_hookflow.delivery.transports import Transport, get_transport, hand_over
 from django_hookflow.events import types
-from django_hookflow.events.log import NewEvent, RecordedEvent
+from django_hookflow.events.log import Beginning, NewEvent, RecordedEvent
 from django_hookflow.exceptions import NeedsLog, NotStarted, TurnLost
 from django_hookflow.runtime.journal import OnConnection
 
@@ -32,7 +34,7 @@ logger = logging.getLogger("django_hookflow.turn")
 _NAMESPACE = uuid.UUID("5b0f9ae2-6d5c-4c5b-9d0c-6f2f6d7a3c11")
 
 
-def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, Any]) -> str:
+def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, Any], beginning: Beginning) -> str:
     """Publishes the first message of a run: at once, or when the transaction on the default database commits.
 
     ``encoded`` is the JSON text of its data; ``of_the_log`` is what else the trigger was given. Raises NeedsLog for
@@ -45,9 +47,20 @@ def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, 
     if not transport.publishes_on_commit:
         raise NeedsLog(f"the {transport.name} transport")
     uid = uid_of(workflow_id, run_id)
-    event = RecordedEvent(1, types.RUN_TRIGGERED, None, "{}", f'{{"data":{sealing.seal(uid, encoded)}}}')
+    event = _timed(RecordedEvent(1, types.RUN_TRIGGERED, None, "{}", f'{{"data":{sealing.seal(uid, encoded)}}}'))
     check_size(size_of([as_text(event)]))
-    message = CarryingMessage(workflow_id, run_id, 1, uid, 1, kind=HISTORY, events=(as_text(event),))
+    wait = beginning.delay or (0.0 if beginning.at is None else _seconds_until(beginning.at))
+    message = CarryingMessage(
+        workflow_id,
+        run_id,
+        1,
+        uid,
+        1,
+        delay=min(wait, transport.max_delay),
+        kind=HISTORY,
+        events=(as_text(event),),
+        due_at=clock.time() + wait if wait else 0.0,
+    )
     if connections[DEFAULT_DB_ALIAS].in_atomic_block:
         transaction.on_commit(lambda: _send_first(transport, message))
     else:
@@ -70,14 +83,19 @@ class MessageJournal(OnConnection):
         self.run_uid = uid_of(workflow_id, run_id)
         self.over = False
         self.loss: TurnLost | None = None
-        self._events = [*events, *_settled(events[-1])]
-        self.turn_seq = self._seq = self._events[-1].seq + 1
+        self._events = [_timed(event) for event in (*events, *_settled(events[-1]))]
+        self.turn_seq = self.seq = self._events[-1].seq + 1
         #: As the next message has them.
         self.texts = [as_text(event) for event in self._events]
         self._size = size_of(self.texts)
 
     def history(self) -> Sequence[RecordedEvent]:
         return self._events
+
+    def recorded_at(self, seq: int) -> datetime.datetime:
+        events = (json.loads(text) for text in self.texts)
+        at = next(event[3]["at"] for event in events if event[0] >= seq)
+        return datetime.datetime.fromtimestamp(at, datetime.timezone.utc)
 
     def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> Sequence[RecordedEvent]:
         """As :class:`Journal` says, but to be kept only once the turn has ended and its message is out.
@@ -88,9 +106,9 @@ class MessageJournal(OnConnection):
         last = events[-1]
         is_end = last.type in (types.RUN_COMPLETED, types.RUN_FAILED, types.RUN_DIVERGED)
         recorded = [
-            as_text(RecordedEvent(self._seq + number, event.type, event.step_id, event.facts, _kept(event)))
+            as_text(_timed(RecordedEvent(self.seq + number, event.type, event.step_id, event.facts, _kept(event))))
             for number, event in enumerate(events, 1)
-            if event.type != types.STEP_INTENDED  # which only a log outlives
+            if event.type not in (types.STEP_INTENDED, types.RUN_PROGRESSED)  # which only a log outlives, and shows
         ]
         for event in events:
             self._report(event)
@@ -99,7 +117,7 @@ class MessageJournal(OnConnection):
             check_size(size)
         self.texts += recorded
         self._size = size
-        self._seq += len(events)
+        self.seq += len(events)
         self.over = self.over or ends_turn
         if ends_turn and not is_end:
             self.publish(self.texts, 0.0 if goes_on else _wait_of(last))
@@ -178,10 +196,22 @@ def _settled(last: RecordedEvent) -> list[RecordedEvent]:
     return [RecordedEvent(last.seq + 1, types.STEP_COMPLETED, last.step_id, facts, '{"result":null}')]
 
 
+def _timed(event: RecordedEvent) -> RecordedEvent:
+    """The event with when it came to be among its facts, in seconds since 1970, as it keeps it from then on."""
+    facts = json.loads(event.facts)
+    return event if "at" in facts else replace(event, facts=json.dumps({**facts, "at": clock.time()}))
+
+
 def _wait_of(event: NewEvent) -> float:
     """Seconds until the wait that this event begins ends by itself."""
     facts = json.loads(event.facts)
+    if "until" in facts:
+        return _seconds_until(facts["until"])
     return float(facts[types.CATALOGUE[event.type].length or ""])
+
+
+def _seconds_until(moment: str) -> float:
+    return max(0.0, datetime.datetime.fromisoformat(moment.removesuffix("Z") + "+00:00").timestamp() - clock.time())
 
 
 def _kept(event: NewEvent) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import time
@@ -16,13 +17,15 @@ from django_hookflow.conf import conf
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import DEADLINE, Message
 from django_hookflow.delivery.transports import get_transport
+from django_hookflow.durations import Duration, checked_moment, checked_seconds
 from django_hookflow.events import codec, log
 from django_hookflow.events.database import after_other_transactions, alias, find_other_transaction
+from django_hookflow.events.log import Beginning
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.models import WorkflowRun
 from django_hookflow.runtime import stateless
 from django_hookflow.subjects import Subject, references_to
-from django_hookflow.texts import checked_actor, checked_label, checked_run_id
+from django_hookflow.texts import checked_actor, checked_label, checked_run_id, checked_unique_key
 
 
 def trigger(
@@ -36,6 +39,9 @@ def trigger(
     subject: Subject = None,
     origin: dict[str, Any] | None = None,
     trace: dict[str, str] | None = None,
+    delay: Duration | None = None,
+    at: datetime.datetime | None = None,
+    unique: str | None = None,
 ) -> str:
     """Starts a run of a workflow and returns its id.
 
@@ -46,6 +52,10 @@ def trigger(
     ``subject`` is what it is about: a saved model instance, or up to five. ``origin`` says what else started it
     (``{"kind": str, …}``), ``trace`` is the trace context it belongs to (W3C header names and values).
 
+    With ``delay`` (seconds or a ``timedelta``) or ``at`` (a moment with a time zone) the run begins then, by the database's
+    clock, and its timeout counts from that moment; what is past is now. While a run of the workflow that was started with
+    the key ``unique`` has not ended, that run is the answer and nothing is started.
+
     Raises RunConflict when the id belongs to a run of another workflow or with other data, NotSerializable when ``data``
     cannot be recorded, InvalidText for an id, a label or an actor that cannot, NotConfigured when the transport lacks a
     setting, all before anything is written.
@@ -55,23 +65,24 @@ def trigger(
         raise WorkflowError(f"trigger data is a dict, not {type(data).__name__}: {data!r:.80}")
     encoded = codec.encode(data or {}, path="data", limit=conf.max_payload_size)
     actor, label = checked_actor(actor), checked_label(label)
+    beginning = _beginning(delay, at, unique)
     run_uid = uuid7()
     run_id = str(run_uid) if run_id is None else checked_run_id(run_id)
     facts = {"timeout": timeout, "origin": origin, "subject": references_to(subject), "trace": trace}
     if not conf.persistence_enabled:
-        return stateless.start(workflow_id, run_id, encoded, {**facts, "actor": actor, "label": label})
+        of_the_log = {**facts, "actor": actor, "label": label, "unique": beginning.unique}
+        return stateless.start(workflow_id, run_id, encoded, of_the_log, beginning)
     labelled = f',"label":{json.dumps(label)}' if label else ""
     facts_text = json.dumps({name: fact for name, fact in facts.items() if fact}, ensure_ascii=False)
     payload = f'{{"data":{sealing.seal(run_uid, encoded)}{labelled}}}'
-    start = partial(_start, workflow_id, run_id, run_uid, facts_text, payload, encoded, actor, timeout)
+    start = partial(_start, workflow_id, run_id, run_uid, facts_text, payload, encoded, actor, timeout, beginning)
     if origin is None and find_other_transaction():
         with transaction.atomic(using=alias()):  # raises now what it would raise then
-            start()
+            found = start()
             transaction.set_rollback(True, using=alias())
         after_other_transactions(start)
-    else:
-        start()
-    return run_id
+        return found
+    return start()
 
 
 def _start(
@@ -83,15 +94,27 @@ def _start(
     encoded: str,
     actor: str | None,
     timeout: float | None,
-) -> None:
-    started = log.start(run_uid, run_id, workflow_id, facts, payload, actor=actor, sending=outbox.sending())
+    beginning: Beginning,
+) -> str:
+    started = log.start(
+        run_uid, run_id, workflow_id, facts, payload, actor=actor, sending=outbox.sending(), beginning=beginning
+    )
     if not started.same and not _is_same_sealed(started.run_uid, workflow_id, encoded):
         raise RunConflict(run_id, workflow_id)
     if started.created:
-        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1), using=alias())
+        due_in = started.due_in or 0.0
+        outbox.publish_after_commit(Message(workflow_id, run_id, started.seq, run_uid, 1, due_in), using=alias())
         if timeout is not None:
-            deadline = Message(workflow_id, run_id, started.seq, run_uid, 1, timeout, DEADLINE)
+            deadline = Message(workflow_id, run_id, started.seq, run_uid, 1, due_in + timeout, DEADLINE)
             outbox.publish_after_commit(deadline, using=alias())
+    return started.run_id
+
+
+def _beginning(delay: Any, at: Any, unique: Any) -> Beginning:
+    if delay is not None and at is not None:
+        raise ValueError("delay and at are both given: say either in how long the run begins, or when")
+    delay = None if delay is None else checked_seconds("trigger: delay", delay)
+    return Beginning(checked_unique_key(unique), delay, None if at is None else checked_moment("trigger: at", at))
 
 
 def _is_same_sealed(run_uid: uuid.UUID, workflow_id: str, encoded: str) -> bool:

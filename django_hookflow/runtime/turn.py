@@ -26,6 +26,7 @@ from django_hookflow.exceptions import (
     WorkflowError,
 )
 from django_hookflow.runtime import failures, joining
+from django_hookflow.runtime.async_steps import run_async
 from django_hookflow.runtime.children import Continuation, successor_of
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.execution import Diverged, Execution, cause_of, payload_of
@@ -143,9 +144,19 @@ class Turn:
             "turn", context.workflow_id, context.run_id, "turn", None, attempt=attempt, label=label, data=context.data
         )
         self.execution.turn = work if wrappers.loaded() else None
-        result = wrappers.around(work, partial(self.workflow, context))()
+        result = wrappers.around(work, partial(self._call, context, steps))()
         check_no_transaction(self.journal)
         return result
+
+    def _call(self, context: WorkflowContext, steps: StepManager) -> Any:
+        if not self.workflow.is_async:
+            return self.workflow(context)
+
+        def call(of_async: Any) -> Any:
+            context.step = of_async
+            return self.workflow(context)
+
+        return run_async(self.execution, steps, call)
 
     def _complete(self, result: Any) -> TurnResult:
         if self.journal.over:
@@ -156,7 +167,7 @@ class Turn:
         except NotSerializable as error:
             return self._fail(error)
         try:
-            self.journal.append(event, ends_turn=True)
+            self.execution.append(event, ends_turn=True)
         except DatabaseError as refusal:
             return self._fail(refusal)
         return TurnResult("completed")
@@ -184,7 +195,7 @@ class Turn:
             return self._end_failed(None, attempt, failure)
         facts = {"attempt": attempt, "of": retry.max_attempts, "retry_in": retry_in, **cause_of(failure, None)}
         event = NewEvent(types.TURN_FAILED, facts=json.dumps(facts), payload=payload_of(failure))
-        self.journal.append(event, ends_turn=True)
+        self.execution.append(event, ends_turn=True)
         return TurnResult("suspended")
 
     def _caught_signal(self) -> TurnResult:
@@ -199,12 +210,12 @@ class Turn:
     def _end_failed(self, step_id: str | None, attempts: int, failure: dict[str, Any]) -> TurnResult:
         facts = {"attempts": attempts, **cause_of(failure, step_id)}
         event = NewEvent(types.RUN_FAILED, step_id, json.dumps(facts), payload_of(failure))
-        self.journal.append(event, ends_turn=True)
+        self.execution.append(event, ends_turn=True)
         self._log("failed", failure["message"])
         return TurnResult("failed")
 
     def _diverge(self, divergence: Diverged) -> TurnResult:
-        self.journal.append(divergence.event(), ends_turn=True)
+        self.execution.append(divergence.event(), ends_turn=True)
         self._log("diverged", divergence)
         return TurnResult("diverged")
 

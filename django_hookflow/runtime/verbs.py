@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_hookflow.durations import is_time_limit
+from django_hookflow.durations import Duration, checked_moment, checked_seconds, in_seconds, is_time_limit
 from django_hookflow.events import types
-from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut
+from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepCompleted
 from django_hookflow.runtime import calls, children
 from django_hookflow.runtime.attempts import StepRequest, perform
 from django_hookflow.runtime.execution import Execution, OnDoubt, Options, Recorded, StepOutcome, Todo
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from django_hookflow.registry import Workflow
 
 T = TypeVar("T")
-
-#: Seconds; a hundred years keep every date PostgreSQL and Python compute with in range.
-MAX_SLEEP = 100 * 366 * 86_400
 
 #: HTTP methods that change something on the other side (RFC 9110 §9.2.1 calls the others safe).
 UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -87,16 +85,26 @@ class Verbs:
         result: dict[str, Any] = self._perform(step_id, "call", send, options)
         return result
 
-    def sleep(self, step_id: str, seconds: float) -> None:
-        """Ends the turn; the run goes on when ``seconds`` have passed by the database's clock.
+    def sleep(self, step_id: str, seconds: Duration) -> None:
+        """Ends the turn; the run goes on when ``seconds``, or a ``timedelta``, have passed by the database's clock.
 
         Never earlier, unless somebody wakes it (``run.wake()``).
         """
-        seconds = _checked_seconds(step_id, seconds)
-        self._ask(StepRequest(step_id, types.SLEEP, self._options, lambda step: step.waiting(types.SLEEP, seconds)))
+        length = checked_seconds(f"step {step_id!r}: seconds", seconds)
+        begin = partial(Todo.waiting, wait=types.SLEEP, seconds=length)
+        return self._ask(StepRequest(step_id, types.SLEEP, self._options, begin))  # type: ignore[no-any-return]
+
+    def sleep_until(self, step_id: str, moment: datetime.datetime) -> None:
+        """Ends the turn; the run goes on at ``moment`` by the database's clock, at once if that is past.
+
+        Raises ValueError for a moment that has no time zone or is more than a hundred years away.
+        """
+        until = checked_moment(f"step {step_id!r}", moment)
+        begin = partial(Todo.waiting, wait=types.SLEEP, until=until)
+        return self._ask(StepRequest(step_id, types.SLEEP, self._options, begin))  # type: ignore[no-any-return]
 
     def wait_for_signal(
-        self, step_id: str, name: str | None = None, timeout: float | None = None, default: Any = NO_DEFAULT
+        self, step_id: str, name: str | None = None, timeout: Duration | None = None, default: Any = NO_DEFAULT
     ) -> Any:
         """Ends the turn until the run is sent the signal ``name``, by default the step's id; returns its value.
 
@@ -104,7 +112,7 @@ class Verbs:
         seconds, by the database's clock, the answer is ``default``; without one SignalTimedOut is raised.
         """
         name = checked_signal_name(step_id if name is None else name)
-        seconds = None if timeout is None else _checked_seconds(step_id, timeout, what="timeout")
+        seconds = None if timeout is None else checked_seconds(f"step {step_id!r}: timeout", timeout)
         self._execution.journal.check_has_log("ctx.step.wait_for_signal")
 
         def outcome(step: Recorded) -> Any:
@@ -151,24 +159,28 @@ class Verbs:
         return self._ask(StepRequest(step_id, types.CHILD, self._options, begin, outcome))
 
     def options(
-        self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
+        self, *, retry: Retry | None = None, timeout: Duration | None = None, on_doubt: OnDoubt | None = None
     ) -> Self:
         """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
 
-        ``timeout``, in seconds: a call gives up then; what a function returns later than that is refused and the attempt
-        has failed (Python cannot stop a function, so it is not cut short; an atomic step's writes roll back).
+        ``timeout``, in seconds or a ``timedelta``: a call gives up then, an async function is cancelled, and what a function
+        returns later than that is refused and the attempt has failed (Python cannot stop a function, so it is not cut short;
+        an atomic step's writes roll back).
 
         ``on_doubt``: record the intent before the step runs, and after a crash in it ``"retry"`` (with the same
         idempotency key), ``"ask"`` (the run is in doubt until ``run.resolve`` says what came of it), or call the function
         given, with the idempotency key, which returns the step's result or ``RETRY``.
         """
-        if timeout is not None and not is_time_limit(timeout):
-            raise ValueError(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+        seconds = in_seconds(timeout)
+        if seconds is not None and not is_time_limit(seconds):
+            raise ValueError(
+                f"timeout is {timeout!r:.100}: it is a number of seconds or a timedelta, above 0 and at most ten years"
+            )
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
             raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
         if on_doubt not in (None, "retry"):
             self._execution.journal.check_has_log("on_doubt other than 'retry'")
-        return self._with(Options(retry or self._options.retry, timeout, on_doubt))
+        return self._with(Options(retry or self._options.retry, seconds, on_doubt))
 
     def idempotency_key(self, step_id: str) -> str:
         """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""
@@ -190,17 +202,27 @@ class Verbs:
     def _with(self, options: Options) -> Self:
         return type(self)(self._execution, options)
 
+    def begin_async(
+        self, step_id: str, work: Callable[[], Any], from_thread: Callable[..., Any]
+    ) -> Recorded | tuple[Todo, Callable[[], Any]]:
+        """A step whose function is async: what is recorded of it, or the attempt and its work.
+
+        The work is an async function, or where something is put around it a plain one that calls ``from_thread``.
+        """
+        step = self._execution.begin(step_id, "run", self._options)
+        if isinstance(step, Recorded):
+            return step
+        if self._execution.turn is not None:
+            work = partial(from_thread, work, self._options.timeout)
+        to_do = StepRequest(step_id, "run", self._options, work=work).work_of(step, is_awaited=True)
+        if isinstance(to_do, StepOutcome):
+            step.record(to_do)
+            raise StepCompleted(step_id)
+        return step, to_do
+
     def _perform(self, step_id: str, kind: str, work: Callable[[], Any], options: Options) -> Any:
         return self._ask(StepRequest(step_id, kind, options, work=work))
 
     def _ask(self, asked: StepRequest) -> Any:
         """Has what is asked of a step done at once, and returns what it came to."""
         return perform(self._execution, asked)
-
-
-def _checked_seconds(step_id: str, seconds: Any, *, what: str = "seconds") -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-        raise TypeError(f"step {step_id!r}: {what} is a finite number of seconds, not {seconds!r}")
-    if not 0 <= seconds <= MAX_SLEEP:
-        raise ValueError(f"step {step_id!r}: {what} is {seconds!r}, it is from 0 to {MAX_SLEEP}")
-    return seconds

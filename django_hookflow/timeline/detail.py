@@ -22,14 +22,15 @@ def _parts(event: Event) -> Iterator[str]:
     if event.is_redacted:
         yield "[redacted]"
     for name, words in FACTS.items():
-        if facts.get(name) is not None:
-            yield words(facts)
+        if facts.get(name) is not None and (shown := words(facts)):
+            yield shown
     if payload.get("message"):
         yield str(payload["message"]) if facts.get("error") is None else f"{facts['error']}: {payload['message']}"
     elif facts.get("error") is not None:
         yield str(facts["error"])
-    if payload.get("reason"):
-        yield str(payload["reason"])
+    for name in ("reason", "note"):
+        if payload.get(name):
+            yield str(payload[name])
 
 
 def _plain(name: str, words: str) -> Callable[[dict[str, Any]], str]:
@@ -44,6 +45,12 @@ def _lasting(name: str, words: str) -> Callable[[dict[str, Any]], str]:
         )
 
     return show
+
+
+def _until(facts: dict[str, Any]) -> str:
+    """Of what is not given as a length of time, which says it all."""
+    is_length = any(name in facts for name in ("seconds", "retry_in", "timeout"))
+    return "" if is_length else f"until {facts['until']}"
 
 
 def _attempt(facts: dict[str, Any]) -> str:
@@ -62,9 +69,12 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "attempts": _plain("attempts", "attempts: {}"),
     "took": _lasting("took", "took {}"),
     "seconds": _lasting("seconds", "for {}"),
+    "until": _until,
     "retry_in": _lasting("retry_in", "again in {}"),
     "timeout": _lasting("timeout", "timeout {}"),
+    "done": lambda facts: str(facts["done"]) + (f" of {facts['total']}" if facts.get("total") is not None else ""),
     "key": _plain("key", "of {}"),
+    "unique": _plain("unique", "unique: {}"),
     "resolved": lambda facts: "resolved",
     "timed_out": lambda facts: "timed out",
     "name": _plain("name", "{}"),
@@ -87,7 +97,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
 #: Facts that are shown with others, are in the header, or are for programs.
 NOT_SHOWN = frozenset(
     {
-        *("of", "error", "until", "step_kind", "workflow", "login", "scope", "fingerprint"),
+        *("of", "total", "error", "step_kind", "workflow", "login", "scope", "fingerprint"),
         *("origin", "subject", "trace", "transport", "message_id", "retried", "updated_at"),
     }
 )

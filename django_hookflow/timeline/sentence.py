@@ -105,6 +105,10 @@ def _sleeping(story: Story, life: Segment, present: Present) -> str:
     return f"Sleeping{where}{_until(life, present, ', wakes in {}')}"
 
 
+def _delayed(story: Story, life: Segment, present: Present) -> str:
+    return f"Not to begin yet{_until(life, present, ', begins in {}')}"
+
+
 def _backing_off(story: Story, life: Segment, present: Present) -> str:
     row, failure = story.current, story.failure
     if row is not None:
@@ -205,4 +209,8 @@ BY_STATUS: dict[str, Callable[[Story, Present], str]] = {
     "diverged": _diverged,
 }
 #: Of a run that goes on by itself; what it otherwise waits for, somebody has to end, and is its status.
-BY_WAIT: dict[str, Callable[[Story, Segment, Present], str]] = {types.SLEEP: _sleeping, types.BACKOFF: _backing_off}
+BY_WAIT: dict[str, Callable[[Story, Segment, Present], str]] = {
+    types.SLEEP: _sleeping,
+    types.BACKOFF: _backing_off,
+    types.START: _delayed,
+}

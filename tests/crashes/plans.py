@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -55,14 +57,18 @@ def write(run_id: str, step_id: str, step: dict[str, Any]) -> int:
     return int(entry.pk)
 
 
-def take(ctx: WorkflowContext, step_id: str, step: dict[str, Any]) -> Any:
+async def work_later(run_id: str, step_id: str, step: dict[str, Any]) -> str:
+    await asyncio.sleep(0)
+    return work(run_id, step_id, step)
+
+
+def take(ctx: WorkflowContext, step_id: str, step: dict[str, Any], work: Callable[..., Any] = work) -> Any:
     kind, arguments = step["kind"], (ctx.data.get("for", ctx.run_id), step_id, step)
     if kind == "child":  # however many children the step has had, their step fails so often and no more
         inner = {**step, "kind": ["run", "sleep", "ask"][step["fails"] % 3]}
         return ctx.step.child(step_id, plan, {"steps": [inner], "for": f"{ctx.run_id} {step_id}"})
     if kind == "sleep":
-        ctx.step.sleep(step_id, seconds=30)
-        return None
+        return ctx.step.sleep(step_id, seconds=30)
     if kind == "signal":
         return ctx.step.wait_for_signal(step_id, SIGNAL, timeout=45, default=None)
     if kind == "atomic":
@@ -89,6 +95,21 @@ def follow(ctx: WorkflowContext) -> list[Any]:
     return results
 
 
+async def follow_at_once(ctx: WorkflowContext) -> list[Any]:
+    """The same steps, all of them awaited together."""
+
+    async def branch(number: int, step: dict[str, Any]) -> Any:
+        try:
+            return await take(ctx, f"{number}-{step['kind']}", step, work_later)
+        except WorkflowError:
+            if not step["caught"]:
+                raise
+            return "caught"
+
+    return await asyncio.gather(*(branch(*each) for each in enumerate(ctx.data["steps"])))
+
+
 policy = Retry(max_attempts=MAX_ATTEMPTS, first_delay=10, factor=2, jitter=0)
 plan = workflow(workflow_id="tests.crashes.plan", retry=policy)(follow)
+plan_at_once = workflow(workflow_id="tests.crashes.plan_at_once", retry=policy)(follow_at_once)
 timed_plan = workflow(workflow_id="tests.crashes.timed_plan", retry=policy, timeout=TIMEOUT)(follow)

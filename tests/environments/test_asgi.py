@@ -83,3 +83,17 @@ def send_and_do_not_wait(web: Web, workflow: str, run_id: str) -> socket.socket:
 def check_is_alive(fleet: Fleet, web: Web) -> None:
     assert fleet.deliver(web, "waiting", "run-1").short == (200, "finished")
     fleet.check()
+
+
+def test_async_workflows(database: Database, make_fleet: MakeFleet) -> None:
+    """Their loop runs in the view's thread, with which their async steps share its connection; none is left behind."""
+    fleet = make_fleet(database)
+    web = fleet.start_asgi()
+    relay = fleet.start_relay(to=web)
+    fleet.start("many-at-once", *RUNS)
+    fleet.wait_for_status("completed", *RUNS)
+    assert [len(fleet.ledger(run_id)) for run_id in RUNS] == [6] * len(RUNS)
+    relay.stop()
+    fleet.wait_until_disconnected()
+    fleet.check()
+    assert "Traceback" not in fleet.log()

@@ -103,6 +103,7 @@ def everything(hookflow: Hookflow) -> list[WorkflowEvent]:
 
     @workflow(workflow_id="tests.catalogue.order", retry=Retry(max_attempts=2), timeout=10**6)
     def order(ctx: WorkflowContext) -> Any:
+        ctx.progress(1, 4, "ada")
         ctx.step.run("validate", fail_while, "stock")
         ctx.step.sleep("nap", 60)
         ctx.step.atomic("charge", fail_while, "money")
@@ -144,7 +145,7 @@ def everything(hookflow: Hookflow) -> list[WorkflowEvent]:
     receiving.take_over(order.workflow_id, "of a message of 0.0.x", Predecessors("{}", {}))
     operating.rebuild(run, actor="ada", reason="to be sure")
     run.redact("data.email", reason="erasure", actor="ada")
-    WorkflowRun.objects.get(run_id=order.trigger()).cancel()
+    WorkflowRun.objects.get(run_id=order.trigger(delay=60, unique="ada")).cancel()
 
     # A worker lost in a step that is not to be repeated; code that has changed; time that is up.
     doubt = doubtful.trigger()

@@ -67,6 +67,32 @@ def test_every_block_of_python_is_run_by_a_test() -> None:
     assert sorted(blocks) == sorted(SHOWN), "each block once, so headings with code must differ from page to page"
 
 
+@shows("Several steps at once")
+def test_an_async_workflow(hookflow: Hookflow) -> None:
+    async def ask_shop(shop: int) -> int:
+        return shop * 10
+
+    def order_from(offer: int) -> str:
+        return f"ordered for {offer}"
+
+    made = find_block("Several steps at once").run(ask_shop=ask_shop, order_from=order_from)
+    run = hookflow.run(made["compare_offers"], {"shops": [3, 1, 2]})
+    assert (run.status, run.result) == ("completed", "ordered for 10")
+
+
+@shows("Later, and once")
+def test_runs_that_begin_later_and_once(hookflow: Hookflow) -> None:
+    @workflow(workflow_id="readme.later")
+    def later(ctx: WorkflowContext) -> None: ...
+
+    meeting = SimpleNamespace(starts_at=datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1))
+    names = {"remind": later, "sync_shop": later, "data": {}, "meeting": meeting, "timedelta": datetime.timedelta}
+    find_block("Later, and once").run(**names)
+    find_block("Later, and once").run(**names)
+    wake_ats = [run.wake_at for run in WorkflowRun.objects.order_by("created_at")]
+    assert [moment is None for moment in wake_ats] == [False, False, True, False, False], "one for the key"
+
+
 @shows("A workflow")
 def test_the_first_workflow(hookflow: Hookflow, names: dict[str, Any], provider: Provider) -> None:
     run = hookflow.drive(names["run_id"])

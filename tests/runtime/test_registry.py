@@ -150,7 +150,7 @@ def test_partials_callable_objects_and_methods_work_under_an_id() -> None:
         (Adding(), "has no name to make an id of"),
         ("tests.named", "is not a function: use @workflow, or @workflow(workflow_id=…)"),
         (Adding, "is not a function"),
-        (LaterAdding(), "is async or has a yield"),
+        (LaterAdding(), "has no name to make an id of"),
     ],
 )
 def test_what_cannot_be_a_workflow_says_why(function: Any, problem: str) -> None:
@@ -161,7 +161,7 @@ def test_what_cannot_be_a_workflow_says_why(function: Any, problem: str) -> None
 
 @pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 1e300, 10**400, 11 * 366 * 86_400, 0, -1, True, "60"])
 def test_a_timeout_that_no_run_can_have_is_refused_where_it_is_written(timeout: Any) -> None:
-    with pytest.raises(InvalidWorkflow, match="it is a number of seconds above 0, at most ten years"):
+    with pytest.raises(InvalidWorkflow, match="a number of seconds or a timedelta, above 0 and at most ten years"):
         workflow(timeout=timeout)(lambda ctx: None)
 
 

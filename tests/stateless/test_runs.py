@@ -534,3 +534,30 @@ def moved(seconds: float) -> Iterator[None]:
         yield
     finally:
         clock.offset = 0.0
+
+
+@workflow(workflow_id="stateless.deterministic")
+def deterministic(ctx: WorkflowContext) -> None:
+    said: list[Any] = [ctx.now(), ctx.random.random()]
+    did.append(said)
+    ctx.step.run("one", lambda: None)
+    said += [ctx.now(), ctx.uuid4()]
+    ctx.step.sleep_until("until", ctx.now() + datetime.timedelta(minutes=1))
+    said += [ctx.now()]
+    ctx.step.run("two", lambda: None)
+    said += [ctx.now()]
+
+
+def test_time_and_chance_are_the_same_on_every_replay(post: Post, settings: Any) -> None:
+    settings.DJANGO_HOOKFLOW_STEPS_PER_TURN = 1
+    deterministic.trigger()
+    post.deliver()
+    post.deliver()
+    assert 58 <= int(post.published[-1].headers["Upstash-Delay"].removesuffix("s")) <= 61
+    with moved(61):
+        assert post.drive()[-1] == "completed"
+    assert len(did) == 4
+    assert all(did[-1][: len(said)] == said for said in did)
+    moments = [said for said in did[-1] if isinstance(said, datetime.datetime)]
+    assert moments == sorted(moments)
+    assert moments[2] - moments[1] >= datetime.timedelta(seconds=60)

@@ -71,6 +71,7 @@ BEGIN
   IF hookflow_ends_run(event.type) THEN
     DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
     handed_on := hookflow_hand_on(p_run_uid, event.seq);
+    UPDATE django_hookflow_head SET unique_key = NULL WHERE run_uid = p_run_uid AND unique_key IS NOT NULL;
   ELSIF p_ends_turn THEN
     next_in := hookflow_announce(p_run_uid, event.seq, p_goes_on, p_grace, p_reach);
   END IF;

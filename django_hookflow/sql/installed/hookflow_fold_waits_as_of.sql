@@ -14,12 +14,12 @@ AS $function$
     event.run_uid                               AS run_uid,
     -- A divergence names the step it came about at, and is the run's.
     (CASE WHEN event.type = 'step.suspended' THEN event.step_id ELSE '' END)::varchar(255) AS step_id,
-    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
+    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'run.delayed' THEN 'start' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
     (event.facts->>'until')::timestamptz        AS due_at,
     event.facts->>'key'                         AS key,
     event.facts->>'scope'                       AS scope,
     event.seq                                   AS since_seq
-    FROM event WHERE (event.type IN ('step.suspended', 'run.triggered', 'turn.failed', 'run.diverged', 'run.paused')
+    FROM event WHERE (event.type IN ('step.suspended', 'run.triggered', 'run.delayed', 'turn.failed', 'run.diverged', 'run.paused')
     AND (event.type NOT IN ('run.triggered', 'turn.failed') OR event.facts->>'until' IS NOT NULL)) ORDER BY 2, 3, 4, event.seq DESC
   ), settled AS (
     SELECT event.run_uid, event.step_id::varchar(255) AS step_id, NULL::varchar(20) AS kind, max(event.seq) AS seq

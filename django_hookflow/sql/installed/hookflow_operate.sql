@@ -64,6 +64,9 @@ BEGIN
 
     IF p_action IN ('replay', 'rewind') THEN
       DELETE FROM django_hookflow_lease AS l WHERE l.run_uid = p_run_uid;
+      UPDATE django_hookflow_head AS h SET unique_key = e.facts->>'unique' FROM django_hookflow_event AS e
+        WHERE h.run_uid = p_run_uid AND e.run_uid = p_run_uid AND e.seq = 1
+          AND h.unique_key IS DISTINCT FROM e.facts->>'unique';
     ELSIF p_action = 'resolve' THEN
       PERFORM hookflow_settle(p_run_uid, p_step_id, 'doubt', p_payload->'outcome', p_actor, p_grace, p_reach);
     ELSIF p_action = 'wake' THEN

@@ -54,7 +54,7 @@ BEGIN
       DELETE FROM django_hookflow_wait
       WHERE run_uid = event.run_uid AND step_id = '' AND kind = ANY (hookflow_settles_of_run(event.type));
     END IF;
-    IF (event.type IN ('step.suspended', 'run.triggered', 'turn.failed', 'run.diverged', 'run.paused')
+    IF (event.type IN ('step.suspended', 'run.triggered', 'run.delayed', 'turn.failed', 'run.diverged', 'run.paused')
     AND (event.type NOT IN ('run.triggered', 'turn.failed') OR event.facts->>'until' IS NOT NULL)) THEN
       -- A cancelled run's worker may still record that its last attempt failed; nothing waits in a run that has ended.
       INSERT INTO django_hookflow_wait (id, run_uid, step_id, kind, due_at, key, scope, since_seq)
@@ -63,7 +63,7 @@ BEGIN
     event.run_uid                               AS run_uid,
     -- A divergence names the step it came about at, and is the run's.
     (CASE WHEN event.type = 'step.suspended' THEN event.step_id ELSE '' END)::varchar(255) AS step_id,
-    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
+    (CASE event.type WHEN 'step.suspended' THEN event.facts->>'kind' WHEN 'run.triggered' THEN 'deadline' WHEN 'run.delayed' THEN 'start' WHEN 'turn.failed' THEN 'backoff' WHEN 'run.diverged' THEN 'divergence' WHEN 'run.paused' THEN 'hold' END)::varchar(20) AS kind,
     (event.facts->>'until')::timestamptz        AS due_at,
     event.facts->>'key'                         AS key,
     event.facts->>'scope'                       AS scope,

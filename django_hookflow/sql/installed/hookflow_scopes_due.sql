@@ -7,6 +7,6 @@ CREATE OR REPLACE FUNCTION hookflow_scopes_due(p_run_uid uuid)
 AS $function$
   SELECT min(due_at) FROM (
     SELECT CASE WHEN bool_and(due_at IS NOT NULL) THEN max(due_at) END AS due_at
-    FROM django_hookflow_wait WHERE run_uid = p_run_uid AND scope IS NOT NULL AND kind <> 'backoff' GROUP BY scope
+    FROM django_hookflow_wait WHERE run_uid = p_run_uid AND scope <> 'task' AND kind <> 'backoff' GROUP BY scope
   ) AS scopes
 $function$;

@@ -17,7 +17,7 @@ BEGIN
   v_event := hookflow_settlement(v_wait, p_outcome, p_by, p_failure);
   SELECT seq INTO v_seq FROM hookflow_append(p_run_uid, NULL, ARRAY[v_event.type], ARRAY[p_step_id],
     ARRAY[v_event.facts], ARRAY[v_event.payload], p_actor);
-  PERFORM hookflow_announce(p_run_uid, v_seq, false, p_grace, p_reach)
+  PERFORM hookflow_announce(p_run_uid, v_seq, v_wait.scope IS NOT DISTINCT FROM 'task', p_grace, p_reach)
   WHERE NOT EXISTS (SELECT FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NOT NULL);
   RETURN true;
 END $function$;

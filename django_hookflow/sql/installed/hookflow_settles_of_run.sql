@@ -6,10 +6,10 @@ CREATE OR REPLACE FUNCTION hookflow_settles_of_run(p_type text)
  IMMUTABLE PARALLEL SAFE
 AS $function$
   SELECT CASE p_type
-    WHEN 'turn.started' THEN ARRAY['backoff']
+    WHEN 'turn.started' THEN ARRAY['backoff', 'start']
     WHEN 'run.resumed' THEN ARRAY['hold', 'divergence']
-    WHEN 'run.woken' THEN ARRAY['backoff']
-    WHEN 'run.replayed' THEN ARRAY['hold', 'divergence', 'backoff']
-    WHEN 'run.rewound' THEN ARRAY['hold', 'divergence', 'backoff']
+    WHEN 'run.woken' THEN ARRAY['backoff', 'start']
+    WHEN 'run.replayed' THEN ARRAY['hold', 'divergence', 'backoff', 'start']
+    WHEN 'run.rewound' THEN ARRAY['hold', 'divergence', 'backoff', 'start']
   END
 $function$;

@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION hookflow_with_until(p_facts json, p_length text, p_no
  STABLE
 AS $function$
 BEGIN
-  IF p_facts->>p_length IS NULL THEN
+  IF p_facts->>p_length IS NULL OR p_facts->>'until' IS NOT NULL THEN
     RETURN p_facts;
   END IF;
   RETURN p_facts::jsonb || jsonb_build_object('until',

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 
 import requests
+from asgiref.sync import sync_to_async
 
 from tests.testapp.models import LedgerEntry
 
@@ -52,3 +54,9 @@ def lock_both(run_id: str) -> None:
 
 def pass_gate(name: str) -> None:
     requests.get(f"{os.environ['WORKSHOP_OUTSIDE_URL']}/gates/{name}", timeout=60)
+
+
+async def enter_later(run_id: str, step: str) -> None:
+    """As :func:`enter`, from async code."""
+    await asyncio.sleep(0.05)
+    await sync_to_async(enter)(run_id, step)

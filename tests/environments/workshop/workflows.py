@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from django_hookflow import Retry, workflow
 from django_hookflow.runtime.context import WorkflowContext
-from tests.environments.workshop.work import enter, enter_and_wait, fail_at_first, lock_both, pass_gate, read_ledger
+from tests.environments.workshop.work import (
+    enter,
+    enter_and_wait,
+    enter_later,
+    fail_at_first,
+    lock_both,
+    pass_gate,
+    read_ledger,
+)
 
 QUICK = Retry(first_delay=0.1, factor=1, jitter=0)
 
@@ -59,3 +70,17 @@ def toiling(ctx: WorkflowContext) -> None:
     ctx.step.atomic("step-0", enter_and_wait, ctx.run_id, "step-0")
     for number in range(1, 10):
         ctx.step.atomic(f"step-{number}", enter, ctx.run_id, f"step-{number}", 0.25)
+
+
+@workflow(workflow_id="many-at-once")
+async def many_at_once(ctx: WorkflowContext) -> None:
+    """Three branches of an async step, an atomic one, and one that asks the ORM from async code; one of them sleeps."""
+    step: Any = ctx.step
+
+    async def branch(name: str) -> None:
+        await step.run(f"async-{name}", enter_later, ctx.run_id, f"async-{name}")
+        if name == "b":
+            await step.sleep("rest", seconds=0.2)
+        await step.atomic(f"atomic-{name}", enter, ctx.run_id, f"atomic-{name}")
+
+    await asyncio.gather(*map(branch, "abc"))

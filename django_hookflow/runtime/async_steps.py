@@ -1,0 +1,291 @@
+"""Async workflows: the same steps, each of which is awaited, and several at once.
+
+A coroutine that awaits a step asks for it. When nothing is left in the loop that could run, the pass goes on, one thing at
+a time: what is recorded is answered first, in the order of the log; then what is new begins, in the order asked, async
+functions together and everything else one after another; what has ended is recorded, and answered, one by one. So the
+order in which a workflow learns of outcomes is that of the log, in a replay as the first time. What waits (a sleep, a
+signal, a child, a backoff) lets the others go on; only when nothing else is left do the waits begin, in one append, and the
+turn ends. There is no second engine: a step is begun and recorded by :class:`.steps.StepManager`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import datetime
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from django.db import DatabaseError
+
+from django_hookflow.clock import clock
+from django_hookflow.durations import Duration
+from django_hookflow.events import types
+from django_hookflow.events.log import NewEvent
+from django_hookflow.exceptions import MisplacedStep, StepCompleted, WorkflowError
+from django_hookflow.runtime.attempts import attempt
+from django_hookflow.runtime.children import OnCancel
+from django_hookflow.runtime.execution import Diverged, Execution, OnDoubt, Recorded, Todo
+from django_hookflow.runtime.history import SUSPENDED, StepRecord
+from django_hookflow.runtime.retries import Retry
+from django_hookflow.runtime.steps import StepManager
+from django_hookflow.runtime.turn_loop import TurnLoop, current_step, is_async, limited, turn_loop
+from django_hookflow.runtime.verbs import NO_DEFAULT
+from django_hookflow.texts import checked_step_id
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class AskedStep:
+    """A step that a coroutine awaits. ``perform`` is what a synchronous workflow would call."""
+
+    step_id: str
+    record: StepRecord | None
+    perform: Callable[[], Any]
+    future: asyncio.Future[Any]
+    #: Of a step whose function is async: how to begin it.
+    begin: Callable[[], Recorded | tuple[Todo, Callable[[], Any]]] | None = None
+
+
+@dataclass(eq=False)
+class InFlight:
+    """An async step at work."""
+
+    asked: AskedStep
+    step: Todo
+    task: asyncio.Task[Any]
+    began: float
+
+
+class AsyncPass:
+    """One pass of an async workflow."""
+
+    def __init__(self, execution: Execution, loop: TurnLoop) -> None:
+        self.execution = execution
+        self._loop = loop
+        self._asked: list[AskedStep] = []
+        self._in_flight: list[InFlight] = []
+        self.waiting: list[AskedStep] = []
+        execution.held = []
+        execution.aside = loop.standing_still
+
+    def run(self, workflow: Coroutine[Any, Any, T]) -> T:
+        """What the workflow comes to; raises what ends its turn before."""
+        task = self._loop.create_task(workflow)
+        self._loop.run_ready()
+        while not task.done():
+            self._go_on()
+            self._loop.run_ready()
+        result = task.result()
+        left = [each.step_id for each in (*self._asked, *self.waiting, *(one.asked for one in self._in_flight))]
+        if left:
+            raise WorkflowError(
+                f"the workflow has ended, and nobody has awaited {', '.join(map(repr, left))}: await what was begun with "
+                "create_task, or use asyncio.TaskGroup or asyncio.gather"
+            )
+        return result
+
+    async def ask(self, step_id: str, perform: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
+        """Has the pass perform a step, and answers what came of it."""
+        step_id = checked_step_id(step_id)
+        inside = current_step.get()
+        if inside is not None:
+            raise MisplacedStep(
+                f"step {step_id!r}", f"was called inside step {inside!r}: call it from the workflow itself"
+            )
+        self.execution.check_may_ask(step_id)
+        record = self.execution.history.find(step_id)
+        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin)
+        self._asked.append(asked)
+        return await asked.future
+
+    def from_thread(self, work: Callable[[], Coroutine[Any, Any, Any]], timeout: float | None) -> Any:
+        """What the coroutine comes to, for a thread that waits for it: of a step that something is put around."""
+        return asyncio.run_coroutine_threadsafe(limited(work(), timeout), self._loop).result()
+
+    def _go_on(self) -> None:
+        """Does the next thing that is to be done. Raises what ends the turn."""
+        recorded = [each for each in self._asked if each.record is not None and each.record.has_ended]
+        if recorded:
+            self._perform(min(recorded, key=_seq_of))
+        elif ended := next((each for each in self._in_flight if each.task.done()), None):
+            self._in_flight.remove(ended)
+            self._record(ended)
+        elif self._asked and not self.execution.share.is_over(len(self._in_flight), self._has_begun()):
+            self._begin_next()
+        elif self._in_flight:
+            self._loop.run_until_stopped()
+        elif self.waiting or self._asked:
+            self._end_turn()
+        else:
+            raise MisplacedStep("the workflow", "awaits something that is no step and does not come: await steps only")
+
+    def _has_begun(self) -> bool:
+        return bool(self._in_flight or self.execution.held)
+
+    def _begin_next(self) -> None:
+        unasked = self.execution.history.next_unasked()
+        new = next((each for each in self._asked if each.record is None), None)
+        if new is not None and unasked is not None:
+            raise Diverged.unasked(unasked, new.step_id)
+        asked = next((each for each in self._asked if each.begin is not None), self._asked[0])
+        if asked.begin is None:
+            self._perform(asked)
+            return
+        self._asked.remove(asked)
+        with self._outcome_for(asked):
+            begun = asked.begin()
+            if isinstance(begun, Recorded):
+                asked.future.set_result(begun.value())
+            else:
+                self._start(asked, *begun)
+
+    def _start(self, asked: AskedStep, step: Todo, work: Callable[[], Any]) -> None:
+        if step.is_intended:
+            step.intend()
+            step.is_intended = False
+        context = contextvars.copy_context()
+        context.run(current_step.set, step.step_id)
+        coroutine = limited(work(), step.options.timeout) if is_async(work) else self._loop.call_in_thread(work)
+        task = context.run(self._loop.create_task, coroutine)
+        task.add_done_callback(lambda _: self._loop.stop())
+        self._in_flight.append(InFlight(asked, step, task, clock.monotonic()))
+        self.execution.in_flight = len(self._in_flight)
+
+    def _record(self, ended: InFlight) -> None:
+        self.execution.in_flight = len(self._in_flight)
+        with self._outcome_for(ended.asked):
+            recorded = attempt(ended.step, ended.task.result, ended.began)
+            ended.step.end_turn_if_last()
+            ended.asked.future.set_result(recorded)
+
+    def _perform(self, asked: AskedStep) -> None:
+        self._asked.remove(asked)
+        with self._outcome_for(asked):
+            asked.future.set_result(asked.perform())
+
+    def _outcome_for(self, asked: AskedStep) -> _Outcome:
+        return _Outcome(self, asked)
+
+    def _end_turn(self) -> None:
+        execution = self.execution
+        # A doubt is said again, last, so that it is the run's status: a turn that went on with other steps has changed that.
+        held = sorted([*(execution.held or ()), *filter(None, map(_doubt_of, self.waiting))], key=_is_doubt)
+        if not held:
+            raise execution.journal.lose(f"step {(self.waiting or self._asked)[0].step_id!r} still waits")
+        try:
+            execution.append(*held, ends_turn=True, goes_on=bool(self._asked))
+        except DatabaseError as refusal:
+            raise execution.journal.lose(f"the database refuses to record what is waited for: {refusal}") from refusal
+        raise StepCompleted((self.waiting or self._asked)[0].step_id)
+
+
+class _Outcome:
+    """Hands what a step raises to the coroutine that awaits it; what ends the turn goes past it."""
+
+    def __init__(self, pass_: AsyncPass, asked: AskedStep) -> None:
+        self._pass = pass_
+        self._asked = asked
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> bool:
+        if isinstance(error, StepCompleted) and not self._pass.execution.journal.over:
+            self._pass.waiting.append(self._asked)
+            return True
+        if isinstance(error, Exception) and not self._asked.future.done():
+            self._asked.future.set_exception(error)
+            return True
+        return False
+
+
+class AsyncStepManager:
+    """``ctx.step`` of an async workflow: the same verbs as :class:`.steps.StepManager`, each to be awaited."""
+
+    def __init__(self, pass_: AsyncPass, steps: StepManager) -> None:
+        self._pass = pass_
+        self._steps = steps
+
+    async def run(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As of a synchronous workflow; ``fn`` may be async, and then runs together with others that are awaited."""
+        perform = partial(self._steps.run, step_id, fn, *args, **kwargs)
+        work = partial(fn, *args, **kwargs)
+        begin = partial(self._steps.begin_async, step_id, work, self._pass.from_thread) if is_async(fn) else None
+        return await self._pass.ask(step_id, perform, begin)
+
+    async def atomic(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As of a synchronous workflow; ``fn`` is a plain function, for Django has no transactions in async code."""
+        return await self._pass.ask(step_id, partial(self._steps.atomic, step_id, fn, *args, **kwargs))
+
+    async def call(
+        self,
+        step_id: str,
+        url: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = await self._pass.ask(
+            step_id, partial(self._steps.call, step_id, url, method, body, headers)
+        )
+        return result
+
+    async def sleep(self, step_id: str, seconds: Duration) -> None:
+        await self._pass.ask(step_id, partial(self._steps.sleep, step_id, seconds))
+
+    async def sleep_until(self, step_id: str, moment: datetime.datetime) -> None:
+        await self._pass.ask(step_id, partial(self._steps.sleep_until, step_id, moment))
+
+    async def wait_for_signal(
+        self, step_id: str, name: str | None = None, timeout: Duration | None = None, default: Any = NO_DEFAULT
+    ) -> Any:
+        return await self._pass.ask(step_id, partial(self._steps.wait_for_signal, step_id, name, timeout, default))
+
+    async def child(
+        self,
+        step_id: str,
+        workflow: Any,
+        data: dict[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        on_cancel: OnCancel = "cancel",
+    ) -> Any:
+        perform = partial(self._steps.child, step_id, workflow, data, run_id=run_id, on_cancel=on_cancel)
+        return await self._pass.ask(step_id, perform)
+
+    def options(
+        self, *, retry: Retry | None = None, timeout: Duration | None = None, on_doubt: OnDoubt | None = None
+    ) -> AsyncStepManager:
+        """As of a synchronous workflow; an async function is cancelled when its ``timeout`` is over."""
+        return AsyncStepManager(self._pass, self._steps.options(retry=retry, timeout=timeout, on_doubt=on_doubt))
+
+    def idempotency_key(self, step_id: str) -> str:
+        return self._steps.idempotency_key(step_id)
+
+
+def run_async(execution: Execution, steps: StepManager, call: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    """Runs an async workflow, which ``call`` begins when it is given its ``ctx.step``."""
+    with turn_loop(is_strict=True) as loop:
+        pass_ = AsyncPass(execution, loop)
+        return pass_.run(call(AsyncStepManager(pass_, steps)))
+
+
+def _doubt_of(asked: AskedStep) -> NewEvent | None:
+    record = asked.record
+    if record is None or record.state != SUSPENDED or record.waits_for != types.DOUBT:
+        return None
+    facts = {"kind": types.DOUBT, "attempt": record.attempts, "step_kind": record.kind, "scope": types.TASK}
+    return NewEvent(types.STEP_SUSPENDED, asked.step_id, json.dumps(facts))
+
+
+def _is_doubt(event: NewEvent) -> bool:
+    return event.type == types.STEP_SUSPENDED and json.loads(event.facts)["kind"] == types.DOUBT
+
+
+def _seq_of(asked: AskedStep) -> int:
+    return asked.record.seq if asked.record is not None else 0
