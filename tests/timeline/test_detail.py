@@ -32,7 +32,7 @@ def test_every_type_has_words_for_what_it_holds(type_: Any) -> None:
     shown = detail_of(event(type_.name, dict.fromkeys(type_.facts, 3), dict.fromkeys(type_.payload, "why"), "ada"))
     assert shown.startswith("by ada")
     assert all(FACTS[name]({**dict.fromkeys(type_.facts, 3)}) in shown for name in type_.facts if name in FACTS)
-    assert ("why" in shown) == bool({"reason", "message"} & {*type_.payload})
+    assert ("why" in shown) == bool({"reason", "message", "note"} & {*type_.payload})
 
 
 def test_a_failed_attempt() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db.models import QuerySet
 
+from django_hookflow.durations import checked_moment
 from django_hookflow.events import types
+from django_hookflow.events.database import database_now
 from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun, WorkflowRunStatus
 from django_hookflow.timeline import Present, events_of, present_of, sentence_for, story_of
 from django_hookflow.timeline.sentence import BY_STATUS
@@ -290,6 +293,7 @@ WAITS = {
     ("a", types.CHILD): "Waiting in a for run approval, at most another 5 min.",
     ("a", "a_kind_of_tomorrow"): "Waiting in a for a kind of tomorrow, at most another 5 min.",
     (None, types.BACKOFF): "Failed between steps, attempt 2 of 4; tries again in 5 min.",
+    (None, types.START): "Not to begin yet, begins in 5 min.",
     (None, types.HOLD): "Paused; goes on when it is resumed.",
     (None, types.DIVERGENCE): "Diverged: the code no longer fits what is recorded; put it right and resume.",
 }
@@ -299,7 +303,14 @@ WAITS = {
 def test_every_kind_of_wait_has_a_sentence(stage: Stage, step_id: str | None, kind: str) -> None:
     uid = start(RUN_ID)["run_uid"]
     failed = {"kind": "run", "attempt": 2, "of": 4, "took": 1, "retry_in": 300, "error": "E"}
-    begins = {types.HOLD: types.RUN_PAUSED, types.DIVERGENCE: types.RUN_DIVERGED, types.BACKOFF: types.TURN_FAILED}
+    if kind == types.START:
+        failed = {"until": checked_moment("test", database_now() + datetime.timedelta(seconds=300))}
+    begins = {
+        types.START: types.RUN_DELAYED,
+        types.HOLD: types.RUN_PAUSED,
+        types.DIVERGENCE: types.RUN_DIVERGED,
+        types.BACKOFF: types.TURN_FAILED,
+    }
     if step_id is None:
         append(uid, None, (begins[kind], None, None, failed))
     else:
