@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import contextvars
+import gc
 import threading
 from typing import Any
 
