@@ -133,8 +133,8 @@ class NotMigrated(WorkflowError, CommandError, ProgrammingError):
 
     def __init__(self, missing: str, database: str) -> None:
         super().__init__(
-            f"{missing} is not in the database {database!r}: run manage.py migrate. If no migration is left to apply, the "
-            "search_path of this login names another schema; tests without migrations have no log"
+            f"{missing} is not in the database {database!r}: run manage.py migrate (if it has nothing to apply, this "
+            "login's search_path leads to another schema, or tests run without migrations)"
         )
 
 
@@ -263,6 +263,7 @@ class UnknownRun(HookFlowException):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run has the id {run_id!r}")
+        self.run_id = run_id
 
 
 class ConcurrentAppend(HookFlowException):

@@ -11,7 +11,7 @@ from django.db import Error, connections
 from django_hookflow.checks.protection import check_protection
 from django_hookflow.checks.retention import check_partitions
 from django_hookflow.doctor.findings import Finding, error, from_checks, info, ok
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, first_line
 from django_hookflow.installed import Applied, applied_migrations
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def look_at_database(visit: Visit) -> Iterator[Finding]:
     except Error as failure:
         yield error(
             UNREACHABLE,
-            f"The database {alias()!r} cannot be reached: {first_line(failure)}",
+            f"The database {alias()!r} cannot be reached: {first_line(failure)}.",
             "Check DATABASES in the settings, that the server runs and that this machine may connect to it.",
         )
         return
@@ -86,11 +86,6 @@ def look_at_partitions(visit: Visit) -> Iterator[Finding]:
     _need_log()
     fine = ok("partitions.fine", "The log has partitions for the time to come.")
     yield from from_checks(check_partitions(databases=[alias()]), otherwise=fine)
-
-
-def first_line(failure: BaseException) -> str:
-    """A database error without its details: those may quote rows."""
-    return (str(failure).strip() or type(failure).__name__).splitlines()[0].rstrip(".") + "."
 
 
 def _connect() -> None:

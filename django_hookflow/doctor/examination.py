@@ -16,7 +16,6 @@ from django_hookflow.doctor.clocks import look_at_clocks
 from django_hookflow.doctor.database import (
     MIGRATE,
     UNREACHABLE,
-    first_line,
     look_at_database,
     look_at_guards,
     look_at_partitions,
@@ -32,7 +31,7 @@ from django_hookflow.doctor.settings import look_at_settings
 from django_hookflow.doctor.signature import look_at_signature
 from django_hookflow.doctor.subscribers import look_at_subscribers
 from django_hookflow.doctor.visit import Visit
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, first_line
 from django_hookflow.exceptions import HookFlowException, NeedsLog
 
 logger = logging.getLogger("django_hookflow.doctor")
@@ -132,7 +131,7 @@ def _reading() -> Iterator[None]:
 
 def _say_unreadable(area: str, failure: Error) -> Finding:
     state = getattr(failure.__cause__, "sqlstate", None) or ""
-    problem = first_line(failure)
+    problem = f"{first_line(failure)}."
     if state == "42501":  # insufficient_privilege
         way_out = "Run the doctor with the credentials of a login that may: a member of hookflow_app or hookflow_owner."
         return warning(f"{area}.not_permitted", f"This login may not look: {problem}", way_out)

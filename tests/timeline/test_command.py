@@ -118,7 +118,7 @@ def test_as_of_a_time(stage: Stage) -> None:
     with pytest.raises(CommandError, match="run 'order-1' had not been triggered as of 2026-04-01"):
         timeline("order-1", "--as-of", "2026-04-01")
     with pytest.raises(
-        CommandError, match="'soon' is neither the number of an event nor a time, such as 2026-01-31T12:00"
+        CommandError, match="'soon' is neither the number of an event nor a time such as 2026-01-31T12:00"
     ):
         timeline("order-1", "--as-of", "soon")
 
@@ -233,7 +233,7 @@ class TestFollow:
                 seen += os.read(ours, 100_000)
             picture = seen.split(HOME)[1].decode()
             assert picture.count("\n") == 19
-            assert all(words in picture for words in ("order-1  running", "step-0", "lines more)", "step-29"))
+            assert all(words in picture for words in ("order-1  running", "step-0", "lines …)", "step-29"))
         finally:
             process.kill()
             process.wait()
