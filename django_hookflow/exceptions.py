@@ -101,9 +101,9 @@ class NotFromFixtures(HookFlowException):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} cannot be loaded from a fixture: rows of the log are in its chain of hashes, and what is folded from "
-            "them follows. Call loaddata, or dumpdata before it, with --exclude django_hookflow, and take the log along "
-            "with pg_dump and pg_restore; in tests, django_hookflow.testing makes runs"
+            f"{model} cannot be loaded from a fixture: the log is append-only, and everything else is folded from it. Use "
+            "--exclude django_hookflow with dumpdata and loaddata, and move the log with pg_dump and pg_restore; in tests, "
+            "use hookflow.make_run() of django_hookflow.testing"
         )
 
 
@@ -112,9 +112,9 @@ class NotWritable(HookFlowException, TypeError):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} is only read through the ORM: its rows follow from the event log. To end a run use run.cancel(), to "
-            "remove a payload run.redact() or event.redact(), to remove what is old manage.py cleanup_workflows; in tests, "
-            "hookflow.make_run() of django_hookflow.testing makes runs"
+            f"{model} is read-only in the ORM: its rows follow from the event log. Use run.cancel() to end a run, "
+            "run.redact() or event.redact() to remove a payload, manage.py cleanup_workflows to remove old runs, and "
+            "hookflow.make_run() of django_hookflow.testing in tests"
         )
 
 
@@ -306,8 +306,8 @@ class DuplicateStep(HookFlowException):
 
     def __init__(self, step_id: str) -> None:
         super().__init__(
-            f"step {step_id!r} was asked for twice in one pass of the workflow: each step needs an id of its own, "
-            f"in a loop for instance f'{step_id}-{{i}}'"
+            f"step {step_id!r} was asked for twice in one pass of the workflow: give each step an id of its own,"
+            f"for instance f'{step_id}-{{i}}' in a loop"
         )
 
 

@@ -58,9 +58,11 @@ class Workflow:
                 f"function; a step may run a coroutine to its end, for example with asgiref.sync.async_to_sync"
             )
         if timeout is not None and not is_time_limit(timeout):
-            raise InvalidWorkflow(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+            raise InvalidWorkflow(
+                f"timeout is {timeout!r:.100}: it must be a number of seconds above 0, at most ten years"
+            )
         if retry is not None and not hasattr(retry, "delay_after"):
-            raise InvalidWorkflow(f"retry is {retry!r:.100}: it is a django_hookflow.Retry")
+            raise InvalidWorkflow(f"retry is {retry!r:.100}: it must be a django_hookflow.Retry")
         functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
         self.workflow_id = workflow_id or _default_id(function)

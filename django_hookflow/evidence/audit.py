@@ -136,7 +136,7 @@ def _text_or_null(value: str | None) -> bytes:
 #: What may be wrong with an event, or with several that follow each other.
 MISSING = "missing"
 OUT_OF_ORDER = "not in the order of seq"
-HASH_DOES_NOT_HOLD = "the hash does not hold: it is not that of what stands there, after the event before"
+HASH_DOES_NOT_HOLD = "the hash does not match this event after the one before it"
 DIGEST_BESIDE_PAYLOAD = "has a payload or a salt beside the digest that only a redacted event has"
 REDACTION_NOT_ON_RECORD = "the payload was redacted, and no event says by whom and why"
 NOT_REDACTED = "names an event as redacted that is not"

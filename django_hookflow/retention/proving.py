@@ -77,7 +77,7 @@ def check_with_manifest(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
     """The same as :func:`check_archive`; without a manifest a file is no archive."""
     checked = check_archive(path, known)
     if not manifest_path(path).exists():
-        checked.problems.append(f"{path}: {manifest_path(path).name} is not beside it")
+        checked.problems.append(f"{path}: {manifest_path(path).name} is missing beside it")
     return checked
 
 

@@ -163,9 +163,9 @@ class Verbs:
         given, with the idempotency key, which returns the step's result or ``RETRY``.
         """
         if timeout is not None and not is_time_limit(timeout):
-            raise ValueError(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+            raise ValueError(f"timeout is {timeout!r:.100}: it must be a number of seconds above 0, at most ten years")
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
-            raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
+            raise ValueError(f"on_doubt is {on_doubt!r}: it must be 'retry', 'ask' or a callable")
         if on_doubt not in (None, "retry"):
             self._execution.journal.check_has_log("on_doubt other than 'retry'")
         return self._with(Options(retry or self._options.retry, timeout, on_doubt))
@@ -200,7 +200,7 @@ class Verbs:
 
 def _checked_seconds(step_id: str, seconds: Any, *, what: str = "seconds") -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-        raise TypeError(f"step {step_id!r}: {what} is a finite number of seconds, not {seconds!r}")
+        raise TypeError(f"step {step_id!r}: {what} has to be a finite number of seconds, not {seconds!r}")
     if not 0 <= seconds <= MAX_SLEEP:
-        raise ValueError(f"step {step_id!r}: {what} is {seconds!r}, it is from 0 to {MAX_SLEEP}")
+        raise ValueError(f"step {step_id!r}: {what} has to be from 0 to {MAX_SLEEP}, not {seconds!r}")
     return seconds

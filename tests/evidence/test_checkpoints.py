@@ -168,7 +168,7 @@ def test_an_archive_without_its_manifest_proves_no_run_that_is_gone(uids: list[U
     assert (status, lines[:2]) == (
         1,
         [
-            f"{archived}: old.manifest.json is not beside it",
+            f"{archived}: old.manifest.json is missing beside it",
             f"run order-2: was archived in old.jsonl.gz, and no archive in {tmp_path} ends as its tombstone does",
         ],
     )

@@ -161,7 +161,7 @@ def test_what_cannot_be_a_workflow_says_why(function: Any, problem: str) -> None
 
 @pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 1e300, 10**400, 11 * 366 * 86_400, 0, -1, True, "60"])
 def test_a_timeout_that_no_run_can_have_is_refused_where_it_is_written(timeout: Any) -> None:
-    with pytest.raises(InvalidWorkflow, match="it is a number of seconds above 0, at most ten years"):
+    with pytest.raises(InvalidWorkflow, match="it must be a number of seconds above 0, at most ten years"):
         workflow(timeout=timeout)(lambda ctx: None)
 
 
@@ -188,5 +188,5 @@ def test_a_policy_that_would_fail_at_the_first_failure_is_refused_where_it_is_wr
 
 def test_what_is_no_policy_is_refused_where_it_is_written() -> None:
     policy: Any = 3
-    with pytest.raises(InvalidWorkflow, match=r"retry is 3: it is a django_hookflow\.Retry"):
+    with pytest.raises(InvalidWorkflow, match=r"retry is 3: it must be a django_hookflow\.Retry"):
         workflow(retry=policy)(lambda ctx: None)
