@@ -55,6 +55,10 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.hide()
+
+    def hide(self) -> None:
+        """Clears the line, for what is printed meanwhile; the next look shows it again."""
         if self._is_seen:
             self._write("")
 

@@ -53,12 +53,14 @@ def test_it_is_in_no_colour_of_errors_and_leaves_nothing_behind(monkeypatch: pyt
     terminal = Terminal()
     with Progress(wrapped(terminal), "runs", 10) as progress:
         progress.add(5)
+        progress.hide()
+        terminal.write("a line\n")
     written = terminal.text()
     assert "red" not in written
-    _, picture, end = written.split("\r\x1b[K")
+    _, picture, line, end = written.split("\r\x1b[K")
     assert picture.startswith("████████████░░░░░░░░░░░░  50 %  5 of 10 runs, ")
     assert len(picture) <= 59
-    assert end == ""
+    assert (line, end) == ("a line\n", "")
 
 
 def test_an_output_without_such_characters(monkeypatch: pytest.MonkeyPatch) -> None:

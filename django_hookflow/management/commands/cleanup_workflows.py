@@ -92,6 +92,7 @@ class Command(LogCommand):
                 done.broken += step.broken
                 done.held += step.held
                 if step.archive:
+                    progress.hide()
                     self.stdout.write(f"Archived in {step.archive}")
 
     def _print(self, done: Cleaned) -> None:

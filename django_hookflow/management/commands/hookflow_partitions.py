@@ -73,6 +73,7 @@ class Command(LogCommand):
                     progress.add(step.seen)
                     broken += step.broken
                     if step.archive:
+                        progress.hide()
                         self.stdout.write(f"Archived in {step.archive}")
         except PartitionRefused as error:
             raise CommandError("\n".join([*broken, str(error)])) from error

@@ -59,7 +59,9 @@ class Command(LogCommand):
             runs += part.runs
             for difference in part.differences:
                 differences += 1
+                progress.hide()
                 self.stdout.write(str(difference))
+        progress.hide()
         compared = f"{counted(runs, 'run')} compared with the log: {counted(differences, 'difference')}"
         self.stdout.write(f"{compared}, which hookflow_rebuild repairs" if differences else compared)
         if differences:
@@ -71,6 +73,7 @@ class Command(LogCommand):
             progress.add(part.runs)
             runs += part.runs
             repaired += part.repaired
+        progress.hide()
         for projection in PROJECTIONS:
             self.stdout.write(f"{projection.name}: {repaired[projection.name]} repaired")
         self.stdout.write(f"Done: {counted(runs, 'run')} folded")

@@ -90,8 +90,10 @@ class Command(LogCommand):
         try:
             with Progress(self.stderr, "runs", 1 if run_id is not None else count_runs(since, until)) as progress:
                 for part in verify(run_id, since=since, until=until):
-                    self._print(part.problems)
                     progress.add(part.runs + part.archived)
+                    if part.problems:
+                        progress.hide()
+                    self._print(part.problems)
                     runs, events, archived = runs + part.runs, events + part.events, archived + part.archived
                     problems += len(part.problems)
         except UnknownRun:
