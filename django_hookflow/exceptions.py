@@ -37,6 +37,7 @@ __all__ = [
     "RedactedHistory",
     "RunCancelled",
     "RunConflict",
+    "SignalTimedOut",
     "StepCompleted",
     "StepTimedOut",
     "TurnLost",
