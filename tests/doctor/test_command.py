@@ -163,7 +163,7 @@ def test_a_database_of_another_kind(tmp_path: Path) -> None:
 
 def test_colour_is_for_terminals(process_environment: dict[str, str]) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "django", "hookflow_doctor", "--only", "signature"]
+    command = [sys.executable, "-m", "django", "hookflow_doctor", "--only", "signature", "checkpoints"]
     environment = {**process_environment, "TERM": "xterm", "PYTHONPATH": str(REPOSITORY)}
     environment.pop("NO_COLOR", None)
     done = subprocess.run(command, env=environment, stdout=theirs, stderr=subprocess.PIPE, timeout=120, check=False)
@@ -172,6 +172,7 @@ def test_colour_is_for_terminals(process_environment: dict[str, str]) -> None:
     os.close(ours)
     assert (done.returncode, done.stderr) == (0, b"")
     assert "  \x1b[32;1mok\x1b[0m       What is signed with" in told
+    assert "  \x1b[1minfo\x1b[0m     No checkpoint has been made" in told, "in no colour of errors"
 
 
 def test_the_areas_are_told_by_the_command() -> None:
