@@ -342,7 +342,9 @@ def test_a_file_that_is_there_is_not_overwritten(uids: list[UUID], tmp_path: Pat
     nowhere = tmp_path / "no"
     with pytest.raises(CommandError) as refused:
         checkpoint(nowhere / "one.jsonl")
-    assert str(refused.value) == f"one.jsonl cannot be written: {nowhere} is not a directory; make it, or name another"
+    assert (
+        str(refused.value) == f"one.jsonl cannot be written: {nowhere} is not a directory; make it, or choose another"
+    )
     assert (path.read_text(), list(tmp_path.iterdir())) == ("something else", [path])
     assert ask("SELECT FROM django_hookflow_checkpoint") == []
 

@@ -136,7 +136,7 @@ def test_runs_that_are_not_there() -> None:
         with pytest.raises(CommandError) as refusal:
             timeline("order-1")
         assert str(refusal.value) == (
-            "run 'order-1' has been archived: its 1 events are in an archive file of 2026-05-01, if archives are kept; "
+            "run 'order-1' was archived on 2026-05-01 with 1 event: if archives are kept, "
             "hookflow_archive show FILE --run order-1 prints them"
         )
     uid = start("order-2")["run_uid"]

@@ -21,7 +21,7 @@ from django_hookflow.exceptions import HookFlowException, UnknownRun
 from django_hookflow.management.base import LogCommand
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf
-from django_hookflow.terminals import can_encode, encodable, encoding_of
+from django_hookflow.terminals import can_encode, counted, encodable, encoding_of
 from django_hookflow.timeline import Present, Story, events_of, present_of, sentence_for, story_of
 from django_hookflow.timeline.reading import EventExcerpt
 from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
@@ -178,8 +178,8 @@ def _reason_missing(run_id: str) -> str:
         raise UnknownRun(run_id)
     if head.archived_at is not None:
         return (
-            f"run {run_id!r} has been archived: its {head.last_seq:,} events are in an archive file of "
-            f"{head.archived_at:%Y-%m-%d}, if archives are kept; hookflow_archive show FILE --run {run_id} prints them"
+            f"run {run_id!r} was archived on {head.archived_at:%Y-%m-%d} with {counted(head.last_seq, 'event')}: if archives "
+            f"are kept, hookflow_archive show FILE --run {run_id} prints them"
         )
     return f"run {run_id!r} is not in the projections: hookflow_rebuild --run {run_id} folds them from the log again"
 
