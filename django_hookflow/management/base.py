@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
-from django_hookflow.events.database import alias, first_line, is_connection_lost
+from django_hookflow.events.database import alias, first_line, is_connection_lost, log_connection
 from django_hookflow.exceptions import HookFlowException, UnknownRun
 from django_hookflow.timeline.similar_ids import did_you_mean
 
@@ -24,8 +25,14 @@ class LogCommand(BaseCommand):
             raise CommandError(f"{error}{did_you_mean(error.run_id, alias())}") from error
         except HookFlowException as error:
             raise CommandError(str(error)) from error
-        except (DatabaseError, InterfaceError) as error:
-            if not is_connection_lost(error):
+        except (DatabaseError, InterfaceError, ImproperlyConfigured) as error:
+            database = log_connection()
+            if database.vendor != "postgresql":
+                raise CommandError(
+                    f"the database {database.alias!r} is {database.display_name}, and the event log needs PostgreSQL: use "
+                    "django.db.backends.postgresql, or a database router for the app django_hookflow"
+                ) from error
+            if isinstance(error, ImproperlyConfigured) or not is_connection_lost(error):
                 raise
             raise CommandError(describe_outage(error)) from error
 

@@ -103,6 +103,18 @@ def test_a_database_without_migrations(project: Path, line: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("entry", [{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}, {}])
+def test_no_postgresql(project: Path, line: str, entry: dict[str, str]) -> None:
+    """From the system check, or from the commands that run without checks."""
+    done = run(project, json.dumps(entry), line)
+
+    assert "Traceback" not in done.stderr
+    assert "the event log needs PostgreSQL" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ANSWER & set(COMMANDS)))
 def test_those_that_answer_all_the_same(project: Path, tmp_path: Path, name: str) -> None:
     arguments = {"hookflow_doctor": "--offline", "hookflow_sql": str(tmp_path / "sql")}
