@@ -98,7 +98,7 @@ class Setting:
         if isinstance(value, _PATHS) and not all(isinstance(path, str) for path in value):
             return "holds what is no text"
         if self.kind is _AUTO and value not in ("auto", True, False):
-            return "is another text"
+            return "is none of them"
         if isinstance(value, (int, float)) and not (math.isfinite(value) and self._is_in_range(value)):
             return f"is {value}"
         return ""
@@ -140,13 +140,13 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_PERSISTENCE_ENABLED",
             True,
             (bool,),
-            "keep the event log; False: histories travel in messages",
+            "keep the event log; with False, histories travel in messages",
         ),
         Setting(
             "DJANGO_HOOKFLOW_APP_VERSION",
             None,
             _TEXT,
-            "version of the project's code, recorded with each turn: a text, or the dotted path of what returns one",
+            "version of your code, recorded with each turn: text, or the dotted path of a callable that returns it",
         ),
         Setting(
             "DJANGO_HOOKFLOW_WRAPPERS",
@@ -167,7 +167,7 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_STEPS_PER_TURN",
             None,
             _WHOLE,
-            "at most so many new steps a turn; 1 is one delivery per step",
+            "the most new steps in a turn; 1 means one delivery per step",
             least=1,
         ),
         Setting(
@@ -191,7 +191,7 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE",
             1024 * 1024,
             _WHOLE,
-            "bytes that a webhook body, trigger data or one recorded result may have",
+            "the largest webhook body, trigger data or recorded result, in bytes",
             least=1,
         ),
         Setting(
@@ -223,7 +223,7 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_CHECKPOINT_PUBLIC_KEY",
             None,
             _TEXT,
-            "verifies checkpoints where that is not a matter of a secret: a public key in PEM",
+            "verifies checkpoints unless they are signed with HS256: a public key in PEM",
         ),
         Setting("GITHUB_PERSONAL_ACCESS_TOKEN", None, _TEXT, "token that dispatches GitHub Actions", secret=True),
         Setting("GITHUB_DEFAULT_REPO", None, _TEXT, "owner/name used when a dispatch names no repository"),

@@ -37,6 +37,7 @@ __all__ = [
     "RedactedHistory",
     "RunCancelled",
     "RunConflict",
+    "SignalTimedOut",
     "StepCompleted",
     "StepTimedOut",
     "TurnLost",
@@ -101,9 +102,9 @@ class NotFromFixtures(HookFlowException):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} cannot be loaded from a fixture: rows of the log are in its chain of hashes, and what is folded from "
-            "them follows. Call loaddata, or dumpdata before it, with --exclude django_hookflow, and take the log along "
-            "with pg_dump and pg_restore; in tests, django_hookflow.testing makes runs"
+            f"{model} cannot be loaded from a fixture: the log is append-only, and everything else is folded from it. Use "
+            "--exclude django_hookflow with dumpdata and loaddata, and move the log with pg_dump and pg_restore; in tests, "
+            "use hookflow.make_run() of django_hookflow.testing"
         )
 
 
@@ -112,9 +113,9 @@ class NotWritable(HookFlowException, TypeError):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} is only read through the ORM: its rows follow from the event log. To end a run use run.cancel(), to "
-            "remove a payload run.redact() or event.redact(), to remove what is old manage.py cleanup_workflows; in tests, "
-            "hookflow.make_run() of django_hookflow.testing makes runs"
+            f"{model} is read-only in the ORM: its rows follow from the event log. Use run.cancel() to end a run, "
+            "run.redact() or event.redact() to remove a payload, manage.py cleanup_workflows to remove old runs, and "
+            "hookflow.make_run() of django_hookflow.testing in tests"
         )
 
 
@@ -133,8 +134,8 @@ class NotMigrated(WorkflowError, CommandError, ProgrammingError):
 
     def __init__(self, missing: str, database: str) -> None:
         super().__init__(
-            f"{missing} is not in the database {database!r}: run manage.py migrate. If no migration is left to apply, the "
-            "search_path of this login names another schema; tests without migrations have no log"
+            f"{missing} is not in the database {database!r}: run manage.py migrate (if it has nothing to apply, this "
+            "login's search_path leads to another schema, or tests run without migrations)"
         )
 
 
@@ -263,6 +264,7 @@ class UnknownRun(HookFlowException):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run has the id {run_id!r}")
+        self.run_id = run_id
 
 
 class ConcurrentAppend(HookFlowException):
@@ -305,8 +307,8 @@ class DuplicateStep(HookFlowException):
 
     def __init__(self, step_id: str) -> None:
         super().__init__(
-            f"step {step_id!r} was asked for twice in one pass of the workflow: each step needs an id of its own, "
-            f"in a loop for instance f'{step_id}-{{i}}'"
+            f"step {step_id!r} was asked for twice in one pass of the workflow: give each step an id of its own,"
+            f"for instance f'{step_id}-{{i}}' in a loop"
         )
 
 

@@ -62,10 +62,10 @@ class Workflow:
         seconds = in_seconds(timeout)
         if seconds is not None and not is_time_limit(seconds):
             raise InvalidWorkflow(
-                f"timeout is {timeout!r:.100}: it is a number of seconds or a timedelta, above 0 and at most ten years"
+                f"timeout is {timeout!r:.100}: it must be a number of seconds or a timedelta, above 0 and at most ten years"
             )
         if retry is not None and not hasattr(retry, "delay_after"):
-            raise InvalidWorkflow(f"retry is {retry!r:.100}: it is a django_hookflow.Retry")
+            raise InvalidWorkflow(f"retry is {retry!r:.100}: it must be a django_hookflow.Retry")
         functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))

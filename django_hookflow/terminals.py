@@ -1,4 +1,4 @@
-"""Text of others as an output can hold it: what runs are called and what strangers answer is not ours to choose."""
+"""Text for a terminal: what runs are called and what strangers answer, as an output can hold it; and counts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ def encoding_of(stdout: Any) -> str:
     return getattr(getattr(stdout, "_out", None), "encoding", None) or "utf-8"
 
 
+def can_encode(text: str, encoding: str) -> bool:
+    return encodable(text, encoding) == text
+
+
 def encodable(text: str, encoding: str) -> str:
     """``text`` with a question mark for each character that an output of this encoding cannot hold."""
     return text.encode(encoding, "replace").decode(encoding)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 run``, ``2,000 runs``, ``no runs``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}" if number else f"no {what}s"

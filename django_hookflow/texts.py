@@ -92,7 +92,7 @@ def _checked_name(name: str, value: Any) -> str:
 
 def _checked(name: str, value: Any, limit: int, *, printable: bool = True) -> str:
     if not isinstance(value, str):
-        raise InvalidText(name, value, f"is {type(value).__name__}: it is text")
+        raise InvalidText(name, value, f"is {type(value).__name__}, not text")
     text = str.__str__(value)  # a subclass may have notions of its own of what it looks like
     if len(text) > limit:
         raise InvalidText(name, text[:80], f"is longer than {limit:,} characters")

@@ -32,7 +32,7 @@ def check_installation(**kwargs: Any) -> list[CheckMessage]:
         found.append(
             error(
                 "E009",
-                "USE_TZ is False: moments of the log would be read without their time zone, and some of them twice a year.",
+                "USE_TZ is False: times in the log would be read without a time zone, and be ambiguous when clocks change.",
                 "Set USE_TZ = True. PostgreSQL keeps every moment with its zone in any case, so no data changes; what "
                 "changes in your code is described under Time zones in Django's documentation.",
             )
@@ -51,8 +51,8 @@ def check_installation(**kwargs: Any) -> list[CheckMessage]:
             warning(
                 "W007",
                 f"The log is in the database {alias()!r}, which shares no transaction with any other: step.atomic "
-                "is exactly once for writes in it alone, and run.cancel() and the like wait for no commit elsewhere.",
-                "Route django_hookflow to the database that workflows write to. If that cannot be: trigger() inside a "
+                "is exactly once only for writes to it, and run.cancel() and the like do not wait for a commit elsewhere.",
+                "Route django_hookflow to the database that workflows write to. If that is not possible: trigger() inside a "
                 "transaction of another database starts the run when that has committed, not if it is rolled back, and "
                 "not if the process dies between the two; steps that write elsewhere are run at least once. Then silence "
                 "this check.",

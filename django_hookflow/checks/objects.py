@@ -40,7 +40,7 @@ def describe_missing_migrations(missing: list[str]) -> CheckMessage:
     """W020: this release finds what it needs in the database only after these."""
     return warning(
         "W020",
-        f"Migrations of django-hookflow that the database {alias()!r} does not have: {', '.join(missing)}.",
+        f"The database {alias()!r} lacks migrations of django-hookflow: {', '.join(missing)}.",
         "Run manage.py migrate before anything is triggered or delivered.",
     )
 
@@ -53,31 +53,33 @@ def describe(found: Iterable[Deviation]) -> Iterator[CheckMessage]:
     yield from map(_describe_missing_guard, by_kind.get("unguarded", []))
     if differing := by_kind.get("differs"):
         yield error(
-            "E025", f"Not as this release of django-hookflow makes them: {_name(differing)}.", _restore(differing)
+            "E025",
+            f"Objects of django-hookflow that differ from this release: {_name(differing)}.",
+            _restore(differing),
         )
     if missing := by_kind.get("missing"):
         yield error(
             "E026",
-            f"Objects of django-hookflow are gone: {_name(missing)}.",
+            f"Objects of django-hookflow that are missing: {_name(missing)}.",
             f"A dump may have been restored in part, or search_path names another schema. {_restore(missing)}",
         )
     if planted := by_kind.get("planted"):
         yield error(
             "E027",
-            f"On the tables of django-hookflow, or beside its functions, that are not its own: {_name(planted)}.",
+            f"Objects on the tables of django-hookflow, or beside its functions, that are not its own: {_name(planted)}.",
             "Find out who made them, and why, then drop them: they see and can change what the log's functions do, with "
             "the rights of its owner.",
         )
     if shadows := by_kind.get("shadowed"):
         yield error(
             "E028",
-            f"The search_path of this login puts others in front of what django-hookflow means: {_name(shadows)}.",
+            f"The search_path of this login puts other objects in front of those of django-hookflow: {_name(shadows)}.",
             "Find out who made them, and why, then drop them; or set a search_path that names the schema of the log alone "
             "(ALTER ROLE … SET search_path). Nobody but the owner of the log should be able to create objects there.",
         )
     if uncompared := by_kind.get("uncompared"):
         yield checks.Info(
-            f"Whether these are as this release makes them could not be found out: {_name(uncompared)}.",
+            f"These could not be compared with this release of django-hookflow: {_name(uncompared)}.",
             hint="On this version of PostgreSQL that takes a temporary view: ask as a login that may make one, on the "
             "primary (GRANT TEMPORARY ON DATABASE …).",
             id="django_hookflow.I025",

@@ -45,7 +45,7 @@ def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) ->
         return [
             error(
                 "E024",
-                f"MIGRATION_MODULES has the migrations of django_hookflow in {module}, where this release's are not.",
+                f"MIGRATION_MODULES has the migrations of django_hookflow in {module}, which does not have this release's.",
                 f"Remove the entry. {OF_YOURS}",
             )
         ]

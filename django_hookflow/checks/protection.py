@@ -122,8 +122,8 @@ def describe(layers: Layers) -> Iterator[CheckMessage]:
             "E030",
             "Every login of the database may call functions that run as the owner of the log, and so write to it: "
             f"{', '.join(layers.open)}.",
-            "Run migrations_sql/roles.sql again. A dump restored with --no-acl has the functions and not the privileges "
-            "on them, and PostgreSQL lets PUBLIC call what nothing is said of.",
+            "Run migrations_sql/roles.sql again. A dump restored with --no-acl has the functions but not the privileges "
+            "on them, and PostgreSQL lets PUBLIC call functions by default.",
         )
 
 

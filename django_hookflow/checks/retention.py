@@ -60,8 +60,8 @@ def _describe_missing_partition(table: str, since: datetime.datetime | None, is_
     return [
         warning(
             "W022",
-            f"From {since:%Y-%m-%d} on, runs go to {table}, which has no end: the partitions of months end there.",
-            "manage.py hookflow_partitions add, from cron each month. Nothing is lost without it, but the longer it "
+            f"The monthly partitions end on {since:%Y-%m-%d}: runs from then on go to {table}, which has no end.",
+            "Run manage.py hookflow_partitions add from cron each month. Nothing is lost without it, but the longer it "
             "is left the longer that partition takes to split, and it cannot be archived as a whole.",
         )
     ]

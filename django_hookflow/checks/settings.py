@@ -33,7 +33,7 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
                 warning(
                     "W006",
                     f"{setting.name} begins or ends with a space or a line break.",
-                    "Strip it: such an end usually comes along with a file or a copied text.",
+                    "Strip it: it usually comes from a file or a copied text.",
                 )
             )
     return found
@@ -56,7 +56,7 @@ def check_transport(**kwargs: Any) -> list[CheckMessage]:
         found.append(
             error(
                 "E002",
-                f"DJANGO_HOOKFLOW_TRANSPORT is {transport!r}, which is no transport.",
+                f"DJANGO_HOOKFLOW_TRANSPORT is {transport!r}, which is not a transport.",
                 _suggest(transport, TRANSPORTS),
             )
         )

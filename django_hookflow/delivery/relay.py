@@ -25,7 +25,7 @@ from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, Transport, get_transport, hand_over
 from django_hookflow.delivery.transports.base import Receive
 from django_hookflow.delivery.wakeup import Listener
-from django_hookflow.events.database import alias
+from django_hookflow.events.database import alias, first_line
 from django_hookflow.exceptions import NotMigrated
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -104,7 +104,7 @@ class Relay:
             raise
         except Error as error:
             self._outage = min(LONGEST_OUTAGE, max(SHORTEST_OUTAGE, self._outage * 2))
-            logger.warning("no database, next attempt in %s s: %s", self._outage, error)
+            logger.warning("the database cannot be used, next attempt in %g s: %s", self._outage, first_line(error))
             connections[alias()].close()
             return self._outage
 

@@ -34,7 +34,7 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
     console.title("django-hookflow: an order, a crash, and an end")
     started = time.monotonic()
     with Stage(port) as stage:
-        console.fact("PostgreSQL", f"pid {stage.postgres.pid}, its data is gone when this ends")
+        console.fact("PostgreSQL", f"pid {stage.postgres.pid}, its data is deleted at the end")
         console.fact("web process", f"pid {stage.start_web().pid}, {stage.url}/")
         console.fact("relay", f"pid {stage.start_relay().pid}, delivers what is due, signed")
         console.fact("ready", f"in {time.monotonic() - started:.1f} s")

@@ -51,7 +51,7 @@ class Gallery:
         Order.objects.filter(pk=mended.pk).update(amount=2_500)
         DeadLetterEntry.objects.get(run_id=mended.run_id).replay(reason="the amount was missing", actor="admin")
         self._wait_for(mended.run_id, "completed")
-        self._tell(mended.run_id, "failed, was mended and replayed")
+        self._tell(mended.run_id, "failed, was fixed and replayed")
 
     def _diverge(self) -> None:
         order = start_for(welcome_customer, "welcome", "Niklaus")
@@ -90,4 +90,4 @@ class Gallery:
         for _ in attempts_until(time.monotonic() + PATIENCE_SECONDS):
             if condition():
                 return
-        raise DemoFailed(f"after {PATIENCE_SECONDS:.0f} s it is still not so that {what}")
+        raise DemoFailed(f"after {PATIENCE_SECONDS:.0f} s still waiting for this: {what}")

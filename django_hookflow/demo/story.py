@@ -88,7 +88,7 @@ class DemoStory:
             if condition():
                 self._tail.print_new()
                 return
-        raise DemoFailed(f"after {PATIENCE_SECONDS:.0f} s it is still not so that {what}")
+        raise DemoFailed(f"after {PATIENCE_SECONDS:.0f} s still waiting for this: {what}")
 
     def _has_ended(self, order: Order) -> bool:
         return WorkflowRun.objects.filter(run_id=order.run_id, status__in=ENDED).exists()

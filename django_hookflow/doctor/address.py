@@ -34,7 +34,7 @@ PATH = (
     "a proxy in front of the app hands the path on."
 )
 WAYS_OUT = {
-    "dns": f"{DOMAIN} for a slip of the pen, then the DNS records of that name.",
+    "dns": f"{DOMAIN} for a typo, then the DNS records of that name.",
     "tls": "Renew or complete the certificate (the chain, too), or check the scheme and port of DJANGO_HOOKFLOW_DOMAIN.",
     "timeout": f"{DOMAIN}, the firewall in front of the app, and whether the app answers at all.",
     "refused": f"{DOMAIN}, its port as well, and whether the app runs.",
@@ -88,7 +88,7 @@ def deliver(url: str) -> Finding:
     if response.status_code == 401:
         return error(
             "address.other_keys",
-            "The webhook refuses what is signed here: its process has other keys, another domain or another time.",
+            "The webhook refuses what is signed here: its process has other keys, another domain, or another time.",
             "Compare the settings of the web processes with those of this one (manage.py hookflow_settings) and the "
             "clocks. The log of the web process, django_hookflow.webhook, says what did not fit.",
         )
@@ -97,7 +97,7 @@ def deliver(url: str) -> Finding:
     return warning(
         "address.unwell",
         f"The webhook answered {response.status_code} to a delivery for a workflow that does not exist.",
-        "404 is what is right. The log of the web process, django_hookflow.webhook, says more.",
+        "404 would be right. The log of the web process, django_hookflow.webhook, says more.",
     )
 
 
@@ -154,5 +154,5 @@ def _look_at_name(host: str) -> Iterator[Finding]:
         yield warning(
             "address.private",
             f"From here {host} is {', '.join(sorted(map(str, found)))}, which QStash cannot reach from the internet.",
-            "Use a public name or a tunnel's, unless this network only resolves that name in a way of its own.",
+            "Use a public name, or that of a tunnel, unless only this network resolves the name that way.",
         )

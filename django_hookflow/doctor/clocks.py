@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: The times compared are whole seconds, or have travelled.
 TOLERANCE_SECONDS = 2.0
-SYNCHRONIZE = "Have the clocks of both machines set by NTP (timedatectl, chronyc tracking)."
+SYNCHRONIZE = "Synchronise the clocks of both machines by NTP (timedatectl, chronyc tracking)."
 
 
 def look_at_clocks(visit: Visit) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def look_at_clocks(visit: Visit) -> Iterator[Finding]:
         yield error(
             "clocks.moved",
             f"hookflow_now() differs from the database's own clock by {_span(moved)}: runs wake by it.",
-            "The test kit moves it, and a test that was killed leaves it so. Put it back: CREATE OR REPLACE FUNCTION "
+            "The test kit moves it, and a killed test leaves it that way. Put it back: CREATE OR REPLACE FUNCTION "
             "hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT clock_timestamp()'.",
         )
     if conf.transport == "qstash":
@@ -60,7 +60,7 @@ def _judge_database(ahead: float) -> Finding:
 
 def _look_at_qstash(visit: Visit) -> Iterator[Finding]:
     if visit.offline:
-        yield info("clocks.qstash_not_asked", "QStash's clock was not looked at.", "Run without --offline.")
+        yield info("clocks.qstash_not_asked", "QStash's clock was not checked.", "Run without --offline.")
     elif visit.qstash.ahead is None:
         yield info("clocks.qstash_silent", "QStash sent no time.", "See the area keys.")
     else:

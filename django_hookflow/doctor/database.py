@@ -11,7 +11,7 @@ from django.db import Error, connections
 from django_hookflow.checks.protection import check_protection
 from django_hookflow.checks.retention import check_partitions
 from django_hookflow.doctor.findings import Finding, error, from_checks, info, ok
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, first_line
 from django_hookflow.installed import Applied, applied_migrations
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def look_at_database(visit: Visit) -> Iterator[Finding]:
     except Error as failure:
         yield error(
             UNREACHABLE,
-            f"The database {alias()!r} cannot be reached: {first_line(failure)}",
-            "Check DATABASES in the settings, that the server runs and that this machine may connect to it.",
+            f"The database {alias()!r} cannot be reached: {first_line(failure)}.",
+            "Check DATABASES in the settings, that the server is running, and that this machine may connect to it.",
         )
         return
     if is_standby:
@@ -54,13 +54,13 @@ def look_at_schema(visit: Visit) -> Iterator[Finding]:
     if applied is None:  # with roles, a reader of the log has no business there
         yield info(
             "schema.migrations_not_readable",
-            "This login may not read django_migrations: which migrations are applied was not looked at.",
-            "Run hookflow_doctor --only schema with the credentials that migrate.",
+            "This login may not read django_migrations, so whether every migration is applied is unknown.",
+            "Run hookflow_doctor --only schema with the credentials used for migrations.",
         )
     elif not applied.is_exact:
         yield from _describe_migrations(applied)
         return
-    so = "functions, views and tables are as this release makes them."
+    so = "functions, views and tables match this release."
     fine = (
         ok("schema.migrated", f"Every migration is applied; {so}")
         if applied
@@ -72,25 +72,20 @@ def look_at_schema(visit: Visit) -> Iterator[Finding]:
 
 def look_at_guards(visit: Visit) -> Iterator[Finding]:
     _need_log()
-    fine = ok("guards.on", "Guards refuse changes on every table of the log, and nothing else acts there.")
+    fine = ok("guards.on", "Guards refuse changes to every table of the log, and nothing else acts on them.")
     yield from from_checks([m for m in visit.objects if m.id in OF_GUARDS], otherwise=fine)
 
 
 def look_at_roles(visit: Visit) -> Iterator[Finding]:
     _need_log()
-    fine = ok("roles.silenced", "Nothing to say.")
+    fine = ok("roles.silenced", "Nothing to report.")
     yield from from_checks(check_protection(databases=[alias()]), otherwise=fine)
 
 
 def look_at_partitions(visit: Visit) -> Iterator[Finding]:
     _need_log()
-    fine = ok("partitions.fine", "The log has partitions for the time to come.")
+    fine = ok("partitions.fine", "The log has partitions for the coming months.")
     yield from from_checks(check_partitions(databases=[alias()]), otherwise=fine)
-
-
-def first_line(failure: BaseException) -> str:
-    """A database error without its details: those may quote rows."""
-    return (str(failure).strip() or type(failure).__name__).splitlines()[0].rstrip(".") + "."
 
 
 def _connect() -> None:

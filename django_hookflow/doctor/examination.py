@@ -16,7 +16,6 @@ from django_hookflow.doctor.clocks import look_at_clocks
 from django_hookflow.doctor.database import (
     MIGRATE,
     UNREACHABLE,
-    first_line,
     look_at_database,
     look_at_guards,
     look_at_partitions,
@@ -32,7 +31,7 @@ from django_hookflow.doctor.settings import look_at_settings
 from django_hookflow.doctor.signature import look_at_signature
 from django_hookflow.doctor.subscribers import look_at_subscribers
 from django_hookflow.doctor.visit import Visit
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, first_line
 from django_hookflow.exceptions import HookFlowException, NeedsLog
 
 logger = logging.getLogger("django_hookflow.doctor")
@@ -110,7 +109,7 @@ def _look(area: Area, visit: Visit) -> list[Finding]:
         return [_say_unreadable(area.name, failure)]
     except (HookFlowException, ImproperlyConfigured) as failure:
         way_out = "Correct the setting it names; manage.py hookflow_settings prints them all."
-        return [error(f"{area.name}.misconfigured", f"This could not be looked at: {failure}", way_out)]
+        return [error(f"{area.name}.misconfigured", f"This could not be examined: {failure}", way_out)]
     except Exception as failure:  # the other areas are to be looked at all the same
         logger.exception("the doctor failed in the area %s", area.name)
         way_out = "The traceback is in the log django_hookflow.doctor. Unless data was changed by hand, report it."
@@ -132,14 +131,14 @@ def _reading() -> Iterator[None]:
 
 def _say_unreadable(area: str, failure: Error) -> Finding:
     state = getattr(failure.__cause__, "sqlstate", None) or ""
-    problem = first_line(failure)
+    problem = f"{first_line(failure)}."
     if state == "42501":  # insufficient_privilege
-        way_out = "Run the doctor with the credentials of a login that may: a member of hookflow_app or hookflow_owner."
-        return warning(f"{area}.not_permitted", f"This login may not look: {problem}", way_out)
+        way_out = "Run the doctor as a login that may: a member of hookflow_app or hookflow_owner."
+        return warning(f"{area}.not_permitted", f"This login may not read this: {problem}", way_out)
     if state == "57014":  # query_canceled
-        way_out = f"See in pg_stat_activity what keeps the server, then: hookflow_doctor --only {area}."
-        return warning(f"{area}.too_slow", f"Given up after {QUERY_SECONDS} s: {problem}", way_out)
+        way_out = f"See in pg_stat_activity what keeps the server busy, then run hookflow_doctor --only {area}."
+        return warning(f"{area}.too_slow", f"Gave up after {QUERY_SECONDS} s: {problem}", way_out)
     if state.startswith("42"):  # what is asked for is not there
-        return error(f"{area}.not_migrated", f"This could not be looked at: {problem}", MIGRATE)
+        return error(f"{area}.not_migrated", f"This could not be examined: {problem}", MIGRATE)
     way_out = "See the log of the database server, then run the doctor again."
-    return error(f"{area}.failed", f"This could not be looked at: {problem}", way_out)
+    return error(f"{area}.failed", f"This could not be examined: {problem}", way_out)

@@ -22,7 +22,10 @@ MAKE = "Run manage.py hookflow_checkpoint --output FILE every day, and keep the 
 
 def look_at_archive(visit: Visit) -> Iterator[Finding]:
     if not conf.archive_dir:
-        yield from from_checks(check_archive(), otherwise=ok("archive.none", "No archive, as the project has it."))
+        yield from from_checks(
+            check_archive(),
+            otherwise=ok("archive.none", "No archive is configured, and the check for that is silenced."),
+        )
         return
     try:
         directory = writable_directory(conf.archive_dir)
@@ -53,9 +56,9 @@ def look_at_checkpoints(visit: Visit) -> Iterator[Finding]:
 
 def _say_none() -> Finding:
     if conf.checkpoint_key:
-        return warning("checkpoints.none", "There is a key for checkpoints, and none has been made.", MAKE)
+        return warning("checkpoints.none", "A key for checkpoints is configured, but none has been made.", MAKE)
     return info(
         "checkpoints.none",
-        "No checkpoint has been made: a run that is removed from the database could not be found out.",
+        "No checkpoint has been made: the removal of a run from the database would go unnoticed.",
         f"Set DJANGO_HOOKFLOW_CHECKPOINT_KEY. {MAKE}",
     )

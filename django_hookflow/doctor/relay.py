@@ -36,7 +36,7 @@ def look_at_relay(visit: Visit) -> Iterator[Finding]:
         c.execute(load("doctor_announced"), {"most": MOST})
         announced = [Outstanding(*row) for row in c.fetchall()]
     late = [row for row in announced if row.to_be_sent > patience()]
-    yield _describe_late(late) if late else ok("relay.in_time", "Nothing in the outbox waits to be sent for long.")
+    yield _describe_late(late) if late else ok("relay.in_time", "No message in the outbox is overdue.")
     vain = [row for row in announced if row not in late and _is_vain(row)]
     if vain:
         yield _describe_vain(vain)
@@ -54,7 +54,7 @@ def _is_vain(row: Outstanding) -> bool:
 
 
 def _describe_late(late: list[Outstanding]) -> Finding:
-    seen = f"Nobody sends: {_count(late)} should have been sent, the first {late[0].to_be_sent:,.0f} s ago (run {late[0].run_id})."
+    seen = f"Nobody is sending: {_count(late)} should have been sent, the first {late[0].to_be_sent:,.0f} s ago (run {late[0].run_id})."
     if late[0].to_be_sent > conf.overdue_seconds:
         return error("relay.late", seen, START)
     return warning("relay.late", seen, START)
@@ -64,7 +64,7 @@ def _describe_vain(vain: list[Outstanding]) -> Finding:
     row = max(vain, key=lambda row: row.due)
     return warning(
         "relay.in_vain",
-        f"{_count(vain)} sent again and again and no turn has begun, such as run {row.run_id}: sent {row.attempts} times, "
+        f"{_count(vain)} sent repeatedly without a turn beginning, such as run {row.run_id}: sent {row.attempts} times, "
         f"due {row.due:,.0f} s ago.",
         "See the area address, the log of the relay (django_hookflow.delivery), and that of the web processes "
         "(django_hookflow.webhook) for why deliveries are refused; a workflow may no longer be in the code.",

@@ -20,7 +20,7 @@ from typing import Any
 from django_hookflow.doctor.database import UNREACHABLE
 from django_hookflow.doctor.examination import Examined
 from django_hookflow.doctor.findings import Finding, worst_of
-from django_hookflow.terminals import clean
+from django_hookflow.terminals import clean, counted
 
 WIDTH = 80
 ALL_WELL, ERRORS, NO_DATABASE = 0, 1, 2
@@ -61,8 +61,8 @@ def lines_of(area: Examined, paint: Paint) -> Iterator[str]:
 def summary(examined: Iterable[Examined]) -> str:
     counts = Counter(finding.level for area in examined for finding in area.findings)
     skipped = sum(bool(area.skipped) for area in examined)
-    counted = f"{_number(counts['error'], 'error')}, {_number(counts['warning'], 'warning')}"
-    return f"{counted}, {_number(skipped, 'area')} skipped" if skipped else counted
+    found = f"{counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}"
+    return f"{found}, {counted(skipped, 'area')} skipped" if skipped else found
 
 
 def _lines_of(finding: Finding, paint: Paint) -> Iterator[str]:
@@ -79,7 +79,3 @@ def _wrapped(text: str, narrower: int = 0) -> list[str]:
     # Addresses and commands stay in one piece, to be copied.
     width = WIDTH - _INDENT - narrower
     return textwrap.wrap(clean(text), width, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -25,7 +25,7 @@ WAITING: dict[str, tuple[Level, str, str]] = {
     "in_doubt": (
         warning,
         "in doubt: a step may or may not have had its effect",
-        "Look outside what became of it, then record it with run.resolve(step_id, result=…), or have the step run again with "
+        "Find out what came of it, then record that with run.resolve(step_id, result=…), or have the step run again with "
         "run.rewind(to_step=…).",
     ),
     "diverged": (
@@ -33,7 +33,7 @@ WAITING: dict[str, tuple[Level, str, str]] = {
         "diverged: the code no longer asks for what is recorded",
         "Deploy code that does, then run.resume(); or run.rewind(to_step=…) to a step before the difference.",
     ),
-    "paused": (info, "paused by an operator", "run.resume() has it go on."),
+    "paused": (info, "paused by an operator", "run.resume() lets it continue."),
 }
 
 
@@ -56,7 +56,7 @@ def _find_failed() -> Iterator[Finding]:
             f"{_runs(number)} failed and has not been replayed."
             if number == 1
             else f"{_runs(number)} failed, not replayed.",
-            "Look at the dead letters in the admin; replay them when what failed is mended. cleanup_workflows removes "
+            "Look at the dead letters in the admin; replay them once the cause is fixed. cleanup_workflows removes "
             "old ones.",
         )
 
@@ -66,7 +66,7 @@ def _find_unannounced() -> Iterator[Finding]:
     if run_ids:
         yield error(
             "runs.unannounced",
-            f"{_runs(len(run_ids))} should go on, and no turn is announced ({', '.join(run_ids[:NAMED])}).",
+            f"{_runs(len(run_ids))} should go on, but no turn is announced ({', '.join(run_ids[:NAMED])}).",
             "Rows of the outbox have been removed by hand, or the database was restored in part: compare with manage.py "
             "hookflow_rebuild --check, then run.pause() and run.resume() announce a turn again.",
         )
@@ -78,9 +78,9 @@ def _find_lost() -> Iterator[Finding]:
         run_id, seconds = lost[0]
         yield warning(
             "runs.lost",
-            f"{_runs(len(lost))} lost the worker in mid-turn and nobody has taken over, such as {run_id}, for "
+            f"{_runs(len(lost))} lost the worker in the middle of a turn and nobody has taken over, such as {run_id}, for "
             f"{format_duration(round(seconds))}.",
-            "Keep manage.py hookflow_relay running: it has such runs taken over when the lease has ended.",
+            "Keep manage.py hookflow_relay running: it hands such runs to another worker once the lease has run out.",
         )
 
 

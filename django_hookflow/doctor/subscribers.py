@@ -53,13 +53,13 @@ def _look_at(name: str, stored: dict[str, Stored], registered: set[str]) -> Iter
     if row is None:
         yield warning("subscribers.not_served", f"{name} has not been served yet.", SERVE)
     elif name not in registered:
-        yield info("subscribers.unknown", f"{name} is known to the database, and no function has this name.", FORGET)
+        yield info("subscribers.unknown", f"{name} is known to the database, but no function has this name.", FORGET)
     elif row.is_failing:
         yield warning(
             "subscribers.failing",
-            f"{name} has failed {row.failures} times in a row, at one and the same event; it waits there.",
-            "manage.py hookflow_subscribers --list shows the error. When the function is mended it goes on by itself.",
+            f"{name} has failed {row.failures} times in a row on the same event, and waits there.",
+            "manage.py hookflow_subscribers --list shows the error. Once the function is fixed, it goes on by itself.",
         )
     elif row.unread and row.stands_for > PATIENCE_SECONDS:
-        stands = f"{name} has not read on for {format_duration(round(row.stands_for))}, and is {row.unread:,} positions behind."
+        stands = f"{name} has not advanced for {format_duration(round(row.stands_for))}, and is {row.unread:,} positions behind."
         yield warning("subscribers.behind", stands, SERVE)

@@ -53,12 +53,12 @@ def _as_unreachable(error: Exception, host: str) -> Unreachable:
             return Unreachable("dns", f"the name {host} cannot be resolved ({cause.strerror})")
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "verify_message", "") or cause.reason or type(cause).__name__
-            return Unreachable("tls", f"{host} was reached, but no encrypted connection came about ({reason})")
+            return Unreachable("tls", f"{host} was reached, but no encrypted connection could be made ({reason})")
     if any(isinstance(cause, (requests.Timeout, TimeoutError)) for cause in causes):
         return Unreachable("timeout", f"{host} did not answer within {TIMEOUT_SECONDS:g} s")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return Unreachable("refused", f"nothing listens there: {host} refused the connection")
-    return Unreachable("connection", f"the request to {host} came to nothing ({type(error).__name__})")
+    return Unreachable("connection", f"the request to {host} failed ({type(error).__name__})")
 
 
 def _causes_of(error: BaseException | None) -> Iterator[BaseException]:

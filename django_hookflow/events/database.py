@@ -214,6 +214,11 @@ def is_conflict(error: BaseException | None) -> bool:
     return isinstance(getattr(error, "__cause__", None), conflicts)
 
 
+def first_line(error: BaseException) -> str:
+    """A database error without its details, which may quote rows, and without a full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].removeprefix("connection failed: ").rstrip(".")
+
+
 def is_connection_lost(error: DatabaseError | InterfaceError) -> bool:
     """Whether there was nobody to answer, or the server ended the session; otherwise it has refused what was asked.
 

@@ -136,7 +136,7 @@ def _text_or_null(value: str | None) -> bytes:
 #: What may be wrong with an event, or with several that follow each other.
 MISSING = "missing"
 OUT_OF_ORDER = "not in the order of seq"
-HASH_DOES_NOT_HOLD = "the hash does not hold: it is not that of what stands there, after the event before"
+HASH_DOES_NOT_HOLD = "the hash does not match this event after the one before it"
 DIGEST_BESIDE_PAYLOAD = "has a payload or a salt beside the digest that only a redacted event has"
 REDACTION_NOT_ON_RECORD = "the payload was redacted, and no event says by whom and why"
 NOT_REDACTED = "names an event as redacted that is not"
@@ -306,8 +306,16 @@ class CheckedFile:
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = f"{self.path}: {len(self.ends)} runs, {self.events} events, {len(self.problems)} problems"
-        return f"{counts}, {len(self.proved)} runs proved by the checkpoint" if self.proved else counts
+        counts = ", ".join(
+            [_counted(len(self.ends), "run"), _counted(self.events, "event"), _counted(len(self.problems), "problem")]
+        )
+        proved = f", {_counted(len(self.proved), 'run')} proved by the checkpoint" if self.proved else ""
+        return f"{self.path}: {counts}{proved}"
+
+
+def _counted(number: int, what: str) -> str:
+    """Of terminals.py, but this file stands alone."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}" if number else f"no {what}s"
 
 
 def check_archive(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
@@ -325,7 +333,7 @@ def check_archive(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
         if manifest is not None:
             _check_manifest(checked, manifest)
     except (OSError, Unreadable, EOFError, zlib.error, UnicodeError) as error:
-        checked.problems.append(f"{path}: {error}")
+        checked.problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
     return checked
 
 
@@ -563,7 +571,9 @@ def main(arguments: list[str] | None = None) -> int:
         except (OSError, Unreadable, UnicodeError) as error:
             print(f"{options.checkpoint}: {error}")
             return 1
-        print(f"{options.checkpoint}: {claims['runs']} runs, root {claims['root']}; the signature is not verified here")
+        print(
+            f"{options.checkpoint}: {_counted(claims['runs'], 'run')}, root {claims['root']}; the signature is not verified here"
+        )
     checked = [check_archive(path, _known(options.checkpoint)) for path in options.files]
     for file in checked:
         print(*file.problems, file, sep="\n")

@@ -23,7 +23,7 @@ class NoDirectory(HookFlowException, NotADirectoryError):
     """The directory of the file to be written is not there."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path.name} cannot be written: {path.parent} is not a directory; make it, or name another")
+        super().__init__(f"{path.name} cannot be written: {path.parent} is not a directory; make it, or choose another")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from django_hookflow.evidence.signing import ForgedToken, verified_claims
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.projections.difference import printable
 from django_hookflow.sql import load
+from django_hookflow.terminals import counted
 
 BATCH = 5_000
 Selects = Callable[[Known], bool]
@@ -55,7 +56,7 @@ class Proved:
     problems: list[Problem] = field(default_factory=list)
 
     def __str__(self) -> str:
-        text = f"checkpoint {self.path} of {self.made_at:%Y-%m-%d %H:%M:%S} UTC: {self.runs:,} runs compared"
+        text = f"checkpoint {self.path} of {self.made_at:%Y-%m-%d %H:%M:%S} UTC: {counted(self.runs, 'run')} compared"
         return f"{text}, {len(self.gone):,} have been archived since" if self.gone else text
 
 

@@ -13,7 +13,7 @@ from django.db import Error, connections, transaction
 
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.clock import clock
-from django_hookflow.events.database import alias, cursor
+from django_hookflow.events.database import alias, cursor, first_line
 from django_hookflow.exceptions import NotMigrated
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, FeedEvent, Look, ReadFromStandby, look
@@ -85,7 +85,7 @@ class Delivery:
         except NotMigrated:
             raise
         except (Error, ReadFromStandby) as error:
-            logger.warning("no database, next attempt in %s s: %s", OUTAGE, error)
+            logger.warning("the database cannot be used, next attempt in %g s: %s", OUTAGE, first_line(error))
             connections[alias()].close()
             self._settled.clear()  # the next one may be another server, which has lost what came last
             return OUTAGE

@@ -245,7 +245,7 @@ BEGIN
   IF p_path = '{}' THEN
     RAISE EXCEPTION 'hookflow: a path with no key in it leads nowhere' USING ERRCODE = 'invalid_parameter_value';
   ELSIF btrim(coalesce(p_reason, ''), E' \t\r\n') = '' THEN
-    RAISE EXCEPTION 'hookflow: a redaction says why: give a reason' USING ERRCODE = 'invalid_parameter_value';
+    RAISE EXCEPTION 'hookflow: a redaction needs a reason' USING ERRCODE = 'invalid_parameter_value';
   END IF;
   PERFORM FROM django_hookflow_head WHERE run_uid = p_run_uid FOR NO KEY UPDATE;
   PERFORM hookflow_check(p_run_uid, 'redact');

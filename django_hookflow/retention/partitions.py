@@ -17,6 +17,7 @@ from django_hookflow.retention.cleaning import Cleaned, retire_portion
 from django_hookflow.retention.owning import explained_to_others
 from django_hookflow.retention.runs import EVENTS_PER_PORTION, RUNS_PER_PORTION, DueRun, batches_of
 from django_hookflow.sql import load
+from django_hookflow.terminals import counted
 
 NAMED = 5  # so many run ids a refusal names
 
@@ -87,7 +88,7 @@ def _find_past(name: str) -> Partition:
     if living:
         more = f" and {len(living) - NAMED} more" if len(living) > NAMED else ""
         raise PartitionRefused(
-            f"{name} stays: {len(living)} runs in it have not ended: {', '.join(living[:NAMED])}{more}"
+            f"{name} stays, with {counted(len(living), 'run')} in it still under way: {', '.join(living[:NAMED])}{more}"
         )
     return found[name]
 

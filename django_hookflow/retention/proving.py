@@ -23,6 +23,7 @@ from django_hookflow.evidence.proving import Gone
 from django_hookflow.evidence.reading import reading
 from django_hookflow.projections.difference import printable
 from django_hookflow.sql import load
+from django_hookflow.terminals import counted
 
 RUNS_PER_LOOK = 5_000
 
@@ -38,11 +39,11 @@ class ComparedArchives:
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = f"{len(self.retired)} runs end as their tombstones do"
+        counts = f"as in their tombstones: {counted(len(self.retired), 'run')}"
         if self.whole:
-            counts += f", {self.whole} are still in the log"
+            counts += f"; still in the log: {self.whole:,}"
         if self.went_on:
-            counts += f", {self.went_on} went on after this archive was made"
+            counts += f"; continued after this archive was made: {self.went_on:,}"
         return counts
 
 
@@ -76,7 +77,7 @@ def check_with_manifest(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
     """The same as :func:`check_archive`; without a manifest a file is no archive."""
     checked = check_archive(path, known)
     if not manifest_path(path).exists():
-        checked.problems.append(f"{path}: {manifest_path(path).name} is not beside it")
+        checked.problems.append(f"{path}: {manifest_path(path).name} is missing beside it")
     return checked
 
 

@@ -278,7 +278,7 @@ class LogJournal(OnConnection):
         """
         self.over = True
         if self.loss is not None and not self._goes_on:
-            logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, self.loss)
+            logger.warning("hookflow: a turn of run %s ended early: %s", self.run_id, self.loss)
         wait = 0.0 if self._is_overtaken or self._goes_on else backoff_seconds(lost_turns + 1)
         try:
             mend_connection(self._connection)
@@ -290,7 +290,7 @@ class LogJournal(OnConnection):
         """Forgets what was appended in a transaction that was rolled back."""
         self.seq, self.over = before[0], before[1] or self.loss is not None
         if is_done and isinstance(error, (DatabaseError, InterfaceError)) and is_connection_lost(error):
-            raise self.lose(f"whether its transaction was committed is not known: {error}") from error
+            raise self.lose(f"whether its transaction was committed is unknown: {error}") from error
 
     def _write(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Appended:
         try:

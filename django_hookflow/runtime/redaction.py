@@ -26,7 +26,7 @@ def redact(
     """
     reason = checked_reason(reason)
     if not reason.strip():
-        raise WorkflowError("a redaction says why: give a reason")
+        raise WorkflowError("a redaction needs a reason")
     keys = path.split(".") if isinstance(path, str) else None if path is None else list(path)
     if keys is not None and not (keys and all(keys)):
         raise WorkflowError(

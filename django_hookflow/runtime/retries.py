@@ -71,15 +71,19 @@ class Retry:
     def __post_init__(self) -> None:
         if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= MOST_ATTEMPTS:
             raise ValueError(
-                f"Retry.max_attempts is {self.max_attempts!r:.100}: it is a whole number that counts the first attempt, so "
-                f"at least 1, and at most {MOST_ATTEMPTS:,}"
+                f"Retry.max_attempts is {self.max_attempts!r:.100}: it must be a whole number that counts the first attempt, "
+                f"so from 1 to {MOST_ATTEMPTS:,}"
             )
         if not isinstance(self.non_retryable, tuple) or not all(map(_is_exception_type, self.non_retryable)):
-            raise ValueError(f"Retry.non_retryable is {self.non_retryable!r:.100}: it is a tuple of exception types")
+            raise ValueError(
+                f"Retry.non_retryable is {self.non_retryable!r:.100}: it must be a tuple of exception types"
+            )
         delays = in_seconds(self.first_delay), in_seconds(self.max_delay), self.factor
         in_range = all(map(math.isfinite, delays)) and min(delays) >= 0 and self.factor >= 1 and 0 <= self.jitter <= 1
         if not in_range:
-            raise ValueError(f"{self} is out of range: delays at least 0, factor at least 1, jitter from 0 to 1")
+            raise ValueError(
+                f"{self} is out of range: delays have to be at least 0, factor at least 1, jitter from 0 to 1"
+            )
 
     def delay_after(self, error: BaseException, attempt: int) -> float | None:
         """Seconds to wait after the ``attempt``-th attempt (from 1) raised ``error``; None when there is no other."""

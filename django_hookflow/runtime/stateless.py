@@ -144,7 +144,7 @@ class MessageJournal(OnConnection):
         """The message this turn came by is to be delivered again, which repeats what it did."""
         self.over = True
         if self.loss is not None:
-            logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, self.loss)
+            logger.warning("hookflow: a turn of run %s ended early: %s", self.run_id, self.loss)
         return backoff_seconds(lost_turns + 1)
 
     def publish(self, events: Sequence[str], wait: float, attempt: int = 1) -> None:

@@ -62,7 +62,7 @@ def trigger(
     """
     get_transport().check_configured()
     if data is not None and not isinstance(data, dict):
-        raise WorkflowError(f"trigger data is a dict, not {type(data).__name__}: {data!r:.80}")
+        raise WorkflowError(f"trigger data has to be a dict, not {type(data).__name__}: {data!r:.80}")
     encoded = codec.encode(data or {}, path="data", limit=conf.max_payload_size)
     actor, label = checked_actor(actor), checked_label(label)
     beginning = _beginning(delay, at, unique)

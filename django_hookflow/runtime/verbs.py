@@ -174,10 +174,10 @@ class Verbs:
         seconds = in_seconds(timeout)
         if seconds is not None and not is_time_limit(seconds):
             raise ValueError(
-                f"timeout is {timeout!r:.100}: it is a number of seconds or a timedelta, above 0 and at most ten years"
+                f"timeout is {timeout!r:.100}: it must be a number of seconds or a timedelta, above 0 and at most ten years"
             )
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
-            raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
+            raise ValueError(f"on_doubt is {on_doubt!r}: it must be 'retry', 'ask' or a callable")
         if on_doubt not in (None, "retry"):
             self._execution.journal.check_has_log("on_doubt other than 'retry'")
         return self._with(Options(retry or self._options.retry, seconds, on_doubt))

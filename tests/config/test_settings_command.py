@@ -98,7 +98,7 @@ def test_failing_checks_do_not_keep_it_from_running(capsys: pytest.CaptureFixtur
 def test_json_is_for_programs() -> None:
     assert read("DJANGO_HOOKFLOW_STEPS_PER_TURN") == {
         "name": "DJANGO_HOOKFLOW_STEPS_PER_TURN",
-        "meaning": "at most so many new steps a turn; 1 is one delivery per step",
+        "meaning": "the most new steps in a turn; 1 means one delivery per step",
         "required": False,
         "required_by": [],
         "default": None,

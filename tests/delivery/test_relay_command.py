@@ -67,7 +67,7 @@ def test_once_sends_what_is_due_and_ends(announce: Announce, start: Start, serve
         announce(f"order-{i}")
     announce("tomorrow", delay=86_400)
 
-    assert finish(start("--once")) == (0, "sent 5\n", "")
+    assert finish(start("--once")) == (0, "Done: 5 sent\n", "")
     assert len(server.received) == 5
 
 
@@ -80,14 +80,14 @@ def test_once_with_a_failure_exits_with_1(announce: Announce, start: Start, serv
 
     assert (code, output) == (1, "")
     assert "order-1 at seq 1, attempt 1 was not delivered: POST" in errors
-    assert "sent 1, 1 failed and will be sent again" in errors
+    assert "1 sent, 1 failed and will be sent again" in errors
 
 
 def test_once_by_qstash_sweeps_what_is_overdue(announce: Announce, start: Start, server: Server) -> None:
     message = announce("lost", grace=0.0)
     announce("published-just-now", grace=300)
 
-    assert finish(start("--once", "--transport", "qstash")) == (0, "sent 1\n", "")
+    assert finish(start("--once", "--transport", "qstash")) == (0, "Done: 1 sent\n", "")
     (request,) = server.received
     assert request.headers["Upstash-Deduplication-Id"] == f"{message.run_uid}-1-2"
 
@@ -98,13 +98,13 @@ def test_the_loop_sends_until_a_signal_ends_it(
 ) -> None:
     process = start("--concurrency", "2")
     assert process.stdout is not None
-    assert process.stdout.readline() == "relay sends by http, 2 at a time\n"
+    assert process.stdout.readline() == "Relay started: transport http, 2 at a time. Ctrl-C stops it.\n"
     announce("order-1")
     wait_until(lambda: len(server.received) == 1, "the message is sent")
 
     process.send_signal(ending)
 
-    assert finish(process) == (0, "relay stopped; sent 1, 0 failed\n", "")
+    assert finish(process) == (0, "Relay stopped: 1 sent, 0 failed\n", "")
 
 
 def test_a_signal_in_mid_send_lets_it_finish_and_takes_nothing_more(
@@ -121,7 +121,7 @@ def test_a_signal_in_mid_send_lets_it_finish_and_takes_nothing_more(
     code, output, errors = finish(process)
 
     assert (code, errors) == (0, "")
-    assert output.endswith("relay stopped; sent 1, 0 failed\n")
+    assert output.endswith("Relay stopped: 1 sent, 0 failed\n")
     assert outbox_row(late)["attempts"] == 0
 
 
@@ -166,8 +166,8 @@ def test_the_loop_survives_the_loss_of_its_connection(announce: Announce, start:
 
     code, output, errors = finish(process)
     assert code == 0
-    assert "sent 2, 0 failed" in output
-    assert "no database, next attempt in" in errors
+    assert "2 sent, 0 failed" in output
+    assert "the database cannot be used, next attempt in" in errors
 
 
 def test_a_missing_setting_ends_it_with_its_name(settings: Settings) -> None:
@@ -188,4 +188,4 @@ def test_the_hosts_signal_handlers_are_put_back(capsys: pytest.CaptureFixture[st
     call_command("hookflow_relay", "--once", "--transport", "inline")
 
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    assert capsys.readouterr().out == "sent 0\n"
+    assert capsys.readouterr().out == "Done: 0 sent\n"

@@ -88,7 +88,7 @@ def test_the_webhook_is_unwell(server: Server, settings: Any) -> None:
     [
         ("https://no-such-host.invalid", "address.dns", "the name no-such-host.invalid cannot be resolved"),
         ("{nowhere}", "address.refused", "nothing listens there: 127.0.0.1 refused the connection"),
-        ("{https}", "address.tls", "127.0.0.1 was reached, but no encrypted connection came about"),
+        ("{https}", "address.tls", "127.0.0.1 was reached, but no encrypted connection could be made"),
     ],
 )
 def test_nobody_answers(server: Server, nowhere: str, settings: Any, domain: str, code: str, told: str) -> None:

@@ -104,7 +104,7 @@ def test_what_a_person_reads() -> None:
         "           -> Set it to a directory that is backed up, or give cleanup_workflows\n"
         "              --archive-to. Without an archive nobody can prove later what a run\n"
         "              did; if that is what you want, silence this check.\n"
-        "\n0 errors, 1 warning\n",
+        "\nno errors, 1 warning\n",
     )
 
 
@@ -148,7 +148,7 @@ def test_a_database_that_is_not_there(tmp_path: Path, nowhere: str) -> None:
         "--offline", folder=tmp_path, environment=dict(os.environ), settings=NOBODY_THERE % nowhere.rpartition(":")[2]
     )
     assert (done.returncode, done.stderr) == (2, "")
-    assert "  error    The database 'default' cannot be reached: connection failed:" in done.stdout
+    assert "  error    The database 'default' cannot be reached: connection to server" in done.stdout
     assert "schema\n  skipped  the database cannot be reached\n" in done.stdout
     assert "signature\n  ok " in done.stdout
     assert "a-password-of-ours" not in done.stdout
@@ -163,7 +163,7 @@ def test_a_database_of_another_kind(tmp_path: Path) -> None:
 
 def test_colour_is_for_terminals(process_environment: dict[str, str]) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "django", "hookflow_doctor", "--only", "signature"]
+    command = [sys.executable, "-m", "django", "hookflow_doctor", "--only", "signature", "checkpoints"]
     environment = {**process_environment, "TERM": "xterm", "PYTHONPATH": str(REPOSITORY)}
     environment.pop("NO_COLOR", None)
     done = subprocess.run(command, env=environment, stdout=theirs, stderr=subprocess.PIPE, timeout=120, check=False)
@@ -172,6 +172,7 @@ def test_colour_is_for_terminals(process_environment: dict[str, str]) -> None:
     os.close(ours)
     assert (done.returncode, done.stderr) == (0, b"")
     assert "  \x1b[32;1mok\x1b[0m       What is signed with" in told
+    assert "  \x1b[1minfo\x1b[0m     No checkpoint has been made" in told, "in no colour of errors"
 
 
 def test_the_areas_are_told_by_the_command() -> None:

@@ -61,7 +61,7 @@ def test_messages_that_nobody_sends(settings: Any, transport: str, minutes: floa
     found = diagnose("relay")
     assert found.codes["relay.in_time" if level == "ok" else "relay.late"] == level
     if level != "ok":
-        assert found.seen("relay.late").startswith("Nobody sends: 1 message should have been sent, the first ")
+        assert found.seen("relay.late").startswith("Nobody is sending: 1 message should have been sent, the first ")
         assert "(run order-1)" in found.seen("relay.late")
 
 
@@ -114,7 +114,7 @@ def test_a_run_of_which_no_turn_is_announced() -> None:
     )
     found = diagnose("runs")
     assert (found.exit_code, found.codes["runs.unannounced"]) == (1, "error")
-    assert found.seen("runs.unannounced") == "1 run should go on, and no turn is announced (order-1)."
+    assert found.seen("runs.unannounced") == "1 run should go on, but no turn is announced (order-1)."
 
     run = WorkflowRun.objects.get(run_id="order-1")  # the way out is one
     run.pause()
@@ -147,7 +147,7 @@ def test_subscribers_that_do_not_get_on(subscription: str) -> None:
     move_clock("clock_timestamp() + interval '1 hour'")
     try:
         seen = diagnose("subscribers").seen("subscribers.behind")
-        assert seen.startswith("doctor-test has not read on for 1 h")
+        assert seen.startswith("doctor-test has not advanced for 1 h")
     finally:
         move_clock("clock_timestamp()")
 

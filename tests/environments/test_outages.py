@@ -51,7 +51,7 @@ def test_postgresql_goes_away_in_a_step(
     check_went_through(fleet, "run-1", ["work", "after"], again={"work"} if kind == "run" else ())
     assert relay.is_running()
     if kind == "atomic":  # its transaction is gone, while a plain step's outcome may still have been recorded
-        assert "a turn of run run-1 ends unfinished" in fleet.log()
+        assert "a turn of run run-1 ended early" in fleet.log()
 
 
 @pytest.mark.parametrize("kind", ["atomic", "run"])
@@ -102,7 +102,7 @@ def test_a_connection_killed_inside_a_step(
         assert fleet.events("run-1") == ["run.triggered", "turn.started"]
         assert fleet.deliver(web, "waiting", "run-1").short == (200, "completed")
         assert "turn.abandoned" not in fleet.events("run-1")  # it was handed back
-        assert "a turn of run run-1 ends unfinished" in fleet.log()
+        assert "a turn of run run-1 ended early" in fleet.log()
     check_went_through(fleet, "run-1", ["work", "after"])
 
 

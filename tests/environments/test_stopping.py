@@ -81,7 +81,7 @@ def test_a_relay_is_stopped_in_mid_turn(
     assert fleet.announced_seq("run-1") == 3
     assert database.value("SELECT count(*) FROM django_hookflow_lease") == 0
     assert fleet.events("run-2") == ["run.triggered"]
-    assert "relay stopped; sent 1, 0 failed" in fleet.log()
+    assert "Relay stopped: 1 sent, 0 failed" in fleet.log()
     check_is_finished_elsewhere(fleet)
 
 

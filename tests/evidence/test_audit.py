@@ -78,12 +78,12 @@ def exported(transactional_db: None, tmp_path: Path) -> Path:
 
 
 def test_events_exported_with_psql_are_checked(exported: Path) -> None:
-    assert run_audit(exported) == (0, [f"{exported}: 3 runs, 24 events, 0 problems"])
+    assert run_audit(exported) == (0, [f"{exported}: 3 runs, 24 events, no problems"])
     compressed = exported.with_name("events.jsonl.gz")
     compressed.write_bytes(gzip.compress(exported.read_bytes()))
     assert run_audit(exported, compressed)[1] == [
-        f"{exported}: 3 runs, 24 events, 0 problems",
-        f"{compressed}: 3 runs, 24 events, 0 problems",
+        f"{exported}: 3 runs, 24 events, no problems",
+        f"{compressed}: 3 runs, 24 events, no problems",
     ]
 
 
@@ -152,13 +152,13 @@ def test_a_file_without_events_proves_nothing(tmp_path: Path) -> None:
         status, lines = run_audit(path)
         assert (status, lines) == (
             1,
-            [f"{path}: has no events, so it proves nothing", f"{path}: 0 runs, 0 events, 1 problems"],
+            [f"{path}: has no events, so it proves nothing", f"{path}: no runs, no events, 1 problem"],
         )
 
 
 def test_an_archive_is_checked_with_its_manifest(exported: Path) -> None:
     path = archive(exported.with_name("old.jsonl.gz"), exported)
-    assert run_audit(path) == (0, [f"{path}: 3 runs, 24 events, 0 problems"])
+    assert run_audit(path) == (0, [f"{path}: 3 runs, 24 events, no problems"])
 
 
 def test_an_archive_of_which_a_byte_has_changed_is_not_the_one_of_its_manifest(exported: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_checkpoint_says_where_each_chain_ends_and_is_signed(uids: list[UUID],
         "database": ask("SELECT current_database() AS name")[0]["name"],
         "first_run": runs[0][0],
     }
-    assert printed == f"{path}: 3 runs, 24 events, root {claims['root']}"
+    assert printed == f"Checkpoint written to {path}: 3 runs, 24 events, root {claims['root']}"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -66,7 +66,7 @@ def test_the_log_as_it_was_and_as_it_went_on_is_proved(uids: list[UUID], tmp_pat
     assert (status, len(lines)) == (0, 1)
     assert lines[0].startswith(f"checkpoint {path} of ")
     assert lines[0].endswith(" UTC: 3 runs compared")
-    assert last == "4 runs with 33 events verified, 0 archived runs left out: 0 problems"
+    assert last == "4 runs with 33 events verified: no problems"
 
 
 def remove_run(uid: UUID) -> None:
@@ -135,13 +135,13 @@ def test_runs_archived_since_are_proved_by_their_archives_and_by_nothing_else(ui
     )
     retire(*uids[:2], archive=archived.name)
     status, lines, last = verify("--checkpoint", path)
-    assert (status, last) == (1, "1 runs with 8 events verified, 2 archived runs left out: 0 problems")
+    assert (status, last) == (1, "1 run with 8 events verified, 2 archived runs left out: no problems")
     assert lines[0] == "2 runs are proved by their archives alone: name their directory with --archives"
     assert lines[1].endswith(": 3 runs compared, 2 have been archived since")
     with_archives = ("--checkpoint", path, "--archives", archived.parent)
     assert verify(*with_archives)[0] == 0
     status, lines = run_audit("--checkpoint", path, archived, export(tmp_path / "events.jsonl"))
-    assert (status, lines[1]) == (0, f"{archived}: 2 runs, 17 events, 0 problems, 2 runs proved by the checkpoint")
+    assert (status, lines[1]) == (0, f"{archived}: 2 runs, 17 events, no problems, 2 runs proved by the checkpoint")
     assert lines[0] == f"{path}: 3 runs, root {claims_of(path)['root']}; the signature is not verified here"
     archived.rename(tmp_path / "elsewhere.jsonl.gz")
     status, lines, _ = verify(*with_archives)
@@ -151,10 +151,10 @@ def test_runs_archived_since_are_proved_by_their_archives_and_by_nothing_else(ui
 
 def test_archives_are_a_directory_and_asked_for_with_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(
-        CommandError, match="--archives is for what a checkpoint knows: without one, see hookflow_archive"
+        CommandError, match="--archives needs a --checkpoint to compare with: without one, use hookflow_archive"
     ):
         verify("--archives", tmp_path)
-    with pytest.raises(CommandError, match="it is not a directory"):
+    with pytest.raises(CommandError, match="not a directory"):
         verify("--archives", tmp_path / "none", "--checkpoint", tmp_path / "one.jsonl")
 
 
@@ -168,7 +168,7 @@ def test_an_archive_without_its_manifest_proves_no_run_that_is_gone(uids: list[U
     assert (status, lines[:2]) == (
         1,
         [
-            f"{archived}: old.manifest.json is not beside it",
+            f"{archived}: old.manifest.json is missing beside it",
             f"run order-2: was archived in old.jsonl.gz, and no archive in {tmp_path} ends as its tombstone does",
         ],
     )
@@ -342,7 +342,9 @@ def test_a_file_that_is_there_is_not_overwritten(uids: list[UUID], tmp_path: Pat
     nowhere = tmp_path / "no"
     with pytest.raises(CommandError) as refused:
         checkpoint(nowhere / "one.jsonl")
-    assert str(refused.value) == f"one.jsonl cannot be written: {nowhere} is not a directory; make it, or name another"
+    assert (
+        str(refused.value) == f"one.jsonl cannot be written: {nowhere} is not a directory; make it, or choose another"
+    )
     assert (path.read_text(), list(tmp_path.iterdir())) == ("something else", [path])
     assert ask("SELECT FROM django_hookflow_checkpoint") == []
 
@@ -363,8 +365,8 @@ def test_only_the_runs_that_are_verified_are_compared(uids: list[UUID], tmp_path
     path = tmp_path / "one.jsonl"
     checkpoint(path)
     _, lines, last = verify("--checkpoint", path, "--run", "order-2")
-    assert lines[0].endswith(": 1 runs compared")
-    assert last == "1 runs with 8 events verified, 0 archived runs left out: 0 problems"
+    assert lines[0].endswith(": 1 run compared")
+    assert last == "1 run with 8 events verified: no problems"
     with pytest.raises(CommandError, match="no run has the id 'ghost'"):
         verify("--checkpoint", path, "--run", "ghost")
 

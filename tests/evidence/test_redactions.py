@@ -39,7 +39,7 @@ def uid() -> UUID:
 
 def test_a_redaction_without_a_reason_is_refused(uid: UUID) -> None:
     for reason in (None, "", "  "):
-        with pytest.raises(DataError, match="give a reason"):
+        with pytest.raises(DataError, match="needs a reason"):
             redact(uid, 5, reason=reason)
     assert len(log_of(uid)) == 10
 

@@ -43,7 +43,7 @@ def test_an_export_by_psql_is_the_same_whatever_the_session(tmp_path: Path) -> N
     plain = export(tmp_path / "plain.jsonl")
     hostile = export(tmp_path / "hostile.jsonl", **HOSTILE)
     assert hostile.read_bytes() == plain.read_bytes()
-    assert run_audit(hostile) == (0, [f"{hostile}: 1 runs, 9 events, 0 problems"])
+    assert run_audit(hostile) == (0, [f"{hostile}: 1 run, 9 events, no problems"])
 
 
 def test_what_a_session_with_odd_settings_appends_and_verifies_holds(tmp_path: Path) -> None:

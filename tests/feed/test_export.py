@@ -284,6 +284,6 @@ def test_a_standby_is_refused(process_environment: dict[str, str]) -> None:
             assert (code, output, errors.strip().splitlines()) == (1, "", [A_STANDBY]), command
         with running(environment, "hookflow_subscribers") as process:
             assert process.stderr is not None
-            assert process.stderr.readline() == f"no database, next attempt in 2.0 s: {A_STANDBY[14:]}\n"
+            assert process.stderr.readline() == f"the database cannot be used, next attempt in 2 s: {A_STANDBY[14:]}\n"
             process.send_signal(signal.SIGTERM)
             assert finish(process)[0] == 0

@@ -150,7 +150,7 @@ def test_an_event_as_users_know_it() -> None:
     assert event.workflow_run is not None
     assert (event.run_id, event.workflow_run.run_id) == ("order-1", "order-1")
     event.actor = "mallory"
-    with pytest.raises(Exception, match="only read through the ORM"):
+    with pytest.raises(Exception, match="read-only in the ORM"):
         event.save()
 
 

@@ -157,7 +157,7 @@ def copy_database(target: str) -> None:
 def test_a_dump_restored_elsewhere_goes_on_where_it_was(process_environment: dict[str, str]) -> None:
     uid = new_run()
     add(uid, "a")
-    assert run(process_environment, "hookflow_subscribers", "--once")[:2] == (0, "handed over 1\n")
+    assert run(process_environment, "hookflow_subscribers", "--once")[:2] == (0, "Done: 1 event delivered\n")
     with session() as other:
         other.execute(BURN.format(5_000))
     add(uid, "b", "c")

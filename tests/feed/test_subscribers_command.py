@@ -25,10 +25,10 @@ def accounts() -> list[int]:
 def test_once_hands_over_what_is_there_and_ends(process_environment: dict[str, str]) -> None:
     uid = new_run("order-1")
     add(uid, "a", "b")
-    assert run(process_environment, "hookflow_subscribers", "--once") == (0, "handed over 2\n", "")
-    assert run(process_environment, "hookflow_subscribers", "--once") == (0, "handed over 0\n", "")
+    assert run(process_environment, "hookflow_subscribers", "--once") == (0, "Done: 2 events delivered\n", "")
+    assert run(process_environment, "hookflow_subscribers", "--once") == (0, "Done: no events delivered\n", "")
     append(uid, None, ("run.cancelled", None, {"reason": "changed her mind"}))
-    assert run(process_environment, "hookflow_subscribers", "--once") == (0, "handed over 1\n", "")
+    assert run(process_environment, "hookflow_subscribers", "--once") == (0, "Done: 1 event delivered\n", "")
     assert [(entry.account, entry.amount) for entry in LedgerEntry.objects.order_by("pk")] == [
         ("accounts", 2),
         ("accounts", 3),
@@ -44,7 +44,7 @@ def test_once_with_a_failure_exits_with_1(process_environment: dict[str, str]) -
     assert (code, output) == (1, "")
     assert "subscriber page-someone failed on event 2 of run order-1 (run.cancelled), attempt 1" in errors
     assert "ValueError: cannot say that" in errors
-    assert "CommandError: handed over 0; 1 subscribers failed and will be tried again" in errors
+    assert "CommandError: no events delivered; 1 subscriber failed and will be tried again" in errors
 
 
 def test_killed_between_the_handler_and_the_commit_it_is_handed_over_again_and_written_once(
@@ -88,14 +88,14 @@ def test_the_loop_hands_over_what_comes_until_a_signal_ends_it(
     uid = new_run()
     with running(process_environment, "hookflow_subscribers") as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "serving accounts, page-someone\n"
+        assert process.stdout.readline() == "Subscribers: accounts, page-someone\n"
         wait_until(lambda: Subscriber.objects.count() == 2, "both have their places")
         add(uid, "a")
         wait_until(lambda: accounts() == [2], "a is handed over")
         append(uid, None, ("run.failed", None, {"error": {"type": "E", "message": "no"}}))
         wait_until(lambda: LedgerEntry.objects.filter(account="page-someone").exists(), "the failure is handed over")
         process.send_signal(ending)
-        assert finish(process) == (0, "stopped; handed over 2, 0 failed attempts\n", "")
+        assert finish(process) == (0, "Stopped: 2 events delivered, no failed attempts\n", "")
 
 
 def test_a_signal_in_mid_event_lets_it_finish(process_environment: dict[str, str]) -> None:
@@ -108,7 +108,7 @@ def test_a_signal_in_mid_event_lets_it_finish(process_environment: dict[str, str
         gatekeeper.execute("SELECT pg_advisory_unlock(%s)", [GATE])
         code, output, errors = finish(process)
     assert (code, errors) == (0, "")
-    assert output.endswith("stopped; handed over 1, 0 failed attempts\n")
+    assert output.endswith("Stopped: 1 event delivered, no failed attempts\n")
     assert accounts() == [2]
 
 
@@ -127,4 +127,4 @@ def test_the_loop_survives_the_loss_of_its_connection(process_environment: dict[
         process.send_signal(signal.SIGTERM)
         code, _, errors = finish(process)
     assert code == 0
-    assert "no database, next attempt in" in errors
+    assert "the database cannot be used, next attempt in" in errors

@@ -77,7 +77,7 @@ def test_a_guard_that_does_nothing(guard: str) -> None:
     )
     for body in ("BEGIN RETURN OLD; END", "BEGIN RETURN NULL; END"):
         assert found_after(f"{statement} '{body}'") == {
-            "E025": f"Not as this release of django-hookflow makes them: function {guard} (its definition)."
+            "E025": f"Objects of django-hookflow that differ from this release: function {guard} (its definition)."
         }
 
 
@@ -85,7 +85,7 @@ def test_functions_that_are_gone_are_named_with_the_files_that_have_them() -> No
     with undone():
         run_sql("DROP FUNCTION hookflow_append, hookflow_claim")
         assert found() == {
-            "E026": "Objects of django-hookflow are gone: "
+            "E026": "Objects of django-hookflow that are missing: "
             + ", ".join(
                 f"function {name}" for name in FUNCTIONS if name.startswith(("hookflow_append(", "hookflow_claim("))
             )

@@ -30,7 +30,7 @@ WITH_A_FUNCTION = {
 
 
 def on_our_tables(what: str) -> str:
-    return f"On the tables of django-hookflow, or beside its functions, that are not its own: {what}."
+    return f"Objects on the tables of django-hookflow, or beside its functions, that are not its own: {what}."
 
 
 @pytest.mark.parametrize("table", [*TABLES, PARTITION])

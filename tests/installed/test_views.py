@@ -22,7 +22,7 @@ def definition(view: str) -> str:
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_that_was_replaced(view: str) -> None:
     seen = found_after(f"CREATE OR REPLACE VIEW {view} AS {definition(view)} LIMIT 0")
-    assert seen == {"E025": f"Not as this release of django-hookflow makes them: view {view} (its query)."}
+    assert seen == {"E025": f"Objects of django-hookflow that differ from this release: view {view} (its query)."}
 
 
 @pytest.mark.parametrize("view", VIEWS)

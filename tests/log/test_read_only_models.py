@@ -17,7 +17,7 @@ from django_hookflow.testing import Hookflow
 pytestmark = pytest.mark.django_db
 
 MODELS: list[Any] = list(apps.get_app_config("django_hookflow").get_models())
-WAY_OUT = r"only read through the ORM.*run\.cancel\(\).*redact\(\).*cleanup_workflows.*hookflow\.make_run\(\)"
+WAY_OUT = r"read-only in the ORM.*run\.cancel\(\).*redact\(\).*cleanup_workflows.*hookflow\.make_run\(\)"
 
 WRITES: dict[str, Callable[[Any], Any]] = {
     "save": lambda model: model().save(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from django.db import DatabaseError, transaction
 from django_hookflow.models import DeadLetterEntry, StepExecution, Wait, WorkflowRun
 from django_hookflow.projections import diff, rebuild, rebuilding
 from django_hookflow.projections import ranges as ranges_module
+from django_hookflow.terminals import counted
 from tests.evidence.tampering import retire
 from tests.log.calls import Row, ask, failure, sleep, step
 from tests.projections.histories import make_run, make_runs
@@ -31,15 +33,21 @@ def check(*arguments: str) -> tuple[int, list[str]]:
     try:
         call_command("hookflow_rebuild", "--check", *arguments, stdout=output)
     except SystemExit as exit_:
-        return int(str(exit_.code)), output.getvalue().splitlines()
-    return 0, output.getvalue().splitlines()
+        *differences, last = output.getvalue().splitlines()
+        assert last.endswith(f": {counted(len(differences), 'difference')}, which hookflow_rebuild repairs")
+        return int(str(exit_.code)), differences
+    (last,) = output.getvalue().splitlines()
+    assert last.endswith(" compared with the log: no differences")
+    return 0, []
 
 
 def repair(*arguments: str) -> dict[str, int]:
     """The counts that ``hookflow_rebuild`` prints, by projection."""
     output = StringIO()
     call_command("hookflow_rebuild", *arguments, stdout=output)
-    counts = (line.split() for line in output.getvalue().splitlines())
+    *lines, last = output.getvalue().splitlines()
+    assert re.fullmatch(r"Done: (no runs|1 run|[\d,]+ runs) folded", last)
+    counts = (line.split() for line in lines)
     return {name.rstrip(":"): int(count) for name, count, _ in counts}
 
 

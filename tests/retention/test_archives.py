@@ -121,7 +121,7 @@ def test_a_long_run_is_read_alone_and_many_runs_go_into_several_files(
 
 def test_verify_and_show(archive: Path) -> None:
     status, lines = verify(str(archive))
-    assert (status, lines) == (0, [f"{archive}: 8 runs, 46 events, 0 problems; 8 runs end as their tombstones do"])
+    assert (status, lines) == (0, [f"{archive}: 8 runs, 46 events, no problems; as in their tombstones: 8 runs"])
     shown = run_command("hookflow_archive", "show", str(archive)).splitlines()
     assert len(shown) == 8 + 46
     one = run_command("hookflow_archive", "show", str(archive), "--run", "order-1").splitlines()
@@ -145,7 +145,7 @@ def test_the_script_that_stands_alone_agrees(archive: Path) -> None:
     command = [sys.executable, "-I", str(Path(audit.__file__)), str(archive)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "8 runs, 46 events, 0 problems" in done.stdout
+    assert "8 runs, 46 events, no problems" in done.stdout
 
 
 def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -248,8 +248,8 @@ def test_a_directory_is_to_have_every_run_that_was_archived(archive: Path, hookf
     assert verify("--all", str(directory)) == (
         0,
         [
-            f"{archive}: 8 runs, 46 events, 0 problems; 8 runs end as their tombstones do",
-            f"{archives_in(directory)[1]}: 4 runs, 23 events, 0 problems; 4 runs end as their tombstones do",
+            f"{archive}: 8 runs, 46 events, no problems; as in their tombstones: 8 runs",
+            f"{archives_in(directory)[1]}: 4 runs, 23 events, no problems; as in their tombstones: 4 runs",
             f"{directory}: 12 archived runs found, 0 missing",
         ],
     )
@@ -268,10 +268,10 @@ def test_a_directory_is_to_have_every_run_that_was_archived(archive: Path, hookf
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        ([], "name archives, or with --all the directory"),
-        (["--all", "."], "name archives, or with --all the directory"),
-        (["--all", "/nowhere"], "it is not a directory"),
-        (["--all", ".", "--without-database"], "there is no database to ask"),
+        ([], "give the archives to verify, or --all and the directory"),
+        (["--all", "."], "give the archives to verify, or --all and the directory"),
+        (["--all", "/nowhere"], "not a directory"),
+        (["--all", ".", "--without-database"], "leave out --without-database"),
     ],
 )
 def test_what_cannot_be_verified_is_refused(arguments: list[str], refusal: str) -> None:
@@ -290,7 +290,7 @@ def test_an_archive_can_be_verified_where_the_database_is_not(archive: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "8 runs, 46 events, 0 problems; the database could not be asked" in done.stdout
+    assert "8 runs, 46 events, no problems; not compared: the database 'default' cannot be reached" in done.stdout
 
 
 def test_a_run_that_moves_between_its_archive_and_its_removal_stays(hookflow: Hookflow, tmp_path: Path) -> None:
@@ -307,19 +307,19 @@ def test_a_run_that_moves_between_its_archive_and_its_removal_stays(hookflow: Ho
 
     with connection.execute_wrapper(replay_first):
         printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
-    assert "1 runs were held or have moved on" in printed
+    assert "1 run left for the next time" in printed
     assert archived() == set(runs) - {"order-3"}
     append(replayed, None, ("run.completed", None, {"result": 1}))
     (first,) = archives_in(tmp_path)
     assert verify(str(first)) == (
         0,
-        [f"{first}: 8 runs, 46 events, 0 problems; 7 runs end as their tombstones do, 1 are still in the log"],
+        [f"{first}: 8 runs, 46 events, no problems; as in their tombstones: 7 runs; still in the log: 1"],
     )
     hookflow.advance(31 * DAYS)
     assert cleanup("--archive-to", str(tmp_path))["WorkflowRun"] == 1
     status, lines = verify(*map(str, archives_in(tmp_path)))
     assert status == 0
-    assert any("7 runs end as their tombstones do, 1 went on after this archive was made" in line for line in lines)
+    assert any("as in their tombstones: 7 runs; continued after this archive was made: 1" in line for line in lines)
     assert len(archived_in(tmp_path)[str(replayed)]) == 9  # its old dead letter went by an event
     assert_nothing_differs()
 
@@ -346,7 +346,7 @@ def test_two_cleanups_at_once_retire_each_run_once(hookflow: Hookflow, tmp_path:
     with connection.execute_wrapper(let_another_go_first):
         printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
     assert "WorkflowRun: 0 removed" in printed
-    assert "8 runs were held or have moved on: left for the next time" in printed
+    assert "8 runs left for the next time: in use, or changed meanwhile" in printed
     assert others == [len(runs)]
     assert len(archives_in(tmp_path)) == (2 if has_archived else 1)
     assert verify(*map(str, archives_in(tmp_path)))[0] == 0
@@ -443,7 +443,7 @@ def test_a_checkpoint_proves_the_runs_of_an_archive(hookflow: Hookflow, tmp_path
     (path,) = archives_in(tmp_path)
     status, lines = verify("--checkpoint", str(checkpoint), str(path))
     assert status == 0
-    assert "0 problems, 8 runs proved by the checkpoint" in lines[-1]
+    assert "no problems, 8 runs proved by the checkpoint" in lines[-1]
     run_command("hookflow_verify", "--checkpoint", str(checkpoint), "--archives", str(tmp_path))
     cut = {str(uid) for uid in archived_in(tmp_path)}.pop()
     rewrite(path, lambda lines: [line for line in lines if not (cut in line and '"seq":1,' not in line)])

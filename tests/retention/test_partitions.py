@@ -82,7 +82,10 @@ def test_months_are_added_in_front_of_a_catch_all_and_asked_for_again_nothing_is
     for one, next_one in itertools.pairwise(found):
         assert one.to_uid == next_one.from_uid
     assert len(printed) == len(found) - 1
-    assert run_command("hookflow_partitions", "add", "--months", "4") == "nothing to add\n"
+    assert (
+        run_command("hookflow_partitions", "add", "--months", "4")
+        == "Nothing to add: each of these months has its partition\n"
+    )
     assert partitions() == found
     assert psql("-c", "CALL hookflow_add_partitions(6)").returncode == 0
     assert [partition.name for partition in partitions()][: len(found) - 1] == [p.name for p in found[:-1]]

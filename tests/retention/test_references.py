@@ -120,5 +120,5 @@ def test_a_row_that_comes_meanwhile_is_for_the_next_time(
 
     printed = run_command("cleanup_workflows")
 
-    assert "8 runs were held or have moved on: left for the next time" in printed
+    assert "8 runs left for the next time: in use, or changed meanwhile" in printed
     assert WorkflowRun.objects.count() == 8

@@ -188,5 +188,5 @@ def test_a_policy_that_would_fail_at_the_first_failure_is_refused_where_it_is_wr
 
 def test_what_is_no_policy_is_refused_where_it_is_written() -> None:
     policy: Any = 3
-    with pytest.raises(InvalidWorkflow, match=r"retry is 3: it is a django_hookflow\.Retry"):
+    with pytest.raises(InvalidWorkflow, match=r"retry is 3: it must be a django_hookflow\.Retry"):
         workflow(retry=policy)(lambda ctx: None)

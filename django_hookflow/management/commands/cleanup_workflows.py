@@ -8,53 +8,53 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_hookflow.conf import conf
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.management.base import LogCommand
 from django_hookflow.management.progress import Progress
 from django_hookflow.retention.archive import writable_directory
 from django_hookflow.retention.cleaning import Cleaned, clean, count_due
 from django_hookflow.retention.dead_letters import count_dead_letters, remove_dead_letters
 from django_hookflow.retention.runs import moment_before
+from django_hookflow.terminals import counted
 
 #: Runs that stay are named up to so many.
 NAMED = 50
 MODELS = ("WorkflowRun", "WorkflowEvent", "StepExecution", "DeadLetterEntry")
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
-        "Removes runs that have ended (completed, failed, cancelled) and are older than the threshold, with their "
-        "events, steps and dead letters, and old dead letters of runs that stay. Never a run that still lives. Where "
-        "an archive is configured, events are archived first. The id of a run that is removed is not used again."
+        "Removes runs that ended (completed, failed, cancelled) before the threshold, with their events, steps and dead "
+        "letters, and old dead letters of runs that stay. A run that has not ended is never removed. With an archive "
+        "configured, events are archived first. The id of a removed run is not used again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--days-old", type=_days, default=30, metavar="N", help="threshold in days (default: 30)")
-        parser.add_argument("--dry-run", action="store_true", help="remove nothing, print what would be removed")
+        parser.add_argument("--dry-run", action="store_true", help="remove nothing; print what would be removed")
         parser.add_argument(
             "--archive-to",
             type=_name_of_directory,
             metavar="DIR",
-            help="archive the events of each run in this directory first (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)",
+            help="first archive the events of each run in this directory (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)",
         )
         only = parser.add_mutually_exclusive_group()
-        only.add_argument("--dlq-only", action="store_true", help="only dead letters; runs stay")
-        only.add_argument("--workflows-only", action="store_true", help="only runs; dead letters stay")
+        only.add_argument("--dlq-only", action="store_true", help="remove only dead letters")
+        only.add_argument("--workflows-only", action="store_true", help="remove only runs; their dead letters stay")
 
     def handle(self, *args: Any, **options: Any) -> None:
         before = moment_before(options["days_old"])
         if options["dry_run"]:
-            counted = self._count(before, options)
+            due = self._count(before, options)
             for model in MODELS:
-                self.stdout.write(f"{model}: {counted[model]} would be removed")
+                self.stdout.write(f"{model}: {due[model]} would be removed")
+            self.stdout.write("Nothing was removed: this was a dry run")
             return
         done = Cleaned()
         try:
             self._remove(before, options, done)
-        except HookFlowException as error:
-            raise CommandError(str(error)) from error
         finally:
             self._print(done)
         if done.broken:
@@ -63,6 +63,7 @@ class Command(BaseCommand):
                     [*done.broken, "Their events are not as they were recorded: see hookflow_verify --run RUN_ID."]
                 )
             )
+        self.stdout.write("Done")
 
     def _count(self, before: datetime.datetime, options: dict[str, Any]) -> Counter[str]:
         counted: Counter[str] = Counter()
@@ -91,7 +92,8 @@ class Command(BaseCommand):
                 done.broken += step.broken
                 done.held += step.held
                 if step.archive:
-                    self.stdout.write(f"archived in {step.archive}")
+                    progress.hide()
+                    self.stdout.write(f"Archived in {step.archive}")
 
     def _print(self, done: Cleaned) -> None:
         for model in MODELS:
@@ -99,15 +101,15 @@ class Command(BaseCommand):
         for sentence in done.held[:NAMED]:
             self.stdout.write(sentence)
         if len(done.held) > NAMED:
-            self.stdout.write(f"and {len(done.held) - NAMED} more that rows of the project hold")
+            self.stdout.write(f"… and {len(done.held) - NAMED:,} more that rows of the project protect")
         if done.left:
-            self.stdout.write(f"{done.left} runs were held or have moved on: left for the next time")
+            self.stdout.write(f"{counted(done.left, 'run')} left for the next time: in use, or changed meanwhile")
 
 
 def _name_of_directory(text: str) -> str:
     """Not the empty text of a variable that is not set: to remove without an archive has to be meant."""
     if not text:
-        raise argparse.ArgumentTypeError("a directory has a name, and this is empty")
+        raise argparse.ArgumentTypeError("the name of the directory is empty")
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
 from django_hookflow.evidence.audit import (
@@ -20,7 +20,7 @@ from django_hookflow.evidence.audit import (
     read_known,
 )
 from django_hookflow.evidence.proving import checked_claims, signed_claims
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.management.base import LogCommand, describe_outage
 from django_hookflow.retention.proving import (
     archives_in,
     check_with_manifest,
@@ -29,40 +29,44 @@ from django_hookflow.retention.proving import (
 )
 
 
-class Command(BaseCommand):
-    help = "Proves archives of the event log, or shows what is in one."
+class Command(LogCommand):
+    help = "Verifies archives of the event log, or prints what is in one."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(dest="action", required=True, metavar="verify|show")
         verify = commands.add_parser(
             "verify",
-            help="recompute every hash, compare with the manifest and with the tombstones in the database; exit 1 if "
-            "anything is not as it was",
+            help="recompute every hash, and compare with the manifest and with the tombstones in the database; exits with 1 "
+            "if anything is not as it was",
         )
-        verify.add_argument("files", nargs="*", type=Path, metavar="FILE", help="NAME.jsonl.gz, its manifest beside it")
+        verify.add_argument(
+            "files", nargs="*", type=Path, metavar="FILE", help="NAME.jsonl.gz, with its manifest beside it"
+        )
         verify.add_argument(
             "--all",
             type=Path,
             metavar="DIR",
-            help="every archive in a directory, which is to hold every run that was archived",
+            help="verify every archive in this directory, and that every archived run is in one of them",
         )
-        verify.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint the runs are to agree with")
-        verify.add_argument("--without-database", action="store_true", help="do not look for the tombstones")
-        show = commands.add_parser("show", help="print the events, a line each")
+        verify.add_argument(
+            "--checkpoint", type=Path, metavar="FILE", help="a checkpoint that the runs have to agree with"
+        )
+        verify.add_argument("--without-database", action="store_true", help="do not compare with the database")
+        show = commands.add_parser("show", help="print the events, one line each")
         show.add_argument("file", type=Path, metavar="FILE")
-        show.add_argument("--run", metavar="RUN_ID", help="only the run that had this id")
+        show.add_argument("--run", metavar="RUN_ID", help="only the run with this id")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "show":
             self._show(options["file"], options["run"])
             return
         if (options["all"] is None) == (not options["files"]):
-            raise CommandError("name archives, or with --all the directory that has them all")
-        if options["all"] is not None and (options["without_database"] or not options["all"].is_dir()):
-            raise CommandError(
-                f"--all {options['all']}: it is not a directory, or there is no database to ask what it is to hold"
-            )
+            raise CommandError("give the archives to verify, or --all and the directory that holds all of them")
+        if options["all"] is not None and options["without_database"]:
+            raise CommandError("--all asks the database which runs were archived: leave out --without-database")
+        if options["all"] is not None and not options["all"].is_dir():
+            raise CommandError(f"--all {options['all']}: not a directory")
         if options["checkpoint"] is not None:
             self._check_signature(options["checkpoint"], options["without_database"])
         if self._verify_all(options):
@@ -97,10 +101,7 @@ class Command(BaseCommand):
 
     def _check_signature(self, checkpoint: Path, without_database: bool) -> None:
         """Before anything is compared with it."""
-        try:
-            signed_claims(checkpoint) if without_database else checked_claims(checkpoint)
-        except HookFlowException as error:
-            raise CommandError(str(error)) from error
+        signed_claims(checkpoint) if without_database else checked_claims(checkpoint)
 
     def _report(self, checked: CheckedFile, found: set[str], without_database: bool) -> int:
         """How many problems there are with a file; adds the runs that end in it as their tombstones do to ``found``."""
@@ -112,7 +113,7 @@ class Command(BaseCommand):
                 found |= compared.retired
                 line += f"; {compared}"
             except (OperationalError, InterfaceError) as error:
-                line += f"; the database could not be asked: {str(error).strip()}"
+                line += f"; not compared: {describe_outage(error)}"
         for problem in problems:
             self.stdout.write(problem)
         self.stdout.write(line)

@@ -1,4 +1,4 @@
-"""``manage.py hookflow_doctor``: looks at everything a deployment stands on; for each finding, the way out."""
+"""``manage.py hookflow_doctor``: looks at everything a deployment depends on; for each finding, the way out."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from django_hookflow.doctor.examination import AREAS, Examined, examine
 from django_hookflow.doctor.report import Paint, as_json, exit_code, lines_of, summary
 from django_hookflow.terminals import encodable, encoding_of
 
-PALETTE = {"ok": "SUCCESS", "info": "NOTICE", "warning": "WARNING", "error": "ERROR"}
+#: Styles of Django's palettes; its NOTICE is red, as errors are.
+PALETTE = {"ok": "SUCCESS", "info": "HTTP_INFO", "warning": "WARNING", "error": "ERROR"}
 
 
 class Command(BaseCommand):
     help = (
-        "Looks at keys, public address, schema, guards, roles, clocks, partitions, relay, runs and more, and says of each "
-        "thing that is wrong how to put it right. Changes nothing, shows no secret. Exits 0 without errors (there may be "
-        "warnings), 1 with errors, 2 when the database could not be looked at."
+        "Looks at keys, public address, schema, guards, roles, clocks, partitions, relay, runs and more, and says how to put "
+        "right what is wrong. Changes nothing and shows no secret. Exits with 0 if there are no errors (there may be "
+        "warnings), 1 if there are, and 2 if the database cannot be examined."
     )
     # It is what one runs when a check fails, so no check may keep it from running.
     requires_system_checks: list[str] = []
@@ -33,7 +34,7 @@ class Command(BaseCommand):
             default=[],
             choices=list(AREAS),
             metavar="AREA",
-            help=f"look at these areas alone: {', '.join(AREAS)}",
+            help=f"look only at these areas: {', '.join(AREAS)}",
         )
         parser.add_argument("--offline", action="store_true", help="ask neither QStash nor the public address")
 

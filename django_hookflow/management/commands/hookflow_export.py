@@ -10,26 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from django_hookflow.exceptions import HookFlowException
 from django_hookflow.feed.lines import FORMATS
 from django_hookflow.feed.output import Stopping, give_up
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, RunFeed
+from django_hookflow.management.base import LogCommand
 from django_hookflow.management.signals import stopped_by_signals
-from django_hookflow.management.unknown_runs import explain
 
 #: Between two looks for new events, with --follow.
 PAUSE = 1.0
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
-        "Writes the events of the log, one line of JSON each, to standard output or a file; the events of a run in their "
-        "order. With --follow it goes on with those to come, until SIGTERM, SIGINT or the end of whoever reads it."
+        "Writes the events of the log to standard output or a file, one line of JSON each, those of a run in their order. "
+        "With --follow it goes on with new events, until SIGTERM, SIGINT, or until nobody reads its output any more."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,28 +37,25 @@ class Command(BaseCommand):
             metavar="POSITION|DATE",
             help="only events above a position, or recorded at a date (ISO) or later",
         )
-        parser.add_argument("--run", metavar="RUN_ID", help="only the run that has this id")
+        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this id")
         parser.add_argument(
             "--type", action="append", metavar="TYPE", help="only events of this type; may be given several times"
         )
         parser.add_argument("--format", choices=FORMATS, default="jsonl", help="jsonl, or CloudEvents 1.0 envelopes")
         parser.add_argument("--follow", action="store_true", help="go on with events as they are committed")
-        parser.add_argument("--output", metavar="FILE", help="a file to make, instead of standard output")
+        parser.add_argument("--output", metavar="FILE", help="write to this file, which must not exist yet")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            feed = _find_feed(options["run"], options["type"], options["since"])
-            standard = options.get("stdout") or sys.stdout
-            stopping = Stopping()
-            with _opened(options["output"], standard) as output, stopped_by_signals(stopping.request):
-                try:
-                    self._write(feed, output, options["format"], options["follow"], stopping)
-                except OSError as error:
-                    give_up(output)
-                    if not isinstance(error, BrokenPipeError):
-                        raise CommandError(f"{options['output'] or 'standard output'}: {error.strerror}") from error
-        except HookFlowException as error:
-            raise CommandError(explain(error, options["run"])) from error
+        feed = _find_feed(options["run"], options["type"], options["since"])
+        standard = options.get("stdout") or sys.stdout
+        stopping = Stopping()
+        with _opened(options["output"], standard) as output, stopped_by_signals(stopping.request):
+            try:
+                self._write(feed, output, options["format"], options["follow"], stopping)
+            except OSError as error:
+                give_up(output)
+                if not isinstance(error, BrokenPipeError):
+                    raise CommandError(f"{options['output'] or 'standard output'}: {error.strerror}") from error
 
     def _write(self, feed: Feed | RunFeed, output: IO[str], format: str, follow: bool, stopping: Stopping) -> None:
         to_line = FORMATS[format]
@@ -92,7 +88,9 @@ def _parse_moment(text: str | None) -> datetime.datetime | None:
     if day is not None:
         moment = datetime.datetime.combine(day, datetime.time())
     if moment is None:
-        raise CommandError(f"--since {text!r} is neither a position nor a date: give a number, or 2026-05-01T12:00:00Z")
+        raise CommandError(
+            f"--since {text!r} is neither a position nor a date: give a number, or a date such as 2026-05-01T12:00:00Z"
+        )
     return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 

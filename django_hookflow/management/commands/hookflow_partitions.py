@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_hookflow.conf import conf
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.management.base import LogCommand
 from django_hookflow.management.progress import Progress
 from django_hookflow.retention.archive import writable_directory
 from django_hookflow.retention.partitions import (
@@ -20,37 +20,34 @@ from django_hookflow.retention.partitions import (
 )
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
-        "Lists the partitions of the event log, adds those of months to come, archives those of months that are over."
+        "Lists the partitions of the event log, adds those of the next months, archives those of months that are over."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(dest="action", required=True, metavar="list|add|archive")
-        commands.add_parser("list", help="print the partitions, oldest first; how many events is an estimate")
+        commands.add_parser("list", help="print the partitions, oldest first; numbers of events are estimates")
         add = commands.add_parser(
-            "add", help="add a partition for each month to come that has none, beside running work"
+            "add", help="add a partition for each of the next months that has none, beside running work"
         )
-        add.add_argument("--months", type=int, default=3, metavar="N", choices=range(1, 121), help="default: 3")
+        add.add_argument(
+            "--months", type=int, default=3, metavar="N", choices=range(1, 121), help="how many months (default: 3)"
+        )
         archive = commands.add_parser(
-            "archive", help="archive the runs of the oldest partition, if all have ended, and detach it"
+            "archive", help="archive the runs of the oldest partition, if all of them have ended, and detach it"
         )
         archive.add_argument("name", metavar="NAME")
-        archive.add_argument("--archive-to", metavar="DIR", help="default: DJANGO_HOOKFLOW_ARCHIVE_DIR")
-        archive.add_argument(
-            "--drop", action="store_true", help="drop the table as well; without it, it is left detached"
-        )
+        archive.add_argument("--archive-to", metavar="DIR", help="where to (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)")
+        archive.add_argument("--drop", action="store_true", help="drop the detached table as well")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            if options["action"] == "add":
-                self._add(options["months"])
-            elif options["action"] == "archive":
-                self._archive(options["name"], options["archive_to"] or conf.archive_dir, options["drop"])
-            else:
-                self._list()
-        except HookFlowException as error:
-            raise CommandError(str(error)) from error
+        if options["action"] == "add":
+            self._add(options["months"])
+        elif options["action"] == "archive":
+            self._archive(options["name"], options["archive_to"] or conf.archive_dir, options["drop"])
+        else:
+            self._list()
 
     def _list(self) -> None:
         for partition in partitions():
@@ -61,13 +58,13 @@ class Command(BaseCommand):
         add_partitions(months)
         added = [partition.name for partition in partitions() if partition.name not in before]
         for name in added:
-            self.stdout.write(f"added {name}")
+            self.stdout.write(f"Added {name}")
         if not added:
-            self.stdout.write("nothing to add")
+            self.stdout.write("Nothing to add: each of these months has its partition")
 
     def _archive(self, name: str, directory: str | None, drop: bool) -> None:
         if not directory:
-            raise CommandError("where to? Give --archive-to DIR, or set DJANGO_HOOKFLOW_ARCHIVE_DIR.")
+            raise CommandError("no archive directory: give --archive-to DIR, or set DJANGO_HOOKFLOW_ARCHIVE_DIR")
         broken: list[str] = []
         total = count_living(name) if self.stderr.isatty() else 0
         try:
@@ -76,11 +73,12 @@ class Command(BaseCommand):
                     progress.add(step.seen)
                     broken += step.broken
                     if step.archive:
-                        self.stdout.write(f"archived in {step.archive}")
+                        progress.hide()
+                        self.stdout.write(f"Archived in {step.archive}")
         except PartitionRefused as error:
             raise CommandError("\n".join([*broken, str(error)])) from error
         self.stdout.write(
-            f"dropped {name}" if drop else f"detached {name}: a table of its own now, to be dropped or moved"
+            f"Dropped {name}" if drop else f"Detached {name}: now a table of its own, to be dropped or moved"
         )
 
 

@@ -5,36 +5,35 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.delivery.transports import TRANSPORTS
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.management.base import LogCommand
 from django_hookflow.management.signals import stopped_by_signals
 from django_hookflow.runtime import stopping
 from django_hookflow.runtime.receiving import receive
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
-        "Sends the messages that are due: all of them with the http and inline transports, and with qstash those that "
-        "could not be published or got lost. Run any number; SIGTERM and SIGINT stop one when what it sends is sent, and "
-        "a turn that it runs itself with the step the turn is in."
+        "Sends the messages that are due: all of them with the transports http and inline, and with qstash those that "
+        "could not be published or got lost. Run as many as you like. On SIGTERM or SIGINT it finishes what it is sending, "
+        "and the step of a turn that it runs itself."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="one pass over what is due now, for cron")
+        parser.add_argument("--once", action="store_true", help="make one pass over what is due now, for cron")
         parser.add_argument("--transport", choices=TRANSPORTS, help="instead of DJANGO_HOOKFLOW_TRANSPORT")
-        parser.add_argument("--concurrency", type=int, default=8, metavar="N", help="messages sent at a time (8)")
+        parser.add_argument(
+            "--concurrency", type=int, default=8, metavar="N", help="how many messages are sent at a time (default: 8)"
+        )
 
     def handle(self, *, once: bool, transport: str | None, concurrency: int, **options: Any) -> None:
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1")
-        try:
-            relay = Relay(transport, receive, concurrency)
-            relay.transport.check_configured()
-        except HookFlowException as error:
-            raise CommandError(str(error)) from error
+        relay = Relay(transport, receive, concurrency)
+        relay.transport.check_configured()
         # A turn in flight in this very process finishes the step it is in; the rest of the run is announced for others.
         with stopped_by_signals(lambda: _stop(relay), afterwards=stopping.forget):
             if once:
@@ -45,14 +44,16 @@ class Command(BaseCommand):
     def _run_once(self, relay: Relay) -> None:
         sent = relay.run_once()
         if relay.failed:
-            raise CommandError(f"sent {sent}, {relay.failed} failed and will be sent again", returncode=1)
-        self.stdout.write(f"sent {sent}")
+            raise CommandError(f"{sent} sent, {relay.failed} failed and will be sent again", returncode=1)
+        self.stdout.write(f"Done: {sent} sent")
 
     def _run_forever(self, relay: Relay) -> None:
-        self.stdout.write(f"relay sends by {relay.transport.name}, {relay.concurrency} at a time")
+        self.stdout.write(
+            f"Relay started: transport {relay.transport.name}, {relay.concurrency} at a time. Ctrl-C stops it."
+        )
         self.stdout.flush()
         relay.run_forever()
-        self.stdout.write(f"relay stopped; sent {relay.sent}, {relay.failed} failed")
+        self.stdout.write(f"Relay stopped: {relay.sent} sent, {relay.failed} failed")
 
 
 def _stop(relay: Relay) -> None:

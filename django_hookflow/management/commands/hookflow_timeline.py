@@ -12,16 +12,16 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_hookflow.events.database import alias
 from django_hookflow.exceptions import HookFlowException, UnknownRun
-from django_hookflow.management.unknown_runs import explain
+from django_hookflow.management.base import LogCommand
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf
-from django_hookflow.terminals import encodable, encoding_of
+from django_hookflow.terminals import can_encode, counted, encodable, encoding_of
 from django_hookflow.timeline import Present, Story, events_of, present_of, sentence_for, story_of
 from django_hookflow.timeline.reading import EventExcerpt
 from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
@@ -53,24 +53,24 @@ class View:
         return sentence_for(self.run, self.story, self.present)
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
-        "Shows what a run did, where the time went, what failed, and what happens next. In a waterfall, long stretches "
-        "in which nothing happened are collapsed."
+        "Shows what a run did, where the time went, what failed, and what happens next. Long stretches in which nothing "
+        "happened are collapsed."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("run_id", metavar="RUN_ID")
-        parser.add_argument("--events", action="store_true", help="list the events, too")
-        parser.add_argument("--json", action="store_true", help="the story as JSON, for other programs")
+        parser.add_argument("--events", action="store_true", help="also list the events")
+        parser.add_argument("--json", action="store_true", help="print JSON, for other programs")
         when = parser.add_mutually_exclusive_group()
-        when.add_argument("--follow", action="store_true", help="show it again as it changes, until the run has ended")
+        when.add_argument("--follow", action="store_true", help="redraw it as the run goes on, until it ends")
         when.add_argument(
             "--as-of",
             type=read_moment,
             metavar="SEQ|TIME",
-            help="as it was after its first so many events, or at a time",
+            help="show it as it was after its first SEQ events, or at a time",
         )
 
     def handle(self, *, run_id: str, follow: bool, as_of: int | datetime.datetime | None, **options: Any) -> None:
@@ -122,11 +122,7 @@ class Command(BaseCommand):
         on_terminal = self.stdout.isatty()
         plain = options["no_color"] or os.environ.get("NO_COLOR")
         width = shutil.get_terminal_size((80, 24)).columns if on_terminal else 80
-        try:
-            "█✓…".encode(encoding_of(self.stdout))
-            signs = UNICODE
-        except UnicodeEncodeError:
-            signs = ASCII
+        signs = UNICODE if can_encode("█✓…", encoding_of(self.stdout)) else ASCII
         return Drawing(
             width=min(MAX_WIDTH, max(MIN_WIDTH, width)),
             signs=signs,
@@ -140,7 +136,7 @@ def cut_to_height(lines: list[str], height: int) -> list[str]:
         return lines
     first = min(FIRST_LINES, height // 2)
     last = max(0, height - first - 1)
-    return [*lines[:first], f"  ({len(lines) - first - last} lines more)", *lines[len(lines) - last :]]
+    return [*lines[:first], f"  (… {len(lines) - first - last} lines …)", *lines[len(lines) - last :]]
 
 
 def read_moment(text: str) -> int | datetime.datetime:
@@ -149,7 +145,7 @@ def read_moment(text: str) -> int | datetime.datetime:
         return int(text)
     moment = parse_datetime(text)
     if moment is None:
-        raise ArgumentTypeError(f"{text!r} is neither the number of an event nor a time, such as 2026-01-31T12:00")
+        raise ArgumentTypeError(f"{text!r} is neither the number of an event nor a time such as 2026-01-31T12:00")
     return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
@@ -179,11 +175,11 @@ def _read(run_id: str, as_of: int | datetime.datetime | None) -> View:
 def _reason_missing(run_id: str) -> str:
     head = Head.objects.using(alias()).filter(run_id=run_id).first()
     if head is None:
-        return explain(UnknownRun(run_id), run_id)
+        raise UnknownRun(run_id)
     if head.archived_at is not None:
         return (
-            f"run {run_id!r} has been archived: its {head.last_seq:,} events are in an archive file of "
-            f"{head.archived_at:%Y-%m-%d}, if archives are kept; hookflow_archive show FILE --run {run_id} prints them"
+            f"run {run_id!r} was archived on {head.archived_at:%Y-%m-%d} with {counted(head.last_seq, 'event')}: if archives "
+            f"are kept, hookflow_archive show FILE --run {run_id} prints them"
         )
     return f"run {run_id!r} is not in the projections: hookflow_rebuild --run {run_id} folds them from the log again"
 

@@ -9,29 +9,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_hookflow.evidence.audit import Known, Problem
 from django_hookflow.evidence.proving import BrokenCheckpoint, prove
 from django_hookflow.evidence.verifying import count_runs, uids_between, verify
-from django_hookflow.exceptions import HookFlowException, UnknownRun
+from django_hookflow.exceptions import UnknownRun
+from django_hookflow.management.base import LogCommand
 from django_hookflow.management.progress import Progress
-from django_hookflow.management.unknown_runs import explain
 from django_hookflow.retention.proving import prove_gone
+from django_hookflow.terminals import counted
 
 Moment = datetime.datetime | None
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Recomputes the hash of every event in the database, without locks and beside running work, and compares the ends "
-        "of the chains with their heads and with checkpoints. Names run, seq and what does not hold; exits 1 if anything does not."
+        "of the chains with their heads and with checkpoints. Names run, seq and what is wrong; exits with 1 if anything is."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--run", metavar="RUN_ID", help="only the run that has this id")
+        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this id")
         parser.add_argument(
             "--since", type=read_moment, metavar="DATE", help="only runs triggered at this date or later"
         )
@@ -42,31 +43,27 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="FILE",
-            help="prove that the log is the one this checkpoint knows; may be given several times, the oldest first",
+            help="prove that the log is the one of this checkpoint; may be given several times, the oldest first",
         )
-
         parser.add_argument(
             "--archives",
             type=Path,
             metavar="DIR",
-            help="where the archives are of runs that were retired since the checkpoint: each is to be in one of them",
+            help="the archives of runs that were retired since the checkpoint: each has to be in one of them",
         )
 
     def handle(self, *, run: str | None, checkpoint: list[Path], archives: Path | None, **options: Any) -> None:
         bounds = options["since"], options["until"]
         if run is not None and any(bounds):
-            raise CommandError("--run names one run, --since and --until name many: give one or the other")
+            raise CommandError("--run is for one run, --since and --until are for many: give one or the other")
         if archives is not None and not archives.is_dir():
-            raise CommandError(f"--archives {archives}: it is not a directory")
+            raise CommandError(f"--archives {archives}: not a directory")
         if archives is not None and not checkpoint:
             raise CommandError(
-                "--archives is for what a checkpoint knows: without one, see hookflow_archive verify --all"
+                "--archives needs a --checkpoint to compare with: without one, use hookflow_archive verify --all"
             )
-        try:
-            compared, problems = self._prove(checkpoint, _selection(run, *bounds), archives)
-            problems += self._verify(run, *bounds, may_be_gone=compared > 0)
-        except HookFlowException as error:
-            raise CommandError(explain(error, run)) from error
+        compared, problems = self._prove(checkpoint, _selection(run, *bounds), archives)
+        problems += self._verify(run, *bounds, may_be_gone=compared > 0)
         if problems:
             sys.exit(1)
 
@@ -93,16 +90,18 @@ class Command(BaseCommand):
         try:
             with Progress(self.stderr, "runs", 1 if run_id is not None else count_runs(since, until)) as progress:
                 for part in verify(run_id, since=since, until=until):
-                    self._print(part.problems)
                     progress.add(part.runs + part.archived)
+                    if part.problems:
+                        progress.hide()
+                    self._print(part.problems)
                     runs, events, archived = runs + part.runs, events + part.events, archived + part.archived
                     problems += len(part.problems)
         except UnknownRun:
             if not may_be_gone:
                 raise
-        self.stdout.write(
-            f"{runs:,} runs with {events:,} events verified, {archived:,} archived runs left out: {problems:,} problems"
-        )
+        verified = f"{counted(runs, 'run')} with {counted(events, 'event')} verified"
+        left_out = f", {counted(archived, 'archived run')} left out" if archived else ""
+        self.stdout.write(f"{verified}{left_out}: {counted(problems, 'problem')}")
         return problems
 
     def _print(self, problems: list[Problem]) -> None:

@@ -1,0 +1,1 @@
+"""What holds for all commands: how they end where they cannot work, and how they look on a terminal."""
