@@ -26,7 +26,7 @@ DO $roles$
 DECLARE
   -- What the application calls to write. Run as the owner.
   writing CONSTANT text[] := ARRAY[
-    'hookflow_start', 'hookflow_claim', 'hookflow_append', 'hookflow_complete', 'hookflow_renew', 'hookflow_release',
+    'hookflow_start', 'hookflow_claim', 'hookflow_take', 'hookflow_append', 'hookflow_complete', 'hookflow_renew', 'hookflow_release',
     'hookflow_operate', 'hookflow_signal', 'hookflow_expire', 'hookflow_take_over'];
   -- What the redactor calls. Run as the owner.
   redacting CONSTANT text[] := ARRAY['hookflow_redact'];

@@ -19,8 +19,9 @@ from django_hookflow.conf import conf
 from django_hookflow.delivery import wakeup
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, get_transport
+from django_hookflow.events import log
 from django_hookflow.events.database import cursor, repeated_on_conflict
-from django_hookflow.events.log import LEFT_TO_RELAY, Operated, Sending
+from django_hookflow.events.log import LEFT_TO_RELAY, Beginning, Operated, Sending
 from django_hookflow.sql import load
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -91,15 +92,26 @@ def _publish(message: Message) -> None:
         logger.exception("%s stays as it is and comes due in %s s", message, conf.overdue_seconds)
 
 
-@repeated_on_conflict
-def take_due(limit: int, *, until: datetime.datetime | None = None) -> list[Message]:
+def take_due(
+    limit: int,
+    *,
+    until: datetime.datetime | None = None,
+    is_newest_first: bool = False,
+    beginning: Beginning | None = None,
+) -> list[Message]:
     """Up to ``limit`` messages that are due (and were at ``until``), longest due first, for this caller alone to send.
 
-    One statement and one commit; a message that then does not begin comes due after the overdue time.
+    One statement and one commit; a message that then does not begin comes due after the overdue time. Turns that
+    ``beginning`` is about have begun with it.
     """
-    with cursor() as c:
-        c.execute(load("outbox_take_due"), {"limit": limit, "until": until, "overdue": conf.overdue_seconds})
-        return [Message(*row) for row in c.fetchall()]
+    taken = log.take(
+        limit,
+        until=until,
+        overdue_seconds=conf.overdue_seconds,
+        is_newest_first=is_newest_first,
+        beginning=beginning,
+    )
+    return [Message(t.workflow_id, t.run_id, t.seq, t.run_uid, t.attempt, kind=t.kind, claim=t.claim) for t in taken]
 
 
 @repeated_on_conflict

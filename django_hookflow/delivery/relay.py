@@ -12,20 +12,23 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-from django.db import Error, connections
+from django.db import DatabaseError, Error, connections
 
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, Transport, get_transport
 from django_hookflow.delivery.transports.base import Receive
+from django_hookflow.delivery.transports.inline import InlineTransport
 from django_hookflow.delivery.wakeup import Listener
-from django_hookflow.events.database import alias
+from django_hookflow.events.database import alias, is_connection_lost
+from django_hookflow.events.log import Beginning
 from django_hookflow.exceptions import NotMigrated
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -36,6 +39,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 1.0
 SHORTEST_OUTAGE, LONGEST_OUTAGE = 0.5, 15.0
 #: Seconds after which a worker asks whether its connection still works before it uses it.
 TRUSTED_FOR = 1.0
+#: Seconds for which a relay that has more to do than hands waits for several of them to get free.
+GATHERING = 0.005
 #: Seconds: a clock that goes back by less makes nothing late that anybody would notice.
 CLOCK_STEP = 1.0
 
@@ -44,16 +49,22 @@ class Relay:
     """Sends by ``transport`` (an object, a name, or None for the configured one), ``concurrency`` messages at a time."""
 
     def __init__(
-        self, transport: Transport | str | None = None, receive: Receive | None = None, concurrency: int = 8
+        self,
+        transport: Transport | str | None = None,
+        receive: Receive | None = None,
+        concurrency: int = 8,
+        beginning: Callable[[str], Beginning] | None = None,
     ) -> None:
         if transport is None or isinstance(transport, str):
             transport = get_transport(transport, receive=receive)
         self.transport = transport
         self.concurrency = concurrency
+        self._beginning = beginning if isinstance(self.transport, InlineTransport) else None
         self.sent = 0
         self.failed = 0
         self._in_flight = 0
         self._more = False  # the last look filled all hands, so there may be more
+        self._is_newest_first = False
         self._pause = SHORTEST_PAUSE
         self._outage = 0.0
         self._now: datetime.datetime | None = None
@@ -70,7 +81,7 @@ class Relay:
             while not self._stopping:
                 if not self._free:
                     self._wait(None)
-                elif not self._hand_out(outbox.take_due(self._free, until=start)):
+                elif not self._hand_out(self._take(until=start)):
                     break
             self._finish()
         return self.sent - before
@@ -112,15 +123,32 @@ class Relay:
         if not self._free:
             return LONGEST_PAUSE  # a worker that gets free ends it
         due_in = 0.0 if self._more else self._due_in()
-        if due_in is not None and due_in <= 0:
-            free = self._free
-            taken = self._hand_out(outbox.take_due(free))
-            self._more = taken == free
-            if taken:
-                self._pause = SHORTEST_PAUSE
-                return 0.0
+        if due_in is not None and due_in <= 0 and self._hand_out(self._take()):
+            self._pause = SHORTEST_PAUSE
+            return 0.0
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         return min(pause, due_in) if due_in is not None and due_in > 0 else pause
+
+    def _take(self, until: datetime.datetime | None = None) -> list[Message]:
+        free = self._free
+        self._is_newest_first = self._more and not self._is_newest_first
+        messages = self._take_and_begin(free, until)
+        self._more = len(messages) == free
+        return messages
+
+    def _take_and_begin(self, free: int, until: datetime.datetime | None) -> list[Message]:
+        take = partial(outbox.take_due, free, until=until, is_newest_first=self._is_newest_first)
+        if self._beginning is None:
+            return take()
+        beginning = self._beginning(self.transport.name)
+        try:
+            return take(beginning=beginning)
+        except DatabaseError as error:
+            if isinstance(error, NotMigrated) or is_connection_lost(error):
+                raise
+            # A run that cannot be begun is not to keep others from it.
+            logger.warning("turns were not begun together and are begun one by one: %s", error)
+            return take()
 
     def _due_in(self) -> float | None:
         """Seconds until something is to be sent; None when nothing is announced."""
@@ -147,11 +175,16 @@ class Relay:
             self._wait(None)
 
     def _wait(self, seconds: float | None) -> None:
-        """Waits for a worker to report or for ``seconds``, and counts all that has been reported."""
+        """Waits for a worker to report or for ``seconds``, and counts all that has been reported.
+
+        While there is more to do than hands, it waits a moment for others to get free: what is taken together costs less.
+        """
         try:
             self._count(self._outcomes.get(timeout=seconds))
+            ends_at = monotonic() + GATHERING
             while True:
-                self._count(self._outcomes.get_nowait())
+                is_gathering = self._more and self._free * 2 < self.concurrency
+                self._count(self._outcomes.get(timeout=max(0.0, ends_at - monotonic()) if is_gathering else 0.0))
         except Empty:
             return
 

@@ -6,8 +6,11 @@ Facts and payloads are handed over as JSON text, which the database stores to th
 
 from __future__ import annotations
 
+import datetime
 import functools
+import itertools
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +89,29 @@ class Claim:
     history: list[RecordedEvent] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """Turns that whoever takes their messages runs itself: of these workflows. ``facts`` are those of their first events."""
+
+    workflows: list[str]
+    owner: str
+    lease_seconds: float
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A message that is to be sent, or a turn that has begun with its taking (``claim``)."""
+
+    claim: Claim | None
+    workflow_id: str
+    run_id: str
+    seq: int
+    run_uid: UUID
+    attempt: int
+    kind: str
+
+
 #: Names under which the functions refuse.
 ONE_SEQ_ONE_EVENT = "django_hookflow_event_pk"
 OF_A_LIVING_RUN = "django_hookflow_event_of_a_living_run"
@@ -107,6 +133,7 @@ _COMPLETE = "SELECT hookflow_complete(%s, %s, %s, %s, %s), NULL::float8"
 _START = f"SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _SIGNAL = f"SELECT applied, seq, attempt, delay FROM hookflow_signal(%s, %s, %s, %s, %s, {_SENDING})"
+_TAKE = "SELECT * FROM hookflow_take(%s, %s, make_interval(secs => %s), %s, %s, %s, make_interval(secs => %s), %s)"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
@@ -188,6 +215,30 @@ def claim(workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds:
     answer, run_uid, turn_seq, later = rows[0][:4]
     history = [RecordedEvent(*row[4:]) for row in rows] if answer == "run" else []
     return Claim(answer, run_uid, turn_seq or 0, later, history)
+
+
+@repeated_on_conflict
+def take(
+    limit: int,
+    *,
+    until: datetime.datetime | None,
+    overdue_seconds: float,
+    is_newest_first: bool = False,
+    beginning: Beginning | None = None,
+) -> list[Taken]:
+    """Takes due messages, as ``hookflow_take`` says, and begins the turns that ``beginning`` is about."""
+    own: list[Any] = [None, None, None, None]
+    if beginning is not None:
+        own = [beginning.workflows, beginning.owner, beginning.lease_seconds, json.dumps(beginning.facts)]
+    rows = fetch_hot(_TAKE, [limit, until, overdue_seconds, is_newest_first, *own])
+    taken = []
+    for message, of_message in itertools.groupby(rows, key=operator.itemgetter(slice(6))):
+        events = list(of_message)
+        turn_seq = events[0][6]
+        history = [RecordedEvent(*row[7:]) for row in events]
+        claim = None if turn_seq is None else Claim("run", message[3], turn_seq, None, history)
+        taken.append(Taken(claim, *message))
+    return taken
 
 
 def read(run_uid: UUID, first: int, last: int) -> list[RecordedEvent]:

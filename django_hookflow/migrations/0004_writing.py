@@ -6,7 +6,8 @@ from django.db import migrations
 
 REVERSE = """
 DROP FUNCTION hookflow_append, hookflow_complete, hookflow_with_until, hookflow_refuse, hookflow_announce, hookflow_start,
-  hookflow_settlement, hookflow_settle, hookflow_time_out, hookflow_expire, hookflow_claim, hookflow_renew, hookflow_release;
+  hookflow_settlement, hookflow_settle, hookflow_time_out, hookflow_expire, hookflow_claim, hookflow_take, hookflow_renew,
+  hookflow_release;
 """
 
 

@@ -13,6 +13,7 @@ from django_hookflow.exceptions import HookFlowException
 from django_hookflow.management.signals import stopped_by_signals
 from django_hookflow.runtime import stopping
 from django_hookflow.runtime.receiving import receive
+from django_hookflow.runtime.turn import beginning
 
 
 class Command(BaseCommand):
@@ -31,7 +32,7 @@ class Command(BaseCommand):
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1")
         try:
-            relay = Relay(transport, receive, concurrency)
+            relay = Relay(transport, receive, concurrency, beginning=beginning)
             relay.transport.check_configured()
         except HookFlowException as error:
             raise CommandError(str(error)) from error
