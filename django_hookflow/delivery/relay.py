@@ -2,7 +2,14 @@
 
 One thread looks into the outbox and hands messages to a crew of workers, never more than there are free hands, so that
 what is taken is sent at once. While there is more than it can take it does not look first; when there is nothing it looks
-ever more rarely, down to one index-only query a second, until it is woken (:mod:`.wakeup`). Each worker keeps its
+ever more rarely, down to one index-only query a second, until it is woken (:mod:`.wakeup`). All relays are woken at once:
+those that find nothing leave it to the others for a moment, until they do find something or it is quiet.
+
+While there is more than it can take, every other look takes what came due last. So a new run begins soon, however many woke
+before it in the same second, and what is oldest is still always among the next: half of the hands are for it. By age and not
+by workflow, since a crowd is as likely to be of one workflow as of many, and age needs no other index than the one there is.
+
+Where the relay runs turns itself they begin as it takes their messages, in one statement (``hookflow_take``). Each worker keeps its
 connections, sends with no transaction open and puts a message that failed back into the outbox, later each time. A
 message that arrived needs nothing: its turn moves or ends its row.
 """
@@ -41,6 +48,9 @@ SHORTEST_OUTAGE, LONGEST_OUTAGE = 0.5, 15.0
 TRUSTED_FOR = 1.0
 #: Seconds for which a relay that has more to do than hands waits for several of them to get free.
 GATHERING = 0.005
+#: Seconds: a relay that was woken in vain, because another was quicker, looks so much later when it is woken the next time,
+#: and twice as late each time from the first to the second.
+SHORTEST_RELUCTANCE, LONGEST_RELUCTANCE = 0.005, 0.1
 #: Seconds: a clock that goes back by less makes nothing late that anybody would notice.
 CLOCK_STEP = 1.0
 
@@ -66,6 +76,8 @@ class Relay:
         self._more = False  # the last look filled all hands, so there may be more
         self._is_newest_first = False
         self._pause = SHORTEST_PAUSE
+        self._is_woken = False
+        self._reluctance = 0.0
         self._outage = 0.0
         self._now: datetime.datetime | None = None
         self._stopping = False
@@ -122,10 +134,13 @@ class Relay:
     def _look(self) -> float:
         if not self._free:
             return LONGEST_PAUSE  # a worker that gets free ends it
-        due_in = 0.0 if self._more else self._due_in()
+        is_woken, self._is_woken = self._is_woken, False
+        due_in = 0.0 if self._more or is_woken else self._due_in()
         if due_in is not None and due_in <= 0 and self._hand_out(self._take()):
-            self._pause = SHORTEST_PAUSE
+            self._pause, self._reluctance = SHORTEST_PAUSE, 0.0
             return 0.0
+        if is_woken:
+            self._reluctance = min(max(SHORTEST_RELUCTANCE, self._reluctance * 2), LONGEST_RELUCTANCE)
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         return min(pause, due_in) if due_in is not None and due_in > 0 else pause
 
@@ -179,17 +194,28 @@ class Relay:
 
         While there is more to do than hands, it waits a moment for others to get free: what is taken together costs less.
         """
+        busy = self._in_flight
         try:
             self._count(self._outcomes.get(timeout=seconds))
-            ends_at = monotonic() + GATHERING
-            while True:
-                is_gathering = self._more and self._free * 2 < self.concurrency
-                self._count(self._outcomes.get(timeout=max(0.0, ends_at - monotonic()) if is_gathering else 0.0))
         except Empty:
+            if seconds == LONGEST_PAUSE:
+                self._reluctance = 0.0
             return
+        began = monotonic()
+        while True:
+            pause = 0.0
+            if self._more and self._free * 2 < self.concurrency:
+                pause = GATHERING
+            elif self._is_woken and self._in_flight == busy and not self._stopping:
+                pause = self._reluctance
+            try:
+                self._count(self._outcomes.get(timeout=max(0.0, began + pause - monotonic())))
+            except Empty:
+                return
 
     def _count(self, outcome: bool | None) -> None:
         if outcome is None:
+            self._is_woken = True
             return
         self._in_flight -= 1
         self._pause = SHORTEST_PAUSE  # a turn that ended may have announced the next
