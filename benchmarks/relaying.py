@@ -22,6 +22,7 @@ def main(conninfo: str) -> None:
     from django_hookflow.runtime.turn import beginning
 
     project.trivial_workflow()
+    project.sleeping_workflow()
     relay = Relay("inline", receive, beginning=beginning)
     threading.Thread(target=stop_at_end_of_input, args=[relay], daemon=True).start()
     print("relaying", flush=True)

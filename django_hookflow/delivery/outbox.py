@@ -96,19 +96,19 @@ def take_due(
     limit: int,
     *,
     until: datetime.datetime | None = None,
-    is_newest_first: bool = False,
+    is_new_first: bool = False,
     beginning: Beginning | None = None,
 ) -> list[Message]:
     """Up to ``limit`` messages that are due (and were at ``until``), longest due first, for this caller alone to send.
 
-    One statement and one commit; a message that then does not begin comes due after the overdue time. Turns that
+    ``is_new_first``: runs that have not begun come before that, the newest first. One statement and one commit; a message that then does not begin comes due after the overdue time. Turns that
     ``beginning`` is about have begun with it.
     """
     taken = log.take(
         limit,
         until=until,
         overdue_seconds=conf.overdue_seconds,
-        is_newest_first=is_newest_first,
+        is_new_first=is_new_first,
         beginning=beginning,
     )
     return [Message(t.workflow_id, t.run_id, t.seq, t.run_uid, t.attempt, kind=t.kind, claim=t.claim) for t in taken]

@@ -5,9 +5,10 @@ what is taken is sent at once. While there is more than it can take it does not 
 ever more rarely, down to one index-only query a second, until it is woken (:mod:`.wakeup`). All relays are woken at once:
 those that find nothing leave it to the others for a moment, until they do find something or it is quiet.
 
-While there is more than it can take, every other look takes what came due last. So a new run begins soon, however many woke
-before it in the same second, and what is oldest is still always among the next: half of the hands are for it. By age and not
-by workflow, since a crowd is as likely to be of one workflow as of many, and age needs no other index than the one there is.
+While there is more than it can take, every other look takes runs that have not begun, the newest first. So a new run begins
+soon, however many woke or were triggered before it in the same second, and of all others what is oldest is always among the
+next: half of the hands are for it. By age and not by workflow, since a crowd is as likely to be of one workflow as of many.
+Of all messages the newest would not do: a crowd whose runs take many turns announces newer ones all the time.
 
 Where the relay runs turns itself they begin as it takes their messages, in one statement (``hookflow_take``). Each worker keeps its
 connections, sends with no transaction open and puts a message that failed back into the outbox, later each time. A
@@ -74,7 +75,7 @@ class Relay:
         self.failed = 0
         self._in_flight = 0
         self._more = False  # the last look filled all hands, so there may be more
-        self._is_newest_first = False
+        self._is_new_first = False
         self._pause = SHORTEST_PAUSE
         self._is_woken = False
         self._reluctance = 0.0
@@ -146,13 +147,13 @@ class Relay:
 
     def _take(self, until: datetime.datetime | None = None) -> list[Message]:
         free = self._free
-        self._is_newest_first = self._more and not self._is_newest_first
+        self._is_new_first = self._more and not self._is_new_first
         messages = self._take_and_begin(free, until)
         self._more = len(messages) == free
         return messages
 
     def _take_and_begin(self, free: int, until: datetime.datetime | None) -> list[Message]:
-        take = partial(outbox.take_due, free, until=until, is_newest_first=self._is_newest_first)
+        take = partial(outbox.take_due, free, until=until, is_new_first=self._is_new_first)
         if self._beginning is None:
             return take()
         beginning = self._beginning(self.transport.name)

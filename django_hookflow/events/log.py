@@ -223,14 +223,14 @@ def take(
     *,
     until: datetime.datetime | None,
     overdue_seconds: float,
-    is_newest_first: bool = False,
+    is_new_first: bool = False,
     beginning: Beginning | None = None,
 ) -> list[Taken]:
     """Takes due messages, as ``hookflow_take`` says, and begins the turns that ``beginning`` is about."""
     own: list[Any] = [None, None, None, None]
     if beginning is not None:
         own = [beginning.workflows, beginning.owner, beginning.lease_seconds, json.dumps(beginning.facts)]
-    rows = fetch_hot(_TAKE, [limit, until, overdue_seconds, is_newest_first, *own])
+    rows = fetch_hot(_TAKE, [limit, until, overdue_seconds, is_new_first, *own])
     taken = []
     for message, of_message in itertools.groupby(rows, key=operator.itemgetter(slice(6))):
         events = list(of_message)

@@ -416,13 +416,14 @@ END $$;
 -- says, in one commit and in one writing of the outbox; p_turn gets each message's attempt.
 -- Answers a row for each message whose turn was not begun here, and for each event of the history of one that was.
 --
--- p_newest: takes what came due last first, else what has been due longest. p_until: what was due then.
+-- What has been due longest comes first; with p_new, runs that have not begun do, the newest of them first.
+-- p_until: what was due then.
 -- SKIP LOCKED gives several relays different messages, and keeps clear of runs that an append is just changing: outbox and
 -- head are locked in the other order there, and nobody waits here. A run with a live lease has its turn begun; its row stays
 -- and counts again when the lease has run out, or when the run's time is up, which waits for nobody. One message a statement:
 -- of any number, a plan that is kept might read and sort all that is due.
 CREATE FUNCTION hookflow_take(
-  p_limit integer, p_until timestamptz, p_overdue interval, p_newest boolean DEFAULT false,
+  p_limit integer, p_until timestamptz, p_overdue interval, p_new boolean DEFAULT false,
   p_workflows text[] DEFAULT NULL, p_owner text DEFAULT NULL, p_lease interval DEFAULT NULL, p_turn json DEFAULT NULL
 ) RETURNS TABLE (
   workflow_id text, run_id text, announced_seq integer, run_uid uuid, attempt integer, kind text,
@@ -436,27 +437,29 @@ DECLARE
   taken    record;
 BEGIN
   FOR i IN 1 .. p_limit LOOP
-    IF p_newest THEN
+    IF p_new THEN
       SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
         INTO taken
         FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
-        WHERE o.send_at BETWEEN v_oldest AND v_newest
-          AND ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+        WHERE ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
                 FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
             OR (SELECT wait.due_at <= v_now
                 FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))
-        ORDER BY o.send_at DESC LIMIT 1 FOR UPDATE OF o SKIP LOCKED FOR NO KEY UPDATE OF head SKIP LOCKED;
-      v_newest := taken.send_at;
-    ELSE
+          AND o.send_at BETWEEN '-infinity' AND v_newest AND o.seq = 1 ORDER BY o.send_at DESC
+        LIMIT 1 FOR UPDATE OF o SKIP LOCKED FOR NO KEY UPDATE OF head SKIP LOCKED;
+      p_new := taken.id IS NOT NULL;
+      v_newest := coalesce(taken.send_at, least(v_now, p_until));
+    END IF;
+    IF NOT p_new THEN
       SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
         INTO taken
         FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
-        WHERE o.send_at BETWEEN v_oldest AND v_newest
-          AND ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+        WHERE ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
                 FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
             OR (SELECT wait.due_at <= v_now
                 FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))
-        ORDER BY o.send_at ASC LIMIT 1 FOR UPDATE OF o SKIP LOCKED FOR NO KEY UPDATE OF head SKIP LOCKED;
+          AND o.send_at BETWEEN v_oldest AND v_newest ORDER BY o.send_at
+        LIMIT 1 FOR UPDATE OF o SKIP LOCKED FOR NO KEY UPDATE OF head SKIP LOCKED;
       v_oldest := taken.send_at;
     END IF;
     EXIT WHEN taken.id IS NULL;

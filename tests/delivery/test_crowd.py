@@ -43,6 +43,12 @@ def sleeping(ctx: WorkflowContext) -> None:
     ctx.step.sleep("nap", 60)
 
 
+@workflow(workflow_id="tests.crowd.stepping")
+def stepping(ctx: WorkflowContext) -> None:
+    for i in range(10):
+        ctx.step.run(f"step-{i}", int)
+
+
 @pytest.fixture(autouse=True)
 def inline(settings: Settings) -> None:
     settings.DJANGO_HOOKFLOW_TRANSPORT = "inline"
@@ -169,15 +175,23 @@ class TestBeginning:
 
 
 class TestFairness:
-    def test_every_other_look_takes_what_came_due_last(self, announce: Announce) -> None:
+    def test_new_runs_can_be_taken_first_the_newest_of_them(self, announce: Announce, advance: Advance) -> None:
         for i in range(4):
-            announce(f"old-{i}")
-        announce("new")
+            announce(f"woken-{i}", delay=1)
+        for i in range(3):
+            announce(f"new-{i}")
+        advance(1)
+        announce("woken-last", delay=0.001)
+        advance(2)
 
-        assert [message.run_id for message in outbox.take_due(1)] == ["old-0"]
-        assert [message.run_id for message in outbox.take_due(1, is_newest_first=True)] == ["new"]
-        assert [message.run_id for message in outbox.take_due(2, is_newest_first=True)] == ["old-3", "old-2"]
-        assert [message.run_id for message in outbox.take_due(2)] == ["old-1"]
+        def taken(limit: int, *, is_new_first: bool = False) -> list[str]:
+            return [message.run_id for message in outbox.take_due(limit, is_new_first=is_new_first)]
+
+        assert taken(1) == ["new-0"]
+        assert taken(1, is_new_first=True) == ["new-2"]
+        assert taken(3, is_new_first=True) == ["new-1", "woken-0", "woken-1"]
+        assert taken(1, is_new_first=True) == ["woken-2"]
+        assert taken(10) == ["woken-3", "woken-last"]
 
     @pytest.mark.parametrize("begins", [beginning, None])
     def test_a_new_run_does_not_wait_for_a_crowd_nor_a_crowd_for_new_runs(
@@ -204,6 +218,28 @@ class TestFairness:
         during = done[10:30]
         assert 8 <= sum(run_id in crowd for run_id in during) <= 12
         assert Counter(done).most_common(1)[0][1] == 1
+
+
+def test_a_crowd_that_takes_a_turn_for_each_step_does_not_keep_a_new_run_waiting(settings: Settings) -> None:
+    """Each of its turns announces another, which is newer than the new run."""
+    settings.DJANGO_HOOKFLOW_STEPS_PER_TURN = 1
+    for i in range(20):
+        stepping.trigger({}, f"old-{i:02}")
+    turns: list[str] = []
+
+    def receive_and_trigger(*message: Any, **options: Any) -> Any:
+        result = receive(*message, **options)
+        turns.append(message[2])
+        if len(turns) == 30:
+            counted.trigger({}, "new")
+        return result
+
+    relay = Relay("inline", receive_and_trigger, concurrency=1, beginning=beginning)
+    with running(relay):
+        wait_until(lambda: "new" in turns, "the new run has begun", 60)
+        begun = turns.index("new")
+
+    assert begun <= 34
 
 
 def test_a_crowd_is_taken_by_few_statements() -> None:

@@ -240,9 +240,9 @@ class TestLooking:
             c.execute("VACUUM ANALYZE django_hookflow_outbox, django_hookflow_head, django_hookflow_lease")
             looking = explain(c, load("outbox_next_due"), {})
         assert "Index Only Scan using django_hookflow_outbox_next" in looking
-        for is_newest_first in (False, True):
+        for is_new_first in (False, True):
             with transaction.atomic(), connection.cursor() as c:
-                assert run_ids(outbox.take_due(8, is_newest_first=is_newest_first)) == ["due"]
+                assert run_ids(outbox.take_due(8, is_new_first=is_new_first)) == ["due"]
                 c.execute(READ)
                 assert c.fetchall() == [(0, True)]
                 transaction.set_rollback(True)
