@@ -139,7 +139,7 @@ class Schedules(RuleBasedStateMachine):
     def relay_pass(self, threads: int) -> None:
         """The relay, or the two steps it takes, without its threads: their sessions take more time than all the rest."""
         if threads:
-            Relay("inline", receive, concurrency=threads).run_once()
+            Relay("inline", receive, concurrency=threads, beginning=beginning).run_once()
         else:
             self._relay_by_hand()
         self.tally["relay passes"] += 1
