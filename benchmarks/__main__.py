@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import commits, project
 from benchmarks.beside import measure_beside
+from benchmarks.children import measure_children
 from benchmarks.cleaning import measure_cleaning
 from benchmarks.crowd import measure_crowd
 from benchmarks.exact import count_ten_step_run
@@ -94,6 +95,7 @@ def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figur
         *of_herd,
         *measure_webhook(conninfo, runs=2 if quick else 100, rounds=1 if quick else 5),
         *measure_storage(5 if quick else 500),
+        *measure_children(10 if quick else 1_000, rounds=1 if quick else 5),
         *measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3),
         *measure_verifying(rounds=1 if quick else 3),
         *measure_beside(conninfo, seconds=0.2 if quick else 5),

@@ -27,12 +27,14 @@ _TEXT: tuple[type, ...] = (str,)
 _WHOLE: tuple[type, ...] = (int,)
 _NUMBER: tuple[type, ...] = (int, float)
 _AUTO = (str, bool)
+_PATHS = (list, tuple)
 _KIND_NAMES = {
     _TEXT: "a string",
     _WHOLE: "a whole number",
     _NUMBER: "a number",
     (bool,): "True or False",
     _AUTO: '"auto", True or False',
+    _PATHS: "a list of dotted paths",
 }
 
 
@@ -41,7 +43,7 @@ class InvalidSetting(HookFlowException, ImproperlyConfigured):
 
     def __init__(self, name: str, fault: str, remedy: str) -> None:
         super().__init__(f"{name} {fault}: {remedy}")
-        self.setting = name
+        self.setting, self.fault, self.remedy = name, fault, remedy
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Setting:
         # True is an int to Python; as a number of seconds it is a mistake.
         if not isinstance(value, self.kind) or (isinstance(value, bool) and bool not in self.kind):
             return f"is of type {type(value).__name__}" if value is not None else "is None"
+        if isinstance(value, _PATHS) and not all(isinstance(path, str) for path in value):
+            return "holds what is no text"
         if self.kind is _AUTO and value not in ("auto", True, False):
             return "is another text"
         if isinstance(value, (int, float)) and not (math.isfinite(value) and self._is_in_range(value)):
@@ -143,6 +147,12 @@ SETTINGS: dict[str, Setting] = {
             None,
             _TEXT,
             "version of the project's code, recorded with each turn: a text, or the dotted path of what returns one",
+        ),
+        Setting(
+            "DJANGO_HOOKFLOW_WRAPPERS",
+            [],
+            _PATHS,
+            "dotted paths of what is put around every turn, step and send: tenants, tracing, error reporting",
         ),
         Setting("DJANGO_HOOKFLOW_TRANSPORT", "qstash", _TEXT, "how messages are sent: qstash, http or inline"),
         Setting(
@@ -238,6 +248,7 @@ class Settings:
     webhook_path: str
     persistence_enabled: bool
     app_version: str | None
+    wrappers: list[str]
     transport: str
     prepared_statements: bool | None
     turn_budget: float

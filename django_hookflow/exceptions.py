@@ -14,6 +14,8 @@ from django.db import ProgrammingError
 
 __all__ = [
     "ArchivedRun",
+    "ChildConflict",
+    "ChildTimedOut",
     "ConcurrentAppend",
     "DuplicateStep",
     "HistoryTooLarge",
@@ -32,6 +34,7 @@ __all__ = [
     "OperationRefused",
     "PermissionDenied",
     "RedactedHistory",
+    "RunCancelled",
     "RunConflict",
     "StepCompleted",
     "StepTimedOut",
@@ -142,6 +145,35 @@ class RunConflict(WorkflowError):
             f"run {run_id!r} exists and was started with another workflow or other data than this trigger of "
             f"{workflow_id!r}: use a new run_id, or the same data to get the same run"
         )
+
+
+class ChildConflict(WorkflowError, ValueError):
+    """``ctx.step.child(run_id=…)`` named a run that this step has not started."""
+
+    def __init__(self, step_id: str, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} exists and was not started by step {step_id!r} of this run: choose another run_id, or none"
+        )
+
+
+class ChildTimedOut(WorkflowError):
+    """The run that a step started did not end in the time the step had. Raised in the workflow, which may catch it."""
+
+    def __init__(self, step_id: str) -> None:
+        message = f"step {step_id!r} waited for the run it had started, which did not end in time"
+        super().__init__(
+            message,
+            step_id=step_id,
+            attempts=1,
+            error={"type": "django_hookflow.exceptions.ChildTimedOut", "message": message},
+        )
+
+
+class RunCancelled(HookFlowException):
+    """A run that a step waited for has been cancelled: the cause of the step's :class:`WorkflowError`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"it was cancelled: {reason}" if reason else "it was cancelled")
 
 
 class ArchivedRun(WorkflowError):

@@ -12,12 +12,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models, router
 from django.db.models import F
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
 from django_hookflow.exceptions import OperationRefused
 from django_hookflow.guards import CHECKPOINT_GUARDS, EVENT_GUARDS
 from django_hookflow.read_only import ReadOnlyManager, ReadOnlyModel, ReadOnlyQuerySet
+from django_hookflow.subjects import find, reference_to
 
 if TYPE_CHECKING:
     from django_hookflow.projections.as_of import RunAsOf, RunsAsOf
@@ -49,6 +52,20 @@ class TransactionIdField(models.BigIntegerField):  # type: ignore[type-arg] # at
         return None if value is None else str(value)  # PostgreSQL has no cast from integers
 
 
+class _ParentDescriptor(ForwardManyToOneDescriptor):  # type: ignore[type-arg] # at run time it takes none
+    def get_object(self, instance: models.Model) -> Any:
+        try:
+            return super().get_object(instance)
+        except WorkflowRun.DoesNotExist:  # it is archived
+            return None
+
+
+class ParentField(models.ForeignKey["WorkflowRun | None", "WorkflowRun | None"]):
+    """The run that started a run. Its row goes when it is archived; then there is none to be had."""
+
+    forward_related_accessor_class = _ParentDescriptor
+
+
 class WorkflowRunStatus(models.TextChoices):
     """Where a run stands. The first four are the first release's; the others are visible ways of waiting or ending."""
 
@@ -63,6 +80,10 @@ class WorkflowRunStatus(models.TextChoices):
 
 
 class WorkflowRunQuerySet(ReadOnlyQuerySet["WorkflowRun"]):
+    def for_subject(self, thing: models.Model) -> WorkflowRunQuerySet:
+        """The runs that were triggered with this saved instance as their subject, or as one of them."""
+        return self.filter(subjects__contains=[reference_to(thing)])
+
     def signal(self, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None) -> int:
         """Sends each of these runs that has not ended a signal, as :meth:`WorkflowRun.signal`; how many took it up."""
         number = 0
@@ -86,7 +107,11 @@ class WorkflowRunManager(_RunManager["WorkflowRun"]):
 
 
 class WorkflowRun(ReadOnlyModel):
-    """One start of a workflow, as its events leave it."""
+    """One start of a workflow, as its events leave it.
+
+    ``parent`` is the run that started it in a step (``parent_step``), None if none did or it is archived, and ``children`` are
+    the runs that it started so.
+    """
 
     id = models.UUIDField(primary_key=True, editable=False)
     run_id = models.CharField(max_length=255, unique=True)
@@ -97,9 +122,20 @@ class WorkflowRun(ReadOnlyModel):
     error_type = models.TextField(blank=True)
     error_message = models.TextField(blank=True)
     label = models.CharField(max_length=255, blank=True)
+    subjects = models.JSONField(null=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     completed_at = models.DateTimeField(null=True)
+    parent = ParentField(
+        "self",
+        on_delete=models.DO_NOTHING,
+        db_column="parent_uid",
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="children",
+    )
+    parent_step = models.CharField(max_length=255, blank=True)
 
     objects = WorkflowRunManager()
 
@@ -109,17 +145,30 @@ class WorkflowRun(ReadOnlyModel):
         permissions = [
             ("operate_workflowrun", "Can operate workflow runs"),
             ("view_payload_workflowrun", "Can see the payloads of workflow runs"),
+            ("trigger_workflowrun", "Can trigger workflows"),
         ]
         indexes = [
             models.Index(models.F("created_at").desc(), name="django_hookflow_run_newest"),
             models.Index(F("status"), F("created_at").desc(), name="django_hookflow_run_by_status"),
             models.Index(F("workflow_id"), F("status"), F("created_at").desc(), name="django_hookflow_run_by_flow"),
+            models.Index(
+                F("parent"),
+                F("parent_step"),
+                name="django_hookflow_run_by_parent",
+                condition=models.Q(parent__isnull=False),
+            ),
             models.Index(fields=["run_id"], opclasses=["varchar_pattern_ops"], name="django_hookflow_run_id_begins"),
             models.Index(
                 fields=["label"],
                 opclasses=["varchar_pattern_ops"],
                 condition=~models.Q(label=""),
                 name="django_hookflow_run_by_label",
+            ),
+            GinIndex(
+                fields=["subjects"],
+                opclasses=["jsonb_path_ops"],
+                condition=models.Q(subjects__isnull=False),
+                name="django_hookflow_run_by_subject",
             ),
         ]
 
@@ -138,6 +187,34 @@ class WorkflowRun(ReadOnlyModel):
         None also while it is held. Each look is a query.
         """
         return next_wake(self.waits.all())
+
+    @property
+    def successor(self) -> WorkflowRun | None:
+        """The run that goes on in the place of this one, which ended by ``ctx.continue_as_new``. Each look is a query or two."""
+        ended = self.events.filter(type="run.completed").last()
+        run_id = ended.facts.get("continued_by") if ended else None
+        return WorkflowRun.objects.filter(run_id=run_id).first() if run_id else None
+
+    @property
+    def predecessor(self) -> WorkflowRun | None:
+        """The run in whose place this one goes on. None, too, of either when it is archived."""
+        begun = self.events.filter(seq=1).first()
+        origin = (begun.facts.get("origin") if begun else None) or {}
+        return (
+            WorkflowRun.objects.filter(run_id=origin["run_id"]).first() if origin.get("kind") == "continued" else None
+        )
+
+    @property
+    def subject(self) -> Any:
+        """What the run is about: None, the instance, or a list where it was triggered with several.
+
+        What has been deleted since is None, or missing in the list. Each look is a query for each thing.
+        """
+        references = self.subjects or []
+        found = [find(reference) for reference in references]
+        if len(references) > 1:
+            return [thing for thing in found if thing is not None]
+        return found[0] if found else None
 
     # Operating. Each appends an event with who and why, returns whether it changed anything (False: it was so already),
     # refreshes this object, and raises OperationRefused when it makes no sense as the run stands.

@@ -27,23 +27,27 @@ from typing import Any, Literal
 
 from django.test import TestCase, override_settings
 
-from django_hookflow import sealing
+from django_hookflow import sealing, wrappers
 from django_hookflow.clock import clock
 from django_hookflow.conf import conf, is_stateless
 from django_hookflow.events import codec, log
 from django_hookflow.events.database import cursor, log_connection
 from django_hookflow.events.log import NewEvent
-from django_hookflow.events.types import RUN_COMPLETED, RUN_FAILED, STEP_COMPLETED, TURN_STARTED
-from django_hookflow.models import Lease, OutboxMessage, WorkflowEvent, WorkflowRun
+from django_hookflow.events.types import CHILD, RUN_COMPLETED, RUN_FAILED, STEP_COMPLETED, TURN_STARTED
+from django_hookflow.models import Lease, OutboxMessage, Wait, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow, forget_local_workflows, registered_workflows
-from django_hookflow.runtime import failures, testing_seam
+from django_hookflow.runtime import failures
 from django_hookflow.runtime.execution import cause_of, facts_of_completion, payload_of
+from django_hookflow.runtime.joining import hand_on
 from django_hookflow.runtime.postbox import Postbox
 from django_hookflow.runtime.trigger import trigger
 from django_hookflow.runtime.turn import TurnResult, run_turn
 from django_hookflow.test_environment import is_test_database
+from django_hookflow.wrappers import Work, WorkerGone
 
 __all__ = ["Hookflow", "NotATestDatabase", "NotEnding"]
+
+Substitute = Callable[[Callable[[], Any]], Any]
 
 _NOW = "CREATE OR REPLACE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS $$ {} $$"
 _PRESENT = "SELECT clock_timestamp()"
@@ -69,18 +73,24 @@ class Hookflow:
     """Deliveries and time, in the hands of a test."""
 
     def __init__(self) -> None:
-        self._settings = override_settings(DJANGO_HOOKFLOW_TRANSPORT="inline")
+        self._substitutes: dict[str, Substitute] = {}
 
     def __enter__(self) -> Hookflow:
+        self._postbox = Postbox() if is_stateless() else None
+        self._settings = override_settings(
+            DJANGO_HOOKFLOW_TRANSPORT="inline" if self._postbox is None else "qstash",
+            DJANGO_HOOKFLOW_DOMAIN=conf.domain or "http://testserver",
+            QSTASH_TOKEN=conf.qstash_token or "of-a-test",
+        )
         self._settings.enable()
         self._known = registered_workflows()
-        testing_seam.postbox = self._postbox = Postbox() if is_stateless() else None
+        wrappers.innermost.append(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._settings.disable()
         forget_local_workflows(self._known)
-        testing_seam.clear()
+        wrappers.innermost.remove(self)
         if clock.offset:
             clock.offset = 0.0
             if self._postbox is None:
@@ -140,6 +150,7 @@ class Hookflow:
                     return run
             raise NotEnding(f"run {run_id!r} has not ended after {turns} turns")
         for _ in range(turns):
+            self._drive_children(run_id, turns)
             announced = self.announced(run_id)
             run = WorkflowRun.objects.get(run_id=run_id)
             if announced is None or (announced.due_at and run.wake_at is None):  # then its deadline is all that comes
@@ -158,19 +169,21 @@ class Hookflow:
             announced = self.announced(run_id)
             seq = announced.seq if announced else 1
         try:
-            return run_turn(run.workflow_id, run_id, seq, delivery={"message_id": "test"})
-        except testing_seam.WorkerGone:
+            result = run_turn(run.workflow_id, run_id, seq, delivery={"message_id": "test"})
+        except WorkerGone:
             return TurnResult("crashed")
+        hand_on(run.run_uid)  # in a test's transaction nothing is done after a commit
+        return result
 
     def stub(self, step_id: str, result: Any = None, *, raises: Exception | None = None) -> None:
         """Has the step ``step_id`` return ``result``, or raise, instead of doing its work; it is recorded all the same."""
 
-        def answer(work: Callable[[], Any]) -> Any:
+        def answer(call: Callable[[], Any]) -> Any:
             if raises is not None:
                 raise raises
             return result
 
-        testing_seam.install(step_id, answer)
+        self._substitutes[step_id] = answer
 
     def crash(self, step_id: str, when: Literal["before", "after"] = "after", times: int = 1) -> None:
         """Loses the worker in the step ``step_id``, before or after its work and in any case before its record.
@@ -179,15 +192,35 @@ class Hookflow:
         """
         remaining = [times]
 
-        def lose(work: Callable[[], Any]) -> Any:
+        def lose(call: Callable[[], Any]) -> Any:
             if remaining[0] <= 0:
-                return work()
+                return call()
             remaining[0] -= 1
             if when == "after":
-                work()
-            raise testing_seam.WorkerGone(step_id)
+                call()
+            raise WorkerGone(step_id)
 
-        testing_seam.install(step_id, lose)
+        self._substitutes[step_id] = lose
+
+    def signal(
+        self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None
+    ) -> WorkflowRun:
+        """Sends a run a signal, and delivers until it ends or waits again, as :meth:`drive`.
+
+        To send one to a wait with a timeout, let the run get there with :meth:`deliver`: :meth:`run` and :meth:`drive` move
+        time over it.
+        """
+        WorkflowRun.objects.get(run_id=run_id).signal(name, value, id=id, actor=actor)
+        return self.drive(run_id)
+
+    def step(self, work: Work, call: Callable[[], Any]) -> Any:
+        """What is put around the work of each step, see :mod:`django_hookflow.wrappers`: a stub or a crash, if it has one."""
+        substitute = self._substitutes.get(work.step_id or "")
+        return call() if substitute is None else substitute(call)
+
+    def send(self, work: Work, call: Callable[[], Any]) -> Any:
+        """What is put around sending: in the stateless mode a message is kept, to be delivered by hand."""
+        return call() if self._postbox is None else self._postbox.keep(work.message)
 
     def history(self, run_id: str) -> list[str]:
         """The run's story in a line an event, as ``step.completed charge``; turns, which a test seldom means, left out."""
@@ -210,6 +243,19 @@ class Hookflow:
             raise NotATestDatabase(connection.settings_dict["NAME"])
         clock.offset += seconds
         _replace_now(connection, f"SELECT clock_timestamp() + interval '{clock.offset!r} seconds'")
+
+    def _drive_children(self, run_id: str, turns: int) -> None:
+        """Delivers what the runs have announced that this one waits for."""
+        while awaited := list(Wait.objects.filter(run__run_id=run_id, kind=CHILD).values_list("step_id", flat=True)):
+            children = WorkflowRun.objects.filter(parent__run_id=run_id, parent_step__in=awaited, completed_at=None)
+            before = [child.run_id for child in children.order_by("created_at")]
+            for child_id in before:
+                self.drive(child_id, turns=turns)
+            ended = WorkflowRun.objects.filter(parent__run_id=run_id, completed_at__isnull=False).values("pk")
+            for message in list(OutboxMessage.objects.filter(kind="ended", run_uid__in=ended)):
+                hand_on(message.run_uid)
+            if not children.exclude(run_id__in=before).exists():  # of one that goes on as another there is a next
+                return
 
     def _advance_to(self, announced: OutboxMessage) -> None:
         """Moves time to when the turn is due and no lease stands in its way."""

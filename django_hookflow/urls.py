@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from django_hookflow import views
+from django_hookflow import signal_view, views
 
 app_name = "django_hookflow"
 
@@ -13,5 +13,6 @@ _of_0_0 = [path("workflow/<str:workflow_id>/", views.workflow, name="workflow_we
 
 urlpatterns = [
     path("workflow/<str:workflow_id>/", views.workflow, name="workflow"),
+    path("signal/<str:token>/", signal_view.signal, name="signal"),
     path("", include((_of_0_0, "django_hookflow_workflows"))),
 ]

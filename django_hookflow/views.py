@@ -56,7 +56,7 @@ def receive(request: HttpRequest, workflow_id: str) -> JsonResponse:
 def _authenticated_message(request: HttpRequest, workflow_id: str) -> Received:
     if request.method != "POST":
         raise Refused(405, "deliveries are POST requests", {"Allow": "POST"})
-    body = _read(request)
+    body = read_body(request)
     urls = {request.build_absolute_uri()}
     if conf.domain:
         # As published: a proxy may have taken a part of the path away that is in DJANGO_HOOKFLOW_WEBHOOK_PATH.
@@ -74,7 +74,8 @@ def _authenticated_message(request: HttpRequest, workflow_id: str) -> Received:
     return received
 
 
-def _read(request: HttpRequest) -> bytes:
+def read_body(request: HttpRequest) -> bytes:
+    """The request's body, refused for its size before it is read."""
     limit = conf.max_payload_size
     too_large = Refused(413, f"the body is larger than {limit:,} bytes (DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE)")
     length = request.META.get("CONTENT_LENGTH") or "0"
@@ -126,13 +127,13 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
     return result
 
 
-def _exempted(view: Callable[..., JsonResponse]) -> Callable[..., HttpResponseBase]:
+def exempted(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """The view without what a project may put around every view: CSRF, login, and a transaction that spans the turn."""
-    exempted: Any = csrf_exempt(view)
-    exempted.login_required = False  # what @login_not_required sets, from Django 5.1 on
+    bare: Any = csrf_exempt(view)
+    bare.login_required = False  # what @login_not_required sets, from Django 5.1 on
     for alias in connections:
-        exempted = transaction.non_atomic_requests(using=alias)(exempted)
-    return exempted  # type: ignore[no-any-return]
+        bare = transaction.non_atomic_requests(using=alias)(bare)
+    return bare  # type: ignore[no-any-return]
 
 
-workflow = _exempted(receive)
+workflow = exempted(receive)

@@ -59,7 +59,8 @@ DECLARE
     -- Whoever may append could otherwise make a view unreadable for everybody: its casts would fail, as these do.
     WHEN jsonb_typeof(v_facts) <> 'object' OR (v_facts->>'took')::float8 NOT BETWEEN 0 AND 1e9
       OR (v_facts->>'retry_in')::float8 NOT BETWEEN 0 AND 1e9
-      OR (v_facts->>'attempt')::integer < 1 OR (v_facts->>'attempts')::integer < 0 THEN 'facts_are_readable'
+      OR (v_facts->>'attempt')::integer < 1 OR (v_facts->>'attempts')::integer < 0
+      OR p_seq = 1 AND (v_facts->'origin'->>'parent')::uuid < '00000000-0000-0000-0000-000000000000' THEN 'facts_are_readable'
     -- 'now', and a time without its zone, would be another moment each time it is read; Python's years have four digits.
     WHEN v_facts->>'until' !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^ ]*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$'
       OR (v_facts->>'until')::timestamptz NOT BETWEEN '1000-01-01Z' AND '9999-12-31Z' THEN 'until_is_one_moment'
@@ -68,7 +69,8 @@ DECLARE
       OR octet_length(p_facts::text) > 4000 AND p_facts::text ~ '[0-9]{255}' THEN 'facts_are_plain'
     WHEN p_payload::jsonb IS NULL AND p_payload IS NOT NULL THEN 'payload_is_readable'
     WHEN char_length(p_step_id) > 255 OR char_length(p_actor) > 255 OR char_length(p_type) > 255
-      OR p_seq = 1 AND (char_length(v_facts->>'run_id') NOT BETWEEN 1 AND 255 OR char_length(v_facts->>'workflow') NOT BETWEEN 1 AND 255)
+      OR p_seq = 1 AND (char_length(v_facts->>'run_id') NOT BETWEEN 1 AND 255 OR char_length(v_facts->>'workflow') NOT BETWEEN 1 AND 255
+        OR char_length(v_facts->'origin'->>'step') > 255)
       THEN 'names_are_small'
     WHEN octet_length(p_hash) <> 32 THEN 'hash_is_sha256' END;
 BEGIN
@@ -235,22 +237,28 @@ CREATE TABLE django_hookflow_workflowrun (
   created_at    timestamptz NOT NULL,
   updated_at    timestamptz NOT NULL,
   completed_at  timestamptz,
+  parent_uid    uuid,                  -- of a child: the run that started it and, or did, wait for it,
+  parent_step   varchar(255) NOT NULL DEFAULT '', -- in this step
+  subjects      jsonb,                 -- the things of the project it is about: [{"type": …, "key": …}]
   CONSTRAINT django_hookflow_workflowrun_pk PRIMARY KEY (id),
   CONSTRAINT django_hookflow_workflowrun_run_id_once UNIQUE (run_id)
 ) WITH (fillfactor = 80);
 CREATE INDEX django_hookflow_run_newest ON django_hookflow_workflowrun (created_at DESC);
 CREATE INDEX django_hookflow_run_by_status ON django_hookflow_workflowrun (status, created_at DESC);
 CREATE INDEX django_hookflow_run_by_flow ON django_hookflow_workflowrun (workflow_id, status, created_at DESC);
+CREATE INDEX django_hookflow_run_by_parent ON django_hookflow_workflowrun (parent_uid, parent_step)
+  WHERE parent_uid IS NOT NULL;
 -- For searches by how an id or a label begins.
 CREATE INDEX django_hookflow_run_id_begins ON django_hookflow_workflowrun (run_id varchar_pattern_ops);
 CREATE INDEX django_hookflow_run_by_label ON django_hookflow_workflowrun (label varchar_pattern_ops) WHERE NOT label = '';
+CREATE INDEX django_hookflow_run_by_subject ON django_hookflow_workflowrun USING gin (subjects jsonb_path_ops) WHERE subjects IS NOT NULL;
 
 -- What has begun and is not settled: of a step, or (step_id = '') of the run itself.
 CREATE TABLE django_hookflow_wait (
   id        bigint       NOT NULL,     -- the position of the event that began it
   run_uid   uuid         NOT NULL,
   step_id   varchar(255) NOT NULL,
-  kind      varchar(20)  NOT NULL,     -- sleep, backoff, doubt, …; of the run: backoff, hold, divergence, deadline
+  kind      varchar(20)  NOT NULL,     -- sleep, backoff, doubt, child, …; of the run: backoff, hold, divergence, deadline
   due_at    timestamptz,               -- when it ends by itself; null: only when somebody or something settles it
   key       text,                      -- what it waits for
   scope     text,                      -- the branch of a group it belongs to

@@ -13,9 +13,14 @@
 -- appends what its steps did, one call a step (hookflow_append), extends its lease while a step is long
 -- (hookflow_renew), and ends with an append that begins a wait or ends the run, or hands the run back when it cannot go
 -- on (hookflow_release). When the next turn is due follows from the run's waits (hookflow_announce) and from nothing else.
+--
+-- A run that a step starts and waits for (a child) begins in the call that begins the wait (hookflow_start_from). Its end
+-- leaves a row in the outbox (hookflow_hand_on), by which the wait is settled in a transaction of its own (hookflow_join):
+-- a run and its children are never locked together. By such a row a run, too, cancels those of its children that nothing
+-- waits for any more (hookflow_cancel_orphans).
 
 -- Appends events to a run and folds them into the projections. Answers the new length of the log and, where the turn
--- ends with it, in how many seconds the next one is due (null: none is).
+-- ends with it, in how many seconds the next one is due (null: none is); where the run ends, whether that is to be handed on.
 --   p_expected_seq  how much of the log the caller knows; null for an operator, who is not bound to a turn
 --   p_ends_turn     the turn is over: refused unless the caller knows the whole log, so that nothing that was done to the
 --                   run meanwhile is overlooked. A step's outcome alone (false) is taken also after an operator's event.
@@ -27,7 +32,7 @@
 CREATE FUNCTION hookflow_append(
   p_run_uid uuid, p_expected_seq integer, p_types text[], p_step_ids text[], p_facts json[], p_payloads json[],
   p_actor text, p_ends_turn boolean DEFAULT false, p_goes_on boolean DEFAULT false, p_grace interval DEFAULT NULL,
-  p_reach interval DEFAULT NULL, OUT seq integer, OUT next_in float8
+  p_reach interval DEFAULT NULL, OUT seq integer, OUT next_in float8, OUT handed_on boolean
 ) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -94,6 +99,7 @@ BEGIN
   END IF;
   IF hookflow_ends_run(event.type) THEN
     DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
+    handed_on := hookflow_hand_on(p_run_uid, event.seq);
   ELSIF p_ends_turn THEN
     next_in := hookflow_announce(p_run_uid, event.seq, p_goes_on, p_grace, p_reach);
   END IF;
@@ -249,9 +255,9 @@ BEGIN
 END $$;
 
 -- The event that ends a wait: what `p_outcome`, the payload, says it came to; null for one that is merely over. `p_by` is the
--- seq of the event that brought it.
+-- seq of the event that brought it; `p_failure` the facts of its failure, if it came to one.
 CREATE FUNCTION hookflow_settlement(
-  p_wait django_hookflow_wait, p_outcome json, p_by integer, OUT type text, OUT facts json, OUT payload json
+  p_wait django_hookflow_wait, p_outcome json, p_by integer, p_failure json, OUT type text, OUT facts json, OUT payload json
 ) LANGUAGE plpgsql STABLE AS $$
 DECLARE
   v_began json := (SELECT event.facts FROM django_hookflow_event AS event
@@ -265,7 +271,10 @@ BEGIN
   type := 'step.completed';
   facts := json_build_object('kind', CASE p_wait.kind WHEN 'doubt' THEN v_began->>'step_kind' ELSE p_wait.kind END,
     'attempt', coalesce((v_began->>'attempt')::integer, 1), 'took', 0);
-  IF p_wait.kind = 'doubt' THEN
+  IF p_failure IS NOT NULL THEN
+    type := 'step.failed';
+    facts := facts::jsonb || jsonb_build_object('of', facts->'attempt') || p_failure::jsonb;
+  ELSIF p_wait.kind = 'doubt' THEN
     facts := facts::jsonb || '{"resolved": true}';
   ELSIF p_by IS NOT NULL THEN
     facts := facts::jsonb || jsonb_build_object('by', p_by);
@@ -279,7 +288,7 @@ END $$;
 -- under way or there is more to wait for. False: the step does not wait so.
 CREATE FUNCTION hookflow_settle(
   p_run_uid uuid, p_step_id text, p_kind text, p_outcome json, p_actor text, p_grace interval, p_reach interval,
-  p_by integer DEFAULT NULL
+  p_by integer DEFAULT NULL, p_failure json DEFAULT NULL
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   v_wait  django_hookflow_wait%ROWTYPE;
@@ -291,12 +300,157 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  v_event := hookflow_settlement(v_wait, p_outcome, p_by);
+  v_event := hookflow_settlement(v_wait, p_outcome, p_by, p_failure);
   SELECT seq INTO v_seq FROM hookflow_append(p_run_uid, NULL, ARRAY[v_event.type], ARRAY[p_step_id],
     ARRAY[v_event.facts], ARRAY[v_event.payload], p_actor);
   PERFORM hookflow_announce(p_run_uid, v_seq, false, p_grace, p_reach)
   WHERE NOT EXISTS (SELECT FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NOT NULL);
   RETURN true;
+END $$;
+
+-- Starts runs out of a run, in the call that appends to it what each follows from. p_seq is how long its log is then. A run:
+--   {run_uid, run_id, workflow, facts, payload} as for hookflow_start and, if a step waits for it, {step, refusal}
+-- A child whose id another run has is not started, and `refusal` ({facts, payload} of the failure) settles the step's wait; if
+-- this very step had started that run before, it is waited for. Any other run goes on in the place of the run, which has
+-- ended, with the signals that no step of it has taken: `signals`, of each its {seq} and, where it is not to be copied, the
+-- {payload}. Answers which were started, and what hookflow_append says of the run as it stands then.
+CREATE FUNCTION hookflow_start_from(
+  p_seq integer, p_next_in float8, p_run_uid uuid, p_runs json, p_grace interval, p_reach interval,
+  OUT seq integer, OUT next_in float8, OUT started uuid[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+  v_new    json;
+  v_known  django_hookflow_head%ROWTYPE;
+  v_actor  text;
+BEGIN
+  started := '{}';
+  seq := p_seq;
+  next_in := p_next_in;
+  FOR v_new IN SELECT value FROM json_array_elements(p_runs) AS runs (value) LOOP
+    SELECT * INTO v_known FROM django_hookflow_head WHERE run_id = v_new->>'run_id';
+    IF NOT FOUND THEN
+      SELECT actor INTO v_actor FROM django_hookflow_event AS event WHERE event.run_uid = p_run_uid AND event.seq = 1;
+      IF (SELECT created FROM hookflow_start((v_new->>'run_uid')::uuid, v_new->>'run_id', v_new->>'workflow', v_new->'facts',
+            v_new->'payload', v_actor, p_grace, p_reach)) THEN
+        started := started || (v_new->>'run_uid')::uuid;
+        PERFORM hookflow_append((v_new->>'run_uid')::uuid, NULL, ARRAY[sent.type], ARRAY[sent.step_id], ARRAY[sent.facts],
+            ARRAY[coalesce(signal->'payload', sent.payload)], sent.actor)
+          FROM json_array_elements(v_new->'signals') AS kept (signal)
+          JOIN hookflow_event_readable AS sent ON sent.run_uid = p_run_uid AND sent.seq = (signal->>'seq')::integer
+          ORDER BY sent.seq;
+        CONTINUE;
+      END IF;
+      SELECT * INTO v_known FROM django_hookflow_head WHERE run_id = v_new->>'run_id';
+    END IF;
+    IF v_new->>'step' IS NULL THEN
+      RAISE EXCEPTION 'hookflow: run % cannot go on as %: another run has that id',
+        (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid), quote_literal(v_new->>'run_id')
+        USING ERRCODE = 'unique_violation', CONSTRAINT = 'django_hookflow_head_run_id_once';
+    ELSIF EXISTS (SELECT FROM django_hookflow_workflowrun AS run
+                  WHERE run.id = v_known.run_uid AND run.parent_uid = p_run_uid AND run.parent_step = v_new->>'step') THEN
+      PERFORM hookflow_rejoin(p_run_uid);
+    ELSE
+      PERFORM hookflow_settle(p_run_uid, v_new->>'step', 'child', v_new->'refusal'->'payload', NULL, p_grace, p_reach, NULL,
+        v_new->'refusal'->'facts');
+      SELECT last_seq INTO seq FROM django_hookflow_head WHERE run_uid = p_run_uid;
+      SELECT greatest(0, coalesce(extract(epoch FROM due_at - hookflow_now()), 0)) INTO next_in
+        FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NULL;
+    END IF;
+  END LOOP;
+END $$;
+
+-- What has become of a run concerns others: the run that waits for it, and the living runs that it started. A row in the
+-- outbox says so; whoever commits it acts on it right after, and a relay does if it does not. False: it concerns nobody.
+CREATE FUNCTION hookflow_hand_on(p_run_uid uuid, p_seq integer) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_now timestamptz := hookflow_now();
+BEGIN
+  INSERT INTO django_hookflow_outbox (run_uid, seq, kind, announced_at, send_at)
+  SELECT p_run_uid, p_seq, 'ended', v_now, v_now + interval '5 seconds'
+  FROM django_hookflow_workflowrun AS run
+  WHERE run.id = p_run_uid AND (run.parent_uid IS NOT NULL AND run.completed_at IS NOT NULL OR EXISTS (
+    SELECT FROM django_hookflow_workflowrun AS child WHERE child.parent_uid = p_run_uid AND child.completed_at IS NULL))
+  ON CONFLICT (run_uid, kind) DO UPDATE SET seq = excluded.seq, announced_at = excluded.announced_at,
+    send_at = excluded.send_at, attempts = 0;
+  RETURN FOUND;
+END $$;
+
+-- Hands on once more the ends of runs that are still waited for: it came when nobody waited, or the row that said so is lost.
+-- Of the children of one run or, for null, of all. Answers how many.
+CREATE FUNCTION hookflow_rejoin(p_run_uid uuid) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  v_now    timestamptz := hookflow_now();
+  v_number bigint;
+BEGIN
+  INSERT INTO django_hookflow_outbox (run_uid, seq, kind, announced_at, send_at)
+  SELECT ended.run_uid, head.last_seq, 'ended', v_now, v_now
+  FROM django_hookflow_wait AS wait CROSS JOIN LATERAL hookflow_ended_child(wait) AS ended (run_uid)
+  JOIN django_hookflow_head AS head ON head.run_uid = ended.run_uid
+  WHERE wait.kind = 'child' AND (p_run_uid IS NULL OR wait.run_uid = p_run_uid)
+  ON CONFLICT (run_uid, kind) DO NOTHING;
+  GET DIAGNOSTICS v_number = ROW_COUNT;
+  RETURN v_number;
+END $$;
+
+-- The child that a wait is for, if it has ended: of a run that went on as others, the last of them.
+CREATE FUNCTION hookflow_ended_child(p_wait django_hookflow_wait) RETURNS SETOF uuid LANGUAGE sql STABLE AS $$
+  SELECT child.id FROM django_hookflow_workflowrun AS child
+  JOIN django_hookflow_event AS started ON started.run_uid = child.id AND started.seq = 1
+  WHERE child.parent_uid = p_wait.run_uid AND child.parent_step = p_wait.step_id AND child.completed_at IS NOT NULL
+    AND started.facts->'origin'->>'key' = p_wait.key
+    AND NOT EXISTS (SELECT FROM django_hookflow_event AS ended
+                    WHERE ended.run_uid = child.id AND ended.type = 'run.completed' AND ended.facts->>'continued_by' IS NOT NULL)
+$$;
+
+-- Settles the wait of a step for the child that p_key names: with the payload of its result or, if p_failure is not null, of
+-- its failure. `applied` is false if no such wait stands (any more); the rest as hookflow_operate answers it.
+CREATE FUNCTION hookflow_join(
+  p_run_uid uuid, p_step_id text, p_key text, p_failure json, p_payload json, p_grace interval, p_reach interval
+) RETURNS TABLE (applied boolean, seq integer, attempt integer, delay float8) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  v_last integer;
+BEGIN
+  PERFORM FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid FOR NO KEY UPDATE;
+  applied := EXISTS (SELECT FROM django_hookflow_wait AS w WHERE w.run_uid = p_run_uid AND w.step_id = p_step_id
+                     AND w.kind = 'child' AND w.key = p_key)
+    AND hookflow_settle(p_run_uid, p_step_id, 'child', p_payload, NULL, p_grace, p_reach, NULL, p_failure);
+  SELECT h.last_seq INTO v_last FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid;
+  SELECT o.seq, o.attempts, greatest(0, coalesce(extract(epoch FROM o.due_at - hookflow_now()), 0)) INTO seq, attempt, delay
+    FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid AND o.kind = 'turn' AND o.turn_seq IS NULL AND o.seq = v_last;
+  RETURN NEXT;
+END $$;
+
+-- Cancels up to p_most of the living runs that a run started and does not wait for any more, but for those it let go and those
+-- that have ended before and live by an operator's will; answers which. It has ended, or gone back to before the step, or the step's time was up. When there are no more, all is done that
+-- the row in the outbox is about, and it goes, if it is still the one of p_seq.
+CREATE FUNCTION hookflow_cancel_orphans(p_run_uid uuid, p_seq integer, p_most integer) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+DECLARE
+  v_child  uuid;
+  v_number integer := 0;
+  v_reason json := json_build_object('reason', format('run %s, which started it, does not wait for it any more',
+    (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid)));
+BEGIN
+  FOR v_child IN
+    SELECT child.id FROM django_hookflow_workflowrun AS child
+    JOIN django_hookflow_event AS started ON started.run_uid = child.id AND started.seq = 1
+    WHERE child.parent_uid = p_run_uid AND child.completed_at IS NULL
+      AND started.facts->'origin'->>'on_cancel' IS DISTINCT FROM 'abandon'
+      AND NOT EXISTS (SELECT FROM django_hookflow_event AS ended WHERE ended.run_uid = child.id AND hookflow_ends_run(ended.type))
+      AND NOT EXISTS (SELECT FROM django_hookflow_wait AS wait
+                      WHERE wait.run_uid = p_run_uid AND wait.step_id = child.parent_step AND wait.kind = 'child'
+                        AND wait.key = started.facts->'origin'->>'key')
+    ORDER BY child.id LIMIT p_most
+  LOOP
+    PERFORM FROM django_hookflow_head WHERE run_uid = v_child FOR NO KEY UPDATE;
+    PERFORM hookflow_operate(v_child, 'cancel', NULL, '{}', v_reason, NULL, NULL, NULL)
+    WHERE EXISTS (SELECT FROM django_hookflow_workflowrun WHERE id = v_child AND completed_at IS NULL);
+    v_number := v_number + 1;
+    RETURN NEXT v_child;
+  END LOOP;
+  IF v_number < p_most THEN
+    DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'ended' AND seq = p_seq;
+  END IF;
 END $$;
 
 -- Fails a run whose deadline has passed; false if it has none or not yet. The caller holds the head.
@@ -354,6 +508,7 @@ DECLARE
   v_step_ids text[] := '{}';
   v_facts    json[] := '{}';
   v_payloads json[] := '{}';
+  v_is_given_up boolean := false;
 BEGIN
   SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id AND h.workflow_id = p_workflow_id
     FOR NO KEY UPDATE;
@@ -387,7 +542,8 @@ BEGIN
   FOR wait IN SELECT * FROM django_hookflow_wait AS w
     WHERE w.run_uid = head.run_uid AND w.due_at <= v_now AND w.step_id <> '' ORDER BY w.since_seq
   LOOP
-    v_event := hookflow_settlement(wait, NULL, NULL);
+    v_event := hookflow_settlement(wait, NULL, NULL, NULL);
+    v_is_given_up := v_is_given_up OR wait.kind = 'child';
     v_types := v_types || v_event.type;
     v_step_ids := v_step_ids || wait.step_id::text;
     v_facts := v_facts || v_event.facts;
@@ -410,6 +566,9 @@ BEGIN
     send_at = least(v_now + p_lease, (
       SELECT w.due_at FROM django_hookflow_wait AS w WHERE w.run_uid = head.run_uid AND w.step_id = '' AND w.kind = 'deadline'))
     WHERE o.id = announced.id;
+  IF v_is_given_up THEN
+    PERFORM hookflow_hand_on(head.run_uid, v_turn);
+  END IF;
   RETURN QUERY
     SELECT 'run'::text, head.run_uid, v_turn, NULL::float8, e.seq, e.type, e.step_id, e.facts::text, e.payload::text
     FROM hookflow_event_readable AS e
@@ -447,7 +606,7 @@ BEGIN
       SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
         INTO taken
         FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
-        WHERE ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+        WHERE (o.kind <> 'turn' OR (SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
                 FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
             OR (SELECT wait.due_at <= v_now
                 FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))
@@ -460,7 +619,7 @@ BEGIN
       SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
         INTO taken
         FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
-        WHERE ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+        WHERE (o.kind <> 'turn' OR (SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
                 FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
             OR (SELECT wait.due_at <= v_now
                 FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))

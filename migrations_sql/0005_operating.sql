@@ -35,6 +35,12 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
       EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind IN ('sleep', 'backoff')) AS is_timed,
       EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind = 'doubt') AS is_in_doubt
   ) AS state
+  LEFT JOIN LATERAL (
+    SELECT ended.facts->>'continued_by' AS successor, format('it goes on as run %s', ended.facts->>'continued_by') AS gone_on
+    FROM django_hookflow_event AS ended
+    WHERE ended.run_uid = head.run_uid AND run.status = 'completed'
+      AND ended.type = 'run.completed' AND ended.facts->>'continued_by' IS NOT NULL LIMIT 1
+  ) AS continued ON true
   -- A failure is replayed once; one whose dead letter has been removed is out of reach.
   LEFT JOIN LATERAL (
     SELECT letter.is_replayed FROM django_hookflow_deadletterentry AS letter
@@ -54,9 +60,10 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
                      WHEN run.status IN ('paused', 'diverged') THEN 'possible' ELSE 'refused' END, NULL),
     ('wake',    CASE WHEN run.status NOT IN ('pending', 'running') THEN 'refused' WHEN is_timed THEN 'possible' ELSE 'done' END,
                 CASE WHEN run.status IN ('pending', 'running') THEN 'it waits for no time' END),
-    ('rewind',  CASE WHEN run.status = 'cancelled' OR hookflow_first_step(head.run_uid) IS NULL THEN 'refused' ELSE 'possible' END,
-                CASE WHEN run.status <> 'cancelled' THEN 'it has no recorded step' END),
-    ('signal',  CASE WHEN has_ended THEN 'refused' ELSE 'possible' END, NULL),
+    ('rewind',  CASE WHEN run.status = 'cancelled' OR successor IS NOT NULL OR hookflow_first_step(head.run_uid) IS NULL
+                  THEN 'refused' ELSE 'possible' END,
+                CASE WHEN run.status <> 'cancelled' THEN coalesce(gone_on, 'it has no recorded step') END),
+    ('signal',  CASE WHEN has_ended THEN 'refused' ELSE 'possible' END, gone_on),
     ('resolve', CASE WHEN is_in_doubt AND NOT has_ended THEN 'possible' ELSE 'refused' END, NULL),
     ('replay',  failure.verdict, failure.because),
     ('restart', CASE WHEN failure.verdict = 'possible' AND run.data = 'null' THEN 'refused' ELSE failure.verdict END,
@@ -164,6 +171,10 @@ BEGIN
     END IF;
     IF p_action NOT IN ('cancel', 'restart', 'resolve') THEN
       PERFORM hookflow_announce(p_run_uid, (SELECT last_seq FROM django_hookflow_head WHERE run_uid = p_run_uid), false, p_grace, p_reach);
+    END IF;
+    IF p_action IN ('replay', 'rewind') THEN  -- what it waited for may have ended meanwhile, or it waits for it no longer
+      PERFORM hookflow_hand_on(p_run_uid, v_seq);
+      PERFORM hookflow_rejoin(p_run_uid);
     END IF;
   END IF;
 

@@ -49,8 +49,8 @@ CROSS JOIN LATERAL (
         make_interval(secs => (facts->>'took')::float8) AS took,
         type IN ('step.suspended', 'turn.failed', 'turn.abandoned', 'run.diverged') OR hookflow_ends_run(type) AS ends_turn,
         -- A step.completed of another kind, or a resolved one, ends a wait, and no turn has worked at it.
-        type IN ('turn.started', 'turn.failed', 'turn.abandoned', 'step.intended', 'step.suspended', 'step.failed', 'run.diverged')
-          OR hookflow_ends_run(type)
+        type IN ('turn.started', 'turn.failed', 'turn.abandoned', 'step.intended', 'step.suspended', 'run.diverged')
+          OR hookflow_ends_run(type) OR type = 'step.failed' AND facts->>'kind' IS DISTINCT FROM 'child'
           OR type = 'step.completed' AND facts->>'kind' IN ('run', 'atomic', 'call') AND facts->>'resolved' IS NULL AS is_of_turn
       FROM django_hookflow_event AS event WHERE event.run_uid = run.run_uid
     ) AS event

@@ -47,7 +47,14 @@ BEGIN
   WHERE ended.has_ended AND ended.recorded_at < least(p_ended_before, v_now)
     -- A cancelled run may have a worker that is still at its last step.
     AND NOT EXISTS (SELECT FROM django_hookflow_lease AS lease
-                    WHERE lease.run_uid = ended.run_uid AND lease.renewed_at <= v_now AND lease.expires_at > v_now);
+                    WHERE lease.run_uid = ended.run_uid AND lease.renewed_at <= v_now AND lease.expires_at > v_now)
+    -- What it came to is still to be handed on, to the run that waits for it or to those that it started.
+    AND NOT EXISTS (SELECT FROM django_hookflow_outbox AS outbox WHERE outbox.run_uid = ended.run_uid AND outbox.kind = 'ended')
+    AND NOT EXISTS (SELECT FROM django_hookflow_workflowrun AS child
+                    JOIN django_hookflow_wait AS wait ON wait.run_uid = child.parent_uid AND wait.step_id = child.parent_step
+                      AND wait.kind = 'child'
+                    CROSS JOIN LATERAL hookflow_ended_child(wait) AS waited (run_uid)
+                    WHERE child.id = ended.run_uid AND waited.run_uid = ended.run_uid);
   SELECT count(*) INTO steps FROM django_hookflow_stepexecution WHERE workflow_run_id = ANY (runs);
   UPDATE django_hookflow_head AS head SET archived_at = v_now, tombstone = stone.facts,
     tombstone_hash = hookflow_event_hash(head.head_hash, head.run_uid, head.last_seq + 1, v_now, 1::smallint, 'run.archived',

@@ -27,7 +27,8 @@ DECLARE
   -- What the application calls to write. Run as the owner.
   writing CONSTANT text[] := ARRAY[
     'hookflow_start', 'hookflow_claim', 'hookflow_take', 'hookflow_append', 'hookflow_complete', 'hookflow_renew', 'hookflow_release',
-    'hookflow_operate', 'hookflow_signal', 'hookflow_expire', 'hookflow_take_over'];
+    'hookflow_operate', 'hookflow_signal', 'hookflow_expire', 'hookflow_take_over', 'hookflow_start_from', 'hookflow_join',
+    'hookflow_cancel_orphans', 'hookflow_rejoin'];
   -- What the redactor calls. Run as the owner.
   redacting CONSTANT text[] := ARRAY['hookflow_redact'];
   -- What anyone with a role may call: they read what the caller may read, or nothing. Run as the caller, because a

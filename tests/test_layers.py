@@ -34,7 +34,7 @@ LEAVES = {
         "sealing",
         "sql",
     ),
-    *("app_version", "durations", "texts"),
+    *("app_version", "durations", "subjects", "texts", "wrappers"),
     *("read_only", "terminals", "test_environment"),
 }
 
@@ -59,11 +59,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "github": set(),
     "dlq": set(),
     "views": {"runtime", "delivery"},
-    "urls": {"views"},
+    "signal_view": {"runtime", "views"},
+    "urls": {"views", "signal_view"},
     "installed": set(),
     "checks": {"events", "evidence", "installed"},
     "apps": {"checks", "events"},
-    "admin": {"events", "projections", "runtime", "evidence", "timeline"},
+    "admin": {"events", "projections", "runtime", "evidence", "timeline", "doctor"},
     "doctor": {"checks", "events", "delivery", "feed", "installed", "retention"},
     "management": {
         "timeline",

@@ -16,5 +16,6 @@ The pages need no JavaScript, carry no inline style or script, and take their co
 
 from django_hookflow.admin.dead_letters import DeadLetterEntryAdmin
 from django_hookflow.admin.runs import WorkflowRunAdmin
+from django_hookflow.admin.subject import RunsMixin
 
-__all__ = ["DeadLetterEntryAdmin", "WorkflowRunAdmin"]
+__all__ = ["DeadLetterEntryAdmin", "RunsMixin", "WorkflowRunAdmin"]

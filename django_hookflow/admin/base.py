@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import ValidationError
+from django.http import HttpResponseRedirect
+from django.urls import reverse
 
 from django_hookflow.conf import is_stateless
 from django_hookflow.registry import registered_workflows
@@ -87,6 +91,14 @@ class ReadOnlyAdmin(ModelAdmin):
         if "\0" in object_id or not (from_field or self.is_key(object_id)):
             return None
         return super().get_object(request, object_id, from_field or None)
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """To the list, searched for what the address names: it says what is near it, which the admin's index does not."""
+        response = super()._get_obj_does_not_exist_redirect(request, opts, object_id)  # type: ignore[misc]
+        if "\0" in object_id or not self.has_view_permission(request):
+            return cast("HttpResponse", response)
+        changelist = reverse(f"{self.admin_site.name}:{opts.app_label}_{opts.model_name}_changelist")
+        return HttpResponseRedirect(f"{changelist}?{urlencode({SEARCH_VAR: object_id})}")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

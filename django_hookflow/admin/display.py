@@ -5,12 +5,17 @@ What is cut is cut in the database, so that a result of a megabyte is not fetche
 
 from __future__ import annotations
 
+import datetime
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import TextField
 from django.db.models.functions import Cast, Left, Length
+from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 
 #: Characters of one value that a page shows, and up to which it is shown without being unfolded.
 MAX_SHOWN = 4_000
@@ -75,3 +80,29 @@ def cut_traceback(text: str) -> str:
     if len(text) <= MAX_TRACEBACK:
         return text
     return f"… {len(text) - MAX_TRACEBACK:,} characters cut …\n{text[-MAX_TRACEBACK:]}"
+
+
+def breakable(name: str) -> SafeString:
+    """A dotted name that a narrow column breaks after a dot, an underscore or a hyphen, and not within a word."""
+    text = str(escape(name))
+    for sign in "._-":
+        text = text.replace(sign, f"{sign}<wbr>")
+    return mark_safe(text)  # noqa: S308 # escaped above
+
+
+def shown_time(moment: datetime.datetime, today: str = "") -> SafeString:
+    """``today`` is how a moment of this day is written, where that is shorter. The zone stands above the column."""
+    local = timezone.localtime(moment)
+    written = today if today and local.date() == timezone.localdate() else "%Y-%m-%d %H:%M:%S"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        *(local.isoformat(), local.strftime("%Y-%m-%d %H:%M:%S.%f %Z"), local.strftime(written)),
+    )
+
+
+def _zoned(title: str) -> str:
+    return f"{title} ({timezone.localtime():%Z})"
+
+
+#: The title of a column of times, with the zone that they are in, which may be another one with every request.
+in_this_zone = lazy(_zoned, str)

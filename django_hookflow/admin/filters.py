@@ -23,6 +23,8 @@ RANGES = {
     "day": ("Last 24 hours", datetime.timedelta(days=1)),
     "week": ("Last 7 days", datetime.timedelta(days=7)),
 }
+#: The time that is summed up when none has been chosen.
+DEFAULT_SPAN = datetime.timedelta(days=1)
 
 
 def database_time(request: HttpRequest) -> datetime.datetime:
@@ -56,6 +58,12 @@ class TimeFilter(admin.ListFilter):
             begin = database_time(request) - RANGES[self.when][1]
             self.since = max(begin, self.since or begin)
         self.hidden: list[tuple[str, str]] = []
+
+    def span(self, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
+        """The time that is chosen, or the last day: from when to when."""
+        until = min(self.until or now, now)
+        since = self.since or until - DEFAULT_SPAN
+        return since, max(until, since)
 
     def has_output(self) -> bool:
         return True

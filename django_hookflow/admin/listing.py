@@ -17,16 +17,20 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import InvalidPage, Paginator
 from django.db import connections
-from django.db.models import Min, OuterRef, Subquery
+from django.db.models import Min, OuterRef, Q, Subquery
 
+from django_hookflow.admin.backlog import Backlog, find_backlog, reasons_stuck
+from django_hookflow.admin.base import may_see_payloads
+from django_hookflow.admin.cause_links import causes_in_time
 from django_hookflow.admin.counts import CAP, count_capped, first_of_each_status, format_count
+from django_hookflow.admin.emptiness import Empty, explain_empty
 from django_hookflow.admin.filters import TimeFilter, database_time
-from django_hookflow.admin.search import Found, ask, find
+from django_hookflow.admin.search import Found, ask, find, looked_for
 from django_hookflow.admin.sparkline import draw_last_steps
-from django_hookflow.admin.summary import DEFAULT_SPAN, Summary, summarise
+from django_hookflow.admin.summary import Summary, summarise
 from django_hookflow.conf import conf
-from django_hookflow.events.types import BACKOFF, DEADLINE, SLEEP
-from django_hookflow.models import Wait, WorkflowRun, WorkflowRunStatus
+from django_hookflow.events.types import BACKOFF, DEADLINE, SIGNAL, SLEEP
+from django_hookflow.models import DeadLetterEntry, Wait, WorkflowRun, WorkflowRunStatus
 from django_hookflow.sql import load
 
 if TYPE_CHECKING:
@@ -37,16 +41,19 @@ if TYPE_CHECKING:
     from django.db.models.expressions import Combinable
     from django.http import HttpRequest
 
+    from django_hookflow.admin.causes import Causes
+
 STATUS, STATE = "status__exact", "state"
 #: Announced turns among which stuck ones are looked for.
 LOOKED_AT = 20_000
 
-#: Tabs in the order in which somebody on call wants them; the three that are no status are ways of running.
+#: Tabs in the order in which somebody on call wants them; the four that are no status are ways of running.
 TABS = {
     "": "All",
     "running": "Running",
     "sleeping": "Sleeping",
     "waiting": "Waiting",
+    "retrying": "Retrying",
     "stuck": "Stuck",
     "failed": "Failed",
     "in_doubt": "In doubt",
@@ -56,8 +63,8 @@ TABS = {
     "completed": "Completed",
     "cancelled": "Cancelled",
 }
-#: Kinds of wait that make a running run one that sleeps, or waits for its next attempt.
-WAITS = {"sleeping": SLEEP, "waiting": BACKOFF}
+#: Kinds of wait that make a running run one that sleeps, waits for somebody or something else, or for its next attempt.
+WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, "child", "callback"], "retrying": [BACKOFF]}
 STATES = (*WAITS, "stuck")
 NEEDS_SOMEBODY = ("stuck", "failed", "in_doubt", "diverged")
 
@@ -83,10 +90,14 @@ class Tab:
 
 @dataclass(frozen=True)
 class ShownRun:
-    """What the row of a run shows that is no column of the run's: both come by one statement for all of a page."""
+    """What the row of a run shows that is no column of the run's: each comes by one statement for all of a page."""
 
     last_steps: str
-    wakes_at: datetime.datetime | None
+    why_stuck: str
+    shows_message: bool
+    wakes_at: datetime.datetime | None = None
+    #: The name of a signal.
+    waits_for: str | None = None
 
 
 class RunChangeList(ChangeList):
@@ -97,6 +108,8 @@ class RunChangeList(ChangeList):
 
     def __init__(self, request: HttpRequest, *arguments: Any, **options: Any) -> None:
         self.now = database_time(request)
+        self.request = request
+        self.sees_payloads = may_see_payloads(request)
         super().__init__(request, *arguments, **options)
         self.title = "Workflow runs"
 
@@ -111,7 +124,7 @@ class RunChangeList(ChangeList):
         query, self.query = self.query, ""  # searched for here and not by Django, to know what was left out
         narrowed: QuerySet[WorkflowRun] = super().get_queryset(request, *arguments, **options)
         self.query = query
-        self.found = find(query.strip(), narrowed.db) if query.strip() else None
+        self.found = find(query.strip(), narrowed, sees_payloads=self.sees_payloads) if query.strip() else None
         if self.found is not None:
             narrowed = narrowed.filter(pk__in=self.found.run_uids)
         self.of_any_state = narrowed
@@ -131,30 +144,33 @@ class RunChangeList(ChangeList):
         if name == "stuck":
             return runs.filter(pk__in=self.stuck)
         if name in WAITS:
-            return self.of_waits(WAITS[name])
+            return self.of_waits(name)
         return runs.filter(status=name) if name else runs
 
-    def of_waits(self, kind: str) -> QuerySet[WorkflowRun]:
+    def of_waits(self, name: str) -> QuerySet[WorkflowRun]:
         """Running runs that wait so: found by their waits where those are few; where they are many, most runs have one."""
         runs = self.of_any_state.filter(status="running")
-        if (few := self.few_waiting[kind]) is not None:
+        if (few := self.few_waiting[name]) is not None:
             return runs.filter(pk__in=few)
         # A value that is looked up for each run as the list comes by it. EXISTS may become a join with all waits there are.
-        waits = Wait.objects.filter(run=OuterRef("pk"), kind=kind, due_at__gt=self.now)
-        return runs.alias(waits_until=Subquery(waits.order_by().values("due_at")[:1])).filter(waits_until__isnull=False)
+        ahead = Q(due_at__gt=self.now) | Q(due_at=None)
+        waits = Wait.objects.filter(ahead, run=OuterRef("pk"), kind__in=WAITS[name])
+        return runs.alias(waits_for=Subquery(waits.order_by().values("kind")[:1])).filter(waits_for__isnull=False)
 
     @cached_property
     def few_waiting(self) -> dict[str, list[UUID] | None]:
-        """The runs with each kind of wait, None for a kind with more than a page leads to."""
+        """The runs that wait so, by tab; None for a tab with more than a page leads to."""
+        tabs = [(tab, kind) for tab, kinds in WAITS.items() for kind in kinds]
+        names, kinds = zip(*tabs, strict=True)
         with connections[self.of_any_state.db].cursor() as cursor:
-            cursor.execute(load("list_waiting"), {"kinds": list(WAITS.values()), "now": self.now, "most": CAP})
+            parameters: dict[str, Any] = {"tabs": list(names), "kinds": list(kinds), "now": self.now, "most": CAP}
+            cursor.execute(load("list_waiting"), parameters)
             return dict(cursor.fetchall())
 
     @property
     def begins_with_ids(self) -> bool:
         """Whether the list is of runs whose ids have been looked up."""
-        kind = WAITS.get(self.current_tab)
-        few = kind is not None and self.few_waiting[kind] is not None
+        few = self.current_tab in WAITS and self.few_waiting[self.current_tab] is not None
         return self.found is not None or self.current_tab == "stuck" or few
 
     @cached_property
@@ -224,10 +240,16 @@ class RunChangeList(ChangeList):
             runs = list(rows[places.start : places.stop])
         keys = [run.pk for run in runs]
         pictures = draw_last_steps(keys, self.queryset.db)
-        timed = Wait.objects.using(self.queryset.db).filter(run__in=keys, due_at__isnull=False).exclude(kind=DEADLINE)
-        wakes_at = dict(timed.order_by().values_list("run").annotate(Min("due_at")))
+        waits = Wait.objects.using(self.queryset.db).filter(run__in=keys).exclude(kind=DEADLINE)
+        signal = Min("key", filter=Q(kind=SIGNAL))
+        waiting = {
+            uid: rest for uid, *rest in waits.order_by().values_list("run").annotate(Min("due_at"), signal=signal)
+        }
+        going_on = [run.pk for run in runs if run.status in ("pending", "running")]
+        stuck = reasons_stuck(going_on, self.now, self.queryset.db)
         for run in runs:
-            run.shown = ShownRun(pictures.get(run.pk, ""), wakes_at.get(run.pk))
+            why = stuck.get(run.pk, ""), self.sees_payloads
+            run.shown = ShownRun(pictures.get(run.pk, ""), *why, *waiting.get(run.pk, ()))
         return runs
 
     # What the page shows around them.
@@ -247,6 +269,14 @@ class RunChangeList(ChangeList):
     def count_shown(self) -> str:
         number = format_count(CAP + 1 if self.is_capped else self.result_count)
         return f"{number} {self.opts.verbose_name if self.result_count == 1 else self.opts.verbose_name_plural}"
+
+    @property
+    def tab_title(self) -> str:
+        return TABS.get(self.current_tab, self.current_tab)
+
+    @property
+    def looked_for(self) -> str:
+        return looked_for(self.query.strip())
 
     @property
     def without_search(self) -> str:
@@ -271,13 +301,42 @@ class RunChangeList(ChangeList):
             return {"title": "Newer runs", "url": self.get_query_string({"since": last}, remove=["when"])}
         return {"title": "Older runs", "url": self.get_query_string({"until": last})}
 
+    @property
+    def time(self) -> TimeFilter:
+        (chosen,) = [spec for spec in self.filter_specs if isinstance(spec, TimeFilter)]
+        return chosen
+
+    @cached_property
+    def backlog(self) -> Backlog | None:
+        return None if self.is_popup else find_backlog(self.now, self.root_queryset.db)
+
+    @cached_property
+    def causes(self) -> Causes | None:
+        """Of the failures that nobody has replayed: above the failed runs, and above what a search for them found."""
+        if self.is_popup or self.current_tab != "failed":
+            return None
+        failures = DeadLetterEntry.objects.using(self.root_queryset.db).filter(is_replayed=False)
+        if self.workflow:
+            failures = failures.filter(workflow_id=self.workflow)
+        if self.found is not None:
+            failures = failures.filter(run_uid__in=self.found.run_uids)
+        return causes_in_time(self, failures, self.time)
+
+    @cached_property
+    def empty(self) -> Empty | None:
+        return None if self.result_count or self.is_popup else explain_empty(self)
+
     @cached_property
     def summary(self) -> Summary | None:
         """Of the chosen workflow and time, whatever their status; none beside a search."""
         if self.found is not None or self.is_popup:
             return None
         runs = self.root_queryset.filter(workflow_id=self.workflow) if self.workflow else self.root_queryset
-        (chosen,) = [spec for spec in self.filter_specs if isinstance(spec, TimeFilter)]
-        until = min(chosen.until or self.now, self.now)
-        since = chosen.since or until - DEFAULT_SPAN
-        return summarise(runs, since, max(until, since), one_workflow=bool(self.workflow))
+        return summarise(runs, *self.time.span(self.now), one_workflow=bool(self.workflow))
+
+    @property
+    def steps_url(self) -> str:
+        """The page of steps, narrowed down as the list is; a week where it is not, for there is more to see in it."""
+        others = [STATUS, STATE, SEARCH_VAR, "p", "o", "all"]
+        time = {} if self.time.since else {"when": "week"}
+        return "steps/" + self.get_query_string(time, remove=others)

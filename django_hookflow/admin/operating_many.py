@@ -19,13 +19,17 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core import signing
+from django.core.exceptions import EmptyResultSet
 from django.db.models import Q
 from django.template.response import TemplateResponse
 
+from django_hookflow.admin.bounded import TookTooLong, at_most
+from django_hookflow.admin.counts import compile_query
 from django_hookflow.admin.operating_forms import ReasonForm
 from django_hookflow.admin.operations import Operation
 from django_hookflow.admin.situation import Situation
 from django_hookflow.clock import clock
+from django_hookflow.durations import format_duration
 from django_hookflow.events.database import database_now
 from django_hookflow.exceptions import HookFlowException
 
@@ -39,10 +43,12 @@ if TYPE_CHECKING:
 BATCH = 200
 ROWS_A_REQUEST = 1_000
 SECONDS_A_REQUEST = 10.0
-#: Up to how many matching rows are counted, and how many refusals are shown.
-MAX_COUNTED = 1_000
+#: Up to how many matching rows are counted, for how long, and how many refusals are shown.
+MAX_COUNTED, COUNT_SECONDS = 100_000, 2.0
 MAX_REFUSALS = 100
 SALT = "django_hookflow.operating_many"
+#: What a form sends that is for all rows and none by name: Django looks for a selection before it looks at the action.
+NOTHING_SELECTED = "all"
 
 
 class Act(Protocol):
@@ -53,6 +59,12 @@ class Act(Protocol):
 
     @property
     def verb(self) -> str: ...
+
+    @property
+    def past(self) -> str: ...
+
+    @property
+    def row(self) -> str: ...
 
     @property
     def rows(self) -> str: ...
@@ -83,6 +95,14 @@ class RunAct:
         return self.operation.label
 
     @property
+    def past(self) -> str:
+        return self.operation.past
+
+    @property
+    def row(self) -> str:
+        return "run"
+
+    @property
     def rows(self) -> str:
         return "runs"
 
@@ -103,11 +123,16 @@ class RunAct:
 
 @dataclass
 class BulkProgress:
-    """How far it has come: up to which row, in the list's order from the newest, and with what result."""
+    """How far it has come: up to which row, in the list's order from the newest, and with what result.
+
+    ``total`` is how many there were when it began, None where they are not counted; ``began`` by this process's clock.
+    """
 
     asked: str
     until: str
     key: str = ""
+    began: float = 0.0
+    total: int | None = None
     changed: int = 0
     unchanged: int = 0
     refused: int = 0
@@ -138,6 +163,23 @@ class BulkProgress:
             self.refusals.append((str(row.pk), row.run_id, why))
 
     @property
+    def gone_through(self) -> int:
+        return self.changed + self.unchanged + self.refused
+
+    @property
+    def percent(self) -> int | None:
+        """How much of it has been gone through. Rows may have come to match since they were counted."""
+        return min(99, 100 * self.gone_through // self.total) if self.total else None
+
+    @property
+    def time_left(self) -> str:
+        """As long as the rest takes if it goes on as before; "" where that is not known."""
+        seconds = clock.time() - self.began
+        if not self.total or not self.gone_through or seconds <= 0:
+            return ""
+        return format_duration(max(1, round(seconds * (self.total - self.gone_through) / self.gone_through)))
+
+    @property
     def unnamed(self) -> int:
         """Refusals that are counted and not shown."""
         return self.refused - len(self.refusals)
@@ -146,14 +188,23 @@ class BulkProgress:
 class ManyForm(ReasonForm):
     """Which rows, and why."""
 
-    scope = forms.ChoiceField(label="Which", widget=forms.RadioSelect)
-    field_order = ["scope", "reason"]
+    #: Of the button that sends the form, of which there is one for each choice.
+    scope = forms.ChoiceField(choices=[("selected", "selected"), ("all", "all")])
 
-    def __init__(self, choices: list[tuple[str, str]], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(None, *args, **kwargs)
         del self.fields["seen"]
-        self.fields["scope"].choices = choices  # type: ignore[attr-defined]
-        self.order_fields(self.field_order)
+
+    def visible_fields(self) -> list[Any]:
+        return [field for field in super().visible_fields() if field.name != "scope"]
+
+
+@dataclass(frozen=True)
+class Button:
+    """One way of sending the form: to the rows of this scope."""
+
+    scope: str
+    words: str
 
 
 def many_at_once(act: Act) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponse]:
@@ -178,17 +229,41 @@ class Many:
     def answer(self) -> HttpResponse:
         data = self.request.POST
         if "confirmed" not in data:
-            all_or_some = "all" if data.get("select_across") == "1" else "selected"
-            return self._ask(ManyForm(self._choices(), initial={"scope": all_or_some}), BulkProgress.begin())
+            return self._ask(ManyForm(), BulkProgress.begin())
         try:
             progress = BulkProgress.loads(data.get("progress", ""))
-        except signing.BadSignature:
-            return self._ask(ManyForm(self._choices(), data), BulkProgress.begin())
-        form = ManyForm(self._choices(), data)
+        except (signing.BadSignature, TypeError):  # forged, or signed by another version of this
+            return self._ask(ManyForm(data), BulkProgress.begin())
+        form = ManyForm(data)
         if not form.is_valid():
             return self._ask(form, progress)
-        is_done = self._do_some(form, progress)
-        return self._render("operate_many_result.html", form=form, progress=progress, is_done=is_done)
+        rows = self._rows(form.cleaned_data["scope"])
+        if not progress.began:
+            progress.began, progress.total = clock.time(), self._count(progress.rows_after(rows))
+        is_done = self._do_some(rows, form.given_reason, progress)
+        title = f"{self.act.verb} {self.act.rows}"
+        return self._render(
+            "operate_many_result.html",
+            title=title,
+            form=form,
+            progress=progress,
+            is_done=is_done,
+            sentence=self._sentence(progress, is_done=is_done),
+            counts=[
+                (self.act.past.capitalize(), f"{progress.changed:,}"),
+                (f"Already {self.act.past}", f"{progress.unchanged:,}"),
+                ("Refused", f"{progress.refused:,}"),
+            ],
+        )
+
+    def _sentence(self, progress: BulkProgress, *, is_done: bool) -> str:
+        if is_done:
+            refused = f", {progress.refused:,} refused" if progress.refused else ""
+            return f"Done: {progress.changed:,} {self.act.past}{refused}."
+        if progress.total is None:
+            return f"{progress.gone_through:,} {self.act.rows} so far, of more than {MAX_COUNTED:,}."
+        left = f", about {progress.time_left} left" if progress.time_left else ""
+        return f"{progress.gone_through:,} of {progress.total:,} {self.act.rows} ({progress.percent} %){left}."
 
     def _rows(self, scope: str) -> QuerySet[Any]:
         """Of a selection, all rows, also those that the list's filters no longer match: each gets its answer."""
@@ -207,22 +282,42 @@ class Many:
         matching: QuerySet[Any] = self._list.queryset
         return matching
 
-    def _choices(self) -> list[tuple[str, str]]:
-        matching = self._rows("all").order_by()[: MAX_COUNTED + 1].count()
-        count = f"{MAX_COUNTED:,} or more" if matching > MAX_COUNTED else f"{matching:,}"
-        return [
-            ("selected", f"Those that are selected: {len(self.selected):,}"),
-            ("all", f"All that the list's filters match now: {count}"),
-        ]
+    def _count(self, rows: QuerySet[Any]) -> int | None:
+        """None where there are more than are counted, or counting them takes too long."""
+        try:
+            sql, parameters = compile_query(rows.order_by().values_list("pk")[: MAX_COUNTED + 1])
+            with at_most(COUNT_SECONDS, rows.db) as cursor:
+                cursor.execute(f"SELECT count(*) FROM ({sql}) AS few", parameters)  # noqa: S608 # what Django compiled
+                (number,) = cursor.fetchone()
+        except EmptyResultSet:
+            return 0
+        except TookTooLong:
+            return None
+        return number if number <= MAX_COUNTED else None
 
-    def _do_some(self, form: ManyForm, progress: BulkProgress) -> bool:
+    def _buttons(self) -> list[Button]:
+        """First what was asked for in the list; then the other of all and those that are selected, if it is another."""
+        data, verb, number = self.request.POST, self.act.verb, self._count(self._all_that_match)
+        is_all = data.get("scope") == "all" if "confirmed" in data else data.get("select_across") == "1"
+        some, every = self._number(len(self.selected)), self._number(number)
+        if not self.selected or number == len(self.selected):
+            return [Button("all" if is_all or not self.selected else "selected", f"{verb} {every}")]
+        if is_all:
+            return [Button("all", f"{verb} {every}"), Button("selected", f"{verb} only the {some} selected")]
+        return [Button("selected", f"{verb} {some}"), Button("all", f"{verb} all {every} that match the list")]
+
+    def _number(self, number: int | None) -> str:
+        if number is None:
+            return f"more than {MAX_COUNTED:,} {self.act.rows}"
+        return f"{number:,} {self.act.row if number == 1 else self.act.rows}"
+
+    def _do_some(self, rows: QuerySet[Any], reason: str, progress: BulkProgress) -> bool:
         """Does as many rows as a request should do; whether that was all."""
-        rows = self._rows(form.cleaned_data["scope"])
         ends_at = clock.monotonic() + SECONDS_A_REQUEST
         for _ in range(ROWS_A_REQUEST // BATCH):
             batch = list(progress.rows_after(rows)[:BATCH])
             for row in batch:
-                self._do(row, form.given_reason, progress)
+                self._do(row, reason, progress)
                 if clock.monotonic() >= ends_at:
                     return False
             if len(batch) < BATCH:
@@ -243,16 +338,18 @@ class Many:
 
     def _ask(self, form: ManyForm, progress: BulkProgress) -> HttpResponse:
         form.prepare()
-        return self._render("operate_many.html", form=form, progress=progress)
+        buttons = self._buttons()
+        title = f"{buttons[0].words}?"
+        return self._render("operate_many.html", form=form, progress=progress, buttons=buttons, title=title)
 
     def _render(self, template: str, **context: Any) -> HttpResponse:
         everything = {
             **self.admin.admin_site.each_context(self.request),
-            "title": f"{self.act.verb}: {self.act.rows}",
             "opts": self.admin.opts,
             "act": self.act,
             "list_url": self.request.get_full_path(),
             "selected": self.selected,
+            "nothing": NOTHING_SELECTED,
             "note": str(getattr(self._list, "note", "") or ""),
             "checkbox_name": ACTION_CHECKBOX_NAME,
             **context,

@@ -29,6 +29,8 @@ class Operation:
     event: str
     form: type[ReasonForm] = ReasonForm
     done: str
+    #: What runs are once it has been done to them, as one of many.
+    past = ""
     #: When it makes sense; the database adds how the run stands.
     condition: str
     what_happens = ""
@@ -61,6 +63,7 @@ class Operation:
 
 class Cancel(Operation):
     name, label, event = "cancel", "Cancel", "run.cancelled"
+    past = "cancelled"
     condition = "There is nothing to cancel"
     done = "The run has been cancelled."
     what_happens = (
@@ -75,6 +78,7 @@ class Cancel(Operation):
 
 class Pause(Operation):
     name, label, event = "pause", "Pause", "run.paused"
+    past = "paused"
     condition = "Only a run that goes on by itself can be paused"
     done = "The run has been paused."
     what_happens = (
@@ -88,6 +92,7 @@ class Pause(Operation):
 
 class Resume(Operation):
     name, label, event = "resume", "Resume", "run.resumed"
+    past = "resumed"
     condition = "Only a paused run, or one that no longer fits its code, can be resumed"
     done = "The run goes on."
     what_happens_to_many = (
@@ -103,6 +108,7 @@ class Resume(Operation):
 
 class Wake(Operation):
     name, label, event = "wake", "Wake now", "run.woken"
+    past = "woken"
     condition = "Only a run that sleeps or waits for its next attempt can be woken"
     done = "The run has been woken."
     what_happens_to_many = "Each run that sleeps, or waits for its next attempt, goes on now."
@@ -114,6 +120,7 @@ class Wake(Operation):
 
 class Replay(Operation):
     name, label, event = "replay", "Replay", "run.replayed"
+    past = "replayed"
     condition = "Only a failed run with an open dead letter can be replayed"
     done = "The run goes on."
     from_start = False

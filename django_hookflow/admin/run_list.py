@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter
+from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter, may_see_payloads
+from django_hookflow.admin.display import breakable, in_this_zone, shown_time
+from django_hookflow.admin.errors import show_error
 from django_hookflow.admin.filters import TimeFilter
 from django_hookflow.admin.listing import STATUS, RunChangeList
 from django_hookflow.admin.search import find
 from django_hookflow.admin.status import status_badge
+from django_hookflow.admin.subject import SubjectFilter
 from django_hookflow.durations import format_duration
 from django_hookflow.models import WorkflowRun
 
 if TYPE_CHECKING:
-    import datetime
-
     from django.contrib.admin.views.main import ChangeList
     from django.db.models import QuerySet
     from django.http import HttpRequest
@@ -37,13 +38,13 @@ LOOKUPS = {STATUS, "workflow_id", "workflow_id__exact", "run_id", "run_id__exact
 
 class RunList(ReadOnlyAdmin):
     list_display = ("run", "workflow", "status_badge", "last_steps", "created", "duration")
-    list_filter = (WorkflowFilter, TimeFilter)
+    list_filter = (WorkflowFilter, TimeFilter, SubjectFilter)
     sortable_by = ("created",)
     ordering = ("-created_at",)
     empty_value_display = "–"
     search_help_text = (
-        "A run id or a label, or how one begins; step:charge for runs that step has been at work in; message:msg_… for "
-        "the run a message was for."
+        "A run id or a label, or the beginning of one. Also: step:charge, error:CardDeclined, label:…, message:msg_…, "
+        'data.customer.name:"Grace Hopper", result.total:17.'
     )
 
     class Media:
@@ -56,38 +57,38 @@ class RunList(ReadOnlyAdmin):
         return RunChangeList
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return lookup in LOOKUPS or lookup in {"workflow", *TimeFilter.parameters}
+        return lookup in LOOKUPS or lookup in {"workflow", "subject", *TimeFilter.parameters}
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """The list searches by itself, see :mod:`.listing`; this is for whatever else of Django's asks."""
         term = search_term.strip()
-        return (queryset.filter(pk__in=find(term, queryset.db).run_uids) if term else queryset), False
+        if not term:
+            return queryset, False
+        found = find(term, queryset, sees_payloads=may_see_payloads(request))
+        return queryset.filter(pk__in=found.run_uids), False
 
     @admin.display(description="run")
     def run(self, run: WorkflowRun) -> str:
         """Its id, and what people know it by."""
-        if not run.label:
-            return run.run_id
-        return format_html('{} <span class="hookflow-label">{}</span>', run.run_id, run.label)
+        label = format_html(' <span class="hookflow-label">{}</span>', run.label) if run.label else ""
+        return format_html("{}{}", run.run_id, label)
 
     @admin.display(description="workflow")
     def workflow(self, run: WorkflowRun) -> str:
-        return run.workflow_id
+        return breakable(run.workflow_id)
 
     @admin.display(description="status")
     def status_badge(self, run: ListedRun) -> str:
-        if run.shown.wakes_at is None:
-            return status_badge(run)
-        wakes = shown_time(run.shown.wakes_at, today="%H:%M:%S")
-        return format_html('{} <span class="hookflow-wakes">waits until {}</span>', status_badge(run), wakes)
+        """How it stands and why: what it waits for, what keeps it, how it failed."""
+        return format_html("{}{}", status_badge(run), why_it_stands_so(run))
 
     @admin.display(description="last steps")
     def last_steps(self, run: ListedRun) -> str:
         return run.shown.last_steps
 
-    @admin.display(description="created", ordering="created_at")
+    @admin.display(description=in_this_zone("created"), ordering="created_at")
     def created(self, run: WorkflowRun) -> str:
         return shown_time(run.created_at)
 
@@ -96,8 +97,14 @@ class RunList(ReadOnlyAdmin):
         return format_duration((run.completed_at - run.created_at).total_seconds()) if run.completed_at else "–"
 
 
-def shown_time(moment: datetime.datetime, today: str = "") -> str:
-    """``today`` is how a moment of this day is written, where that is shorter."""
-    local = timezone.localtime(moment)
-    written = today if today and local.date() == timezone.localdate() else "%Y-%m-%d %H:%M:%S"
-    return format_html('<time datetime="{}">{}</time>', local.isoformat(), local.strftime(written))
+def why_it_stands_so(run: ListedRun) -> SafeString:
+    if run.shown.why_stuck:
+        return format_html(' <span class="hookflow-why hookflow-stuck">{}</span>', run.shown.why_stuck)
+    if run.shown.wakes_at is not None or run.shown.waits_for is not None:
+        named = "" if run.shown.waits_for is None else f" for {run.shown.waits_for}"
+        wakes = run.shown.wakes_at
+        until = "" if wakes is None else format_html(" until {}", shown_time(wakes, today="%H:%M:%S"))
+        return format_html(' <span class="hookflow-wakes">waits{}{}</span>', named, until)
+    if run.error_type or run.error_message:
+        return format_html(" {}", show_error(run.error_type, run.error_message if run.shown.shows_message else None))
+    return SafeString()

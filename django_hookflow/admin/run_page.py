@@ -1,34 +1,40 @@
 """The page of one run: what it is doing, what failed, where the time went, and its events.
 
-The address has what is shown: ``as_of`` an event, on a ``scale=linear``, the steps from number ``steps`` on, the events
+The address has what is shown: ``as_of`` an event or a time, on a ``scale=linear``, the steps from number ``steps`` on, the events
 around ``seq``, or after or before one, filtered by ``type`` and ``step``. So every view of a run is a link, and all of it
 works without JavaScript. With it, the page asks for the same address with ``fragment=1`` and replaces what has changed.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpResponseBadRequest
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 
+from django_hookflow.admin.as_of_choice import choose, times_of_events
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
+from django_hookflow.admin.children import children_by_step, children_of
 from django_hookflow.admin.download import download
 from django_hookflow.admin.event_log import FAMILIES, Choice, number, read_window
 from django_hookflow.admin.integrity import examine
 from django_hookflow.admin.operating import operations_for
 from django_hookflow.admin.run_state import RunState, read_state, relatives_of
 from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
+from django_hookflow.admin.starting import may_start
 from django_hookflow.admin.status import status_badge
-from django_hookflow.admin.waterfall import Waterfall, draw
+from django_hookflow.admin.subject import shown_subjects
+from django_hookflow.admin.waterfall import LINES_PER_PAGE, Waterfall, draw
 from django_hookflow.durations import format_duration
-from django_hookflow.events.types import RUN_TRIGGERED
+from django_hookflow.events.types import CHILD, RUN_TRIGGERED
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 
 if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.urls import URLPattern
 
@@ -47,13 +53,24 @@ class RunPage(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def download_view(self, request: HttpRequest, run_uid: Any) -> StreamingHttpResponse:
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """By its key, or by the id that people know: as the address has it, which the admin reads in a way of its own."""
+        if found := super().get_object(request, object_id, from_field):
+            return found
+        match = request.resolver_match
+        names = [object_id, str(match.kwargs.get("object_id", "")) if match else ""]
+        return self.get_queryset(request).filter(run_id__in=[name for name in names if "\0" not in name]).first()
+
+    def download_view(self, request: HttpRequest, run_uid: Any) -> HttpResponse | StreamingHttpResponse:
         run = self.get_object(request, str(run_uid))
         if run is None:
             raise Http404
         if not self.has_view_permission(request, run) or not may_see_payloads(request):
             raise PermissionDenied
-        return download(run, read_state(run, number(request.GET.get("as_of"))).until)
+        asked = choose(run, request.GET.get("as_of", ""))
+        if asked.problem:
+            return HttpResponseBadRequest(asked.problem, content_type="text/plain; charset=utf-8")
+        return download(run, read_state(run, asked.seq).until)
 
     def render_change_form(
         self,
@@ -65,19 +82,27 @@ class RunPage(ReadOnlyAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         if "fragment" not in request.GET:
-            return super().render_change_form(request, context, add, change, form_url, obj)
+            response = super().render_change_form(request, context, add, change, form_url, obj)
+            if context.get("problem"):
+                response.status_code = 400
+            return response
         context = {**self.admin_site.each_context(request), "opts": self.opts, **self.describe(request, obj)}
         return TemplateResponse(request, "django_hookflow/admin/run/page.html", context)
 
     def describe(self, request: HttpRequest, obj: WorkflowRun) -> dict[str, Any]:
-        state = read_state(obj, number(request.GET.get("as_of")))
+        asked = choose(obj, request.GET.get("as_of", ""))
+        heading = {"title": f"Run {obj.run_id}", "subtitle": None, "asked_as_of": request.GET.get("as_of", "")[:80]}
+        if asked.problem:
+            return {**heading, "problem": asked.problem, "run": obj, "current": query_of(request, as_of=None)}
+        state = read_state(obj, asked.seq, asked.moment)
         sees = may_see_payloads(request)
         return {
-            "title": f"Run {obj.run_id}",
-            "subtitle": None,
+            **heading,
+            "times": json.dumps(times_of_events(obj, state.last_seq), separators=(",", ":")),
+            "moment": asked.moment,
             "sees_payloads": sees,
             "withheld": WITHHELD,
-            **describe_head(request, obj, state),
+            **describe_head(request, self.admin_site, obj, state),
             **describe_values(state, obj, sees=sees),
             **describe_waterfall(request, state, obj, sees=sees),
             **describe_log(request, state, obj, sees=sees),
@@ -85,7 +110,7 @@ class RunPage(ReadOnlyAdmin):
         }
 
 
-def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> dict[str, Any]:
+def describe_head(request: HttpRequest, site: AdminSite, run: WorkflowRun, state: RunState) -> dict[str, Any]:
     trigger = state.story.mark(RUN_TRIGGERED)
     return {
         "run": state.run,
@@ -96,11 +121,22 @@ def describe_head(request: HttpRequest, run: WorkflowRun, state: RunState) -> di
         "triggered_by": trigger.actor if trigger else "",
         "acts": [mark for mark in state.story.marks if mark.type != RUN_TRIGGERED][-ACTS_SHOWN:],
         "relatives": relatives_of(run.run_id, state.story),
-        "operations": operations_of(request, run) if state.as_of is None else None,
+        "children": children_of(run),
+        "subjects": shown_subjects(request, site, run.subjects),
+        **(describe_actions(request, run) if state.as_of is None else {}),
         "here": query_of(request),
         "current": query_of(request, as_of=None),
         "steps_back": steps_back(request, state),
     }
+
+
+def describe_actions(request: HttpRequest, run: WorkflowRun) -> dict[str, Any]:
+    """What can be done, and which of it is most likely what somebody has come for: what needs doing, if anything does."""
+    operations = operations_of(request, run)
+    offered = [operation["name"] for operation in operations["offered"]]
+    likely = next((name for name in ("resolve", "replay", "resume", "wake") if name in offered), "")
+    start = reverse("admin:django_hookflow_workflowrun_start_like", args=(run.pk,)) if may_start(request) else ""
+    return {"operations": operations, "primary": likely, "start_like": start}
 
 
 def operations_of(request: HttpRequest, run: WorkflowRun) -> dict[str, list[Any]]:
@@ -122,11 +158,20 @@ def describe_values(state: RunState, run: WorkflowRun, *, sees: bool) -> dict[st
     entry = None
     if failure is not None and failure.is_final and state.as_of is None:
         entry = DeadLetterEntry.objects.filter(run_uid=run.pk, seq=failure.seq).values_list("pk", flat=True).first()
-    return {"failure": failure, "dead_letter": entry, "data": data, "result": result}
+    place = place_of(state) if failure is not None and failure.step_id else None
+    return {
+        "failure": failure,
+        "failed_place": None if place is None else place + 1,
+        "failed_part": first_shown(state) + 1,
+        "dead_letter": entry,
+        "data": data,
+        "result": result,
+    }
 
 
 def describe_waterfall(request: HttpRequest, state: RunState, run: WorkflowRun, *, sees: bool) -> dict[str, Any]:
-    first = (number(request.GET.get("steps")) or 1) - 1
+    asked = number(request.GET.get("steps"))
+    first = first_shown(state) if asked is None else asked - 1
     waterfall = draw(
         state.story,
         state.present.now,
@@ -135,13 +180,31 @@ def describe_waterfall(request: HttpRequest, state: RunState, run: WorkflowRun, 
         first=first,
     )
     results = results_of(run.pk, seqs_of_results(waterfall)) if sees else {}
+    children = children_by_step(run, [line.name for line in waterfall.lines if line.row and line.row.kind == CHILD])
     return {
         "waterfall": waterfall,
-        "rows": [(line, results.get(line.row.seq) if line.row else None) for line in waterfall.lines],
+        "rows": [
+            (line, results.get(line.row.seq), children.get(line.name)) if line.row else (line, None, None)
+            for line in waterfall.lines
+        ],
         "scale_link": query_of(request, scale=None if waterfall.is_linear else "linear"),
         "earlier_steps": query_of(request, steps=waterfall.previous) if waterfall.previous else "",
         "later_steps": query_of(request, steps=waterfall.next) if waterfall.next else "",
     }
+
+
+def first_shown(state: RunState) -> int:
+    """Where the steps begin that a page shows if no others are asked for: in the part with the one at which the run stands."""
+    place = place_of(state)
+    return 0 if place is None else place // LINES_PER_PAGE * LINES_PER_PAGE
+
+
+def place_of(state: RunState) -> int | None:
+    """Which of the steps the run stands at, from 0: the one that failed, or that is under way."""
+    failure, current = failure_of(state.story), state.story.current
+    step_id = failure.step_id if failure is not None else current.step_id if current is not None else None
+    row = state.story.row(step_id)
+    return next((place for place, each in enumerate(state.story.rows) if each is row), None)
 
 
 def seqs_of_results(waterfall: Waterfall) -> list[int]:
@@ -161,7 +224,7 @@ def describe_log(request: HttpRequest, state: RunState, run: WorkflowRun, *, see
 
 def query_of(request: HttpRequest, **changes: Any) -> str:
     """The address of the same view with changes; None leaves a part out. The filters of the log stay where they are."""
-    shown = {name: request.GET[name][:20] for name in SHOWN_BY if request.GET.get(name)}
+    shown = {name: request.GET[name][:80] for name in SHOWN_BY if request.GET.get(name)}
     shown |= {name: str(value) for name, value in changes.items() if value is not None}
     return urlencode({name: value for name, value in shown.items() if changes.get(name, value) is not None})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass
 from uuid import UUID
@@ -42,19 +43,20 @@ class RunState:
         return sentence_for(self.run, self.story, self.present)
 
 
-def read_state(run: WorkflowRun, as_of: int | None) -> RunState:
-    """The state to show. Events that are in an archive, and events that there never were, are not as of anything."""
+def read_state(run: WorkflowRun, as_of: int | None, moment: datetime.datetime | None = None) -> RunState:
+    """The state to show: now, or as of an event; at ``moment``, if that is later than the event."""
     head = Head.objects.filter(pk=run.pk).values_list("last_seq", "archived_at").first()
     last_seq, archived_at = head or (0, None)
     is_archived = archived_at is not None
-    if as_of is not None and (is_archived or not 1 <= as_of < last_seq):
+    if as_of is not None and (is_archived or not 1 <= as_of <= last_seq):
         as_of = None
     if as_of is None:
         present = present_of(run.pk)
         story = story_of(events_of(run.pk), present)
         return RunState(run, story, present, story.last_seq or last_seq, None, is_archived)
     story = story_of(events_of(run.pk, as_of))
-    present = Present(now=story.last_at) if story.last_at else present_of(run.pk)
+    then = moment or story.last_at
+    present = Present(now=then) if then else present_of(run.pk)
     try:
         return RunState(run_as_of(run.pk, run.run_id, as_of), story, present, last_seq, as_of, is_archived)
     except (HookFlowException, ValueError):  # archived, or rolled back, in this moment
@@ -70,15 +72,23 @@ class Relative:
     run_uid: UUID | None
 
 
+#: How the run that the origin of a run names is related to it, by the origin's kind.
+RELATED = {"child": "Child of", "continued": "Goes on for"}
+
+
 def relatives_of(run_id: str, story: Story) -> list[Relative]:
-    """The run that this one replays, and those that replay it."""
+    """The run that this one replays, and those that replay it; the one that started it, and those before and after it."""
     origin = RESTARTED.fullmatch(run_id)
-    names = story.restarted_as[-5:]
-    if not origin and not names:
+    related = [("Replayed by", name) for name in story.restarted_as[-5:]]
+    if story.origin.get("kind") in RELATED and story.origin.get("run_id"):
+        related.append((RELATED[story.origin["kind"]], story.origin["run_id"]))
+    if story.continued_as:
+        related.append(("Goes on as", story.continued_as))
+    if not origin and not related:
         return []
-    wanted = Q(run_id__in=names) | (Q(pk=origin["run_uid"]) if origin else Q())
+    wanted = Q(run_id__in=[name for _, name in related]) | (Q(pk=origin["run_uid"]) if origin else Q())
     found = dict(WorkflowRun.objects.filter(wanted).values_list("run_id", "pk"))
-    relatives = [Relative("Replayed by", name, found.get(name)) for name in names]
+    relatives = [Relative(words, name, found.get(name)) for words, name in related]
     if origin:
         ours = [(name, pk) for name, pk in found.items() if str(pk) == origin["run_uid"]]
         relatives.insert(0, Relative("Replays", *(ours[0] if ours else (origin["run_uid"], None))))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from django_hookflow.admin.activity import Activity
+from django_hookflow.admin.comparing import Comparing
 from django_hookflow.admin.operating import RunOperations
+from django_hookflow.admin.proof import Proof
 from django_hookflow.admin.run_list import RunList
 from django_hookflow.admin.run_page import RunPage
+from django_hookflow.admin.starting import Starting
+from django_hookflow.admin.step_times import StepTimesPage
 from django_hookflow.models import WorkflowRun
 
 
 @admin.register(WorkflowRun)
-class WorkflowRunAdmin(RunOperations, RunPage, RunList):
+class WorkflowRunAdmin(Activity, Starting, Comparing, Proof, RunOperations, StepTimesPage, RunPage, RunList):
     """Each part is a class of its own."""

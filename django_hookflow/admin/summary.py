@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from django_hookflow.models import WorkflowRun
 
 SAMPLE = 5_000
-#: The time that is summed up when none has been chosen, and workflows that are shown.
-DEFAULT_SPAN = datetime.timedelta(days=1)
+#: Workflows that are shown.
 SHOWN = 5
 COLUMNS = ("workflow_id", "status", "created_at", "completed_at")
 
@@ -42,6 +41,10 @@ class Line:
     median: float | None
     slow: float | None
     hours: float
+
+    @property
+    def started_shown(self) -> str:
+        return f"{self.started:,}"
 
     @property
     def per_hour(self) -> str:
@@ -80,6 +83,11 @@ class Summary:
     @property
     def left_out(self) -> int:
         return len(self.lines[SHOWN:])
+
+    @property
+    def failed(self) -> str:
+        number, ended = sum(line.failed for line in self.lines), sum(line.ended for line in self.lines)
+        return f"{number:,} failed ({100 * number / ended:.0f} %)" if number else "none failed"
 
     @property
     def runs(self) -> str:

@@ -183,6 +183,8 @@ class _Pen:
         words = KINDS[kind]
         if segment.attempt and segment.kind in ("running", "lost"):
             words = f"attempt {segment.attempt}: {segment.outcome or 'running'}"
+        elif segment.kind == "suspended":
+            words = f"waiting for {segment.awaited}"
         lasts = format_duration((end_of(segment, self._now) - segment.start).total_seconds())
         words = f"{words}, {lasts}, from {localtime(segment.start):%H:%M:%S.%f}"
         if segment.seq:

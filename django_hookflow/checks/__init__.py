@@ -13,6 +13,7 @@ subject, and here the list.
 ``E008``  checkpoints can be neither signed nor verified with the algorithm or the key in the settings
 ``E009``  ``USE_TZ`` is False
 ``E011``  the log's database has ``AUTOCOMMIT: False``
+``E012``  a wrapper in ``DJANGO_HOOKFLOW_WRAPPERS`` cannot be imported, or has nothing that could be called
 ``W001``  a setting that the transport cannot go without is missing
 ``W002``  no such setting: ``DJANGO_HOOKFLOW_…`` misspelt
 ``W003``  the webhook path is not where ``django_hookflow.urls`` is mounted, or it is mounted nowhere
@@ -72,6 +73,7 @@ from django_hookflow.checks.settings import (
     check_required_for_deployment,
     check_transport,
     check_values,
+    check_wrappers,
 )
 
 
@@ -87,6 +89,7 @@ def register_checks() -> None:
         check_environment,
         check_webhook_path,
         check_checkpoint_keys,
+        check_wrappers,
         check_installation,
     ):
         register(check, "django_hookflow")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.checks import CheckMessage
 
+from django_hookflow import wrappers
 from django_hookflow.checks.messages import error, warning
-from django_hookflow.conf import SETTINGS, TRANSPORTS, is_stateless
+from django_hookflow.conf import SETTINGS, TRANSPORTS, InvalidSetting, is_stateless
 from django_hookflow.evidence import signing
 from django_hookflow.exceptions import NeedsLog
 
@@ -99,6 +100,21 @@ def check_checkpoint_keys(**kwargs: Any) -> list[CheckMessage]:
         error("E008", f"{fault.setting} {fault.fault}.", f"{fault.remedy[0].upper()}{fault.remedy[1:]}.")
         for fault in signing.find_faults()
     ]
+
+
+def check_wrappers(**kwargs: Any) -> list[CheckMessage]:
+    """E012: what is to be put around work is there."""
+    setting = SETTINGS[wrappers.SETTING]
+    paths = setting.read()
+    found: list[CheckMessage] = []
+    for path in () if setting.find_fault(paths) else paths:  # E001 reports that
+        try:
+            wrappers.load(path)
+        except InvalidSetting as fault:
+            found.append(
+                error("E012", f"{setting.name} {fault.fault}.", f"{fault.remedy[0].upper()}{fault.remedy[1:]}.")
+            )
+    return found
 
 
 def transport_name() -> str:

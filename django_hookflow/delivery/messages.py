@@ -16,8 +16,8 @@ from django_hookflow.exceptions import HookFlowException, NotConfigured
 if TYPE_CHECKING:
     from django_hookflow.events.log import Claim
 
-#: What a message announces: a turn, or that the run's time may be up.
-TURN, DEADLINE = "turn", "deadline"
+#: What a message announces: a turn, that the run's time may be up, or that it has ended, which may concern other runs.
+TURN, DEADLINE, ENDED = "turn", "deadline", "ended"
 #: A turn, too, with the history of its run: in the stateless mode, and of a release 0.0.x (which names no kind).
 HISTORY, CARRIED = "history", "carried"
 
@@ -74,14 +74,19 @@ class Message:
 
 
 def webhook_url(workflow_id: str) -> str:
-    """The URL at which deliveries for a workflow reach the app, escaped as Django escapes a request's path."""
+    """The URL at which deliveries for a workflow reach the app."""
+    return public_url(f"workflow/{workflow_id}/")
+
+
+def public_url(path: str) -> str:
+    """The URL at which a path below ``django_hookflow.urls`` is reached, escaped as Django escapes a request's path."""
     domain = conf.domain
     if not domain:
         raise NotConfigured(
             "DJANGO_HOOKFLOW_DOMAIN",
             "set it to the origin at which deliveries reach this app, for example https://my-app.com",
         )
-    return domain + escape_uri_path(f"{conf.webhook_path}workflow/{workflow_id}/")
+    return domain + escape_uri_path(conf.webhook_path + path)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from django.db import Error, transaction
 
 from django_hookflow.conf import conf
 from django_hookflow.delivery import wakeup
-from django_hookflow.delivery.messages import Message
-from django_hookflow.delivery.transports import SendFailed, get_transport
+from django_hookflow.delivery.messages import DEADLINE, Message
+from django_hookflow.delivery.transports import SendFailed, get_transport, hand_over
 from django_hookflow.events import log
 from django_hookflow.events.database import cursor, repeated_on_conflict
-from django_hookflow.events.log import LEFT_TO_RELAY, Beginning, Operated, Sending
+from django_hookflow.events.log import LEFT_TO_RELAY, Beginning, NewRun, Operated, Sending
 from django_hookflow.sql import load
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -60,6 +60,14 @@ def publish_announced(workflow_id: str, run_id: str, run_uid: UUID, done: Operat
         publish_after_commit(Message(workflow_id, run_id, done.seq, run_uid, attempt, done.delay or 0.0), using=using)
 
 
+def publish_started(run: NewRun, *, using: str) -> None:
+    """Has the first turn of a run published that has just been started, and when its time is up."""
+    publish_after_commit(Message(run.workflow_id, run.run_id, 1, run.run_uid, 1), using=using)
+    if run.timeout is not None:
+        deadline = Message(run.workflow_id, run.run_id, 1, run.run_uid, 1, run.timeout, DEADLINE)
+        publish_after_commit(deadline, using=using)
+
+
 def withdraw_after_commit(run_uid: UUID, *, using: str) -> None:
     """Has messages under way for a run called back once the transaction commits, as far as the transport can.
 
@@ -77,7 +85,7 @@ def _withdraw(run_uid: UUID) -> None:
 
 def _publish(message: Message) -> None:
     try:
-        get_transport().send(message)
+        hand_over(get_transport(), message)
     except SendFailed as error:
         logger.warning("%s was not published and is left to a relay: %s", message, error)
         pause = FIRST_RETRY_SECONDS if error.retry_after is None else error.retry_after
@@ -118,12 +126,21 @@ def take_due(
 def reschedule(message: Message, in_seconds: float) -> bool:
     """Has a message that failed sent again after ``in_seconds``, but not before it is due.
 
-    False, and nothing is changed, when the turn has meanwhile begun or ended, or another sender has taken it.
+    False, and nothing is changed, when the turn has meanwhile begun or ended, or another sender has taken it. A turn that was
+    begun with the message, and is not over, is handed back.
     """
+    if message.claim is not None:
+        return log.release(message.run_uid, message.claim.turn_seq, in_seconds)
     with cursor() as c:
         c.execute(
             load("outbox_reschedule"),
-            {"run_uid": message.run_uid, "seq": message.seq, "attempt": message.attempt, "in_seconds": in_seconds},
+            {
+                "run_uid": message.run_uid,
+                "kind": message.kind,
+                "seq": message.seq,
+                "attempt": message.attempt,
+                "in_seconds": in_seconds,
+            },
         )
         return bool(c.rowcount)
 
@@ -140,8 +157,8 @@ def catch_up(*, is_back: bool = False) -> int:
     """Has what was put off by a clock that has gone back since sent now, if it is due; how much that was.
 
     That is what was announced later than now, to begin at once; ``is_back`` says that the clock has been seen to go back,
-    and then it is everything that is due.
+    and then it is everything that is due. Ends of runs that are still waited for are handed on again, too.
     """
     with cursor() as c:
         c.execute(load("outbox_catch_up"), {"is_back": is_back})
-        return int(c.rowcount)
+        return int(c.rowcount) + log.rejoin()

@@ -31,7 +31,7 @@ from django.db import DatabaseError, Error, connections
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
-from django_hookflow.delivery.transports import SendFailed, Transport, get_transport
+from django_hookflow.delivery.transports import SendFailed, Transport, get_transport, hand_over
 from django_hookflow.delivery.transports.base import Receive
 from django_hookflow.delivery.transports.inline import InlineTransport
 from django_hookflow.delivery.wakeup import Listener
@@ -64,7 +64,7 @@ class Relay:
         transport: Transport | str | None = None,
         receive: Receive | None = None,
         concurrency: int = 8,
-        beginning: Callable[[str], Beginning] | None = None,
+        beginning: Callable[[str], Beginning | None] | None = None,
     ) -> None:
         if transport is None or isinstance(transport, str):
             transport = get_transport(transport, receive=receive)
@@ -154,9 +154,9 @@ class Relay:
 
     def _take_and_begin(self, free: int, until: datetime.datetime | None) -> list[Message]:
         take = partial(outbox.take_due, free, until=until, is_new_first=self._is_new_first)
-        if self._beginning is None:
+        beginning = self._beginning(self.transport.name) if self._beginning else None
+        if beginning is None:
             return take()
-        beginning = self._beginning(self.transport.name)
         try:
             return take(beginning=beginning)
         except DatabaseError as error:
@@ -252,7 +252,7 @@ class Relay:
     def _deliver(self, message: Message) -> bool:
         retry_in: float | None = None
         try:
-            self.transport.send(message)
+            hand_over(self.transport, message)
             return True
         except SendFailed as error:
             retry_in = error.retry_after

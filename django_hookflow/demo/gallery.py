@@ -1,4 +1,4 @@
-"""Runs in every condition, to be looked at in the admin: asleep, failed, replayed, in doubt, diverged, rewound.
+"""Runs in every condition, to be looked at in the admin: asleep, waiting for somebody, failed, replayed, in doubt, diverged, rewound.
 
 Each comes about as it would in life. Imported once Django is set up.
 """
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from django_hookflow.demo.postgres import attempts_until
 from django_hookflow.demo.shop.models import Order
 from django_hookflow.demo.shop.orders import place_order, start_for
-from django_hookflow.demo.shop.workflows import ship_parcel, welcome_customer
+from django_hookflow.demo.shop.workflows import refund_order, ship_parcel, welcome_customer
 from django_hookflow.demo.stage import DemoFailed
-from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowRun
+from django_hookflow.models import DeadLetterEntry, StepExecution, Wait, WorkflowRun
 
 if TYPE_CHECKING:
     from django_hookflow.demo.console import Console
@@ -35,6 +35,13 @@ class Gallery:
         self._fail_and_mend()
         self._diverge()
         self._rewind(finished)
+        self._ask()
+
+    def _ask(self) -> None:
+        run_id = f"refund-{start_for(refund_order, 'refund', 'Alan').pk}"
+        self._wait_until(lambda: Wait.objects.filter(run__run_id=run_id, kind="signal").exists(), f"{run_id} asks")
+        link = StepExecution.objects.get(workflow_run__run_id=run_id, step_id="ask-owner").result
+        self._tell(run_id, f"waits for a decision, by {link}")
 
     def _fail_and_mend(self) -> None:
         broken, mended = place_order("Tony", 0), place_order("Edsger", 0)

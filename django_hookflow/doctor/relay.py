@@ -35,14 +35,15 @@ def look_at_relay(visit: Visit) -> Iterator[Finding]:
     with cursor() as c:
         c.execute(load("doctor_announced"), {"most": MOST})
         announced = [Outstanding(*row) for row in c.fetchall()]
-    late = [row for row in announced if row.to_be_sent > _patience()]
+    late = [row for row in announced if row.to_be_sent > patience()]
     yield _describe_late(late) if late else ok("relay.in_time", "Nothing in the outbox waits to be sent for long.")
     vain = [row for row in announced if row not in late and _is_vain(row)]
     if vain:
         yield _describe_vain(vain)
 
 
-def _patience() -> float:
+def patience() -> float:
+    """Seconds after which what is due and not taken says that no relay works."""
     # With QStash the relay is the sweeper, and may be one pass every few minutes.
     return max(LATE_SECONDS, conf.overdue_seconds) if conf.transport == "qstash" else LATE_SECONDS
 

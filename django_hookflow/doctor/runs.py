@@ -38,7 +38,7 @@ WAITING: dict[str, tuple[Level, str, str]] = {
 
 
 def look_at_runs(visit: Visit) -> Iterator[Finding]:
-    found = [*_find_waiting(), *_find_failed(), *_find_unannounced(), *_find_lost()]
+    found = [*_find_waiting(), *_find_failed(), *_find_unannounced(), *_find_lost(), *_find_unjoined()]
     yield from found or [ok("runs.fine", "No run is stuck, in doubt, diverged, paused or failed.")]
 
 
@@ -81,6 +81,21 @@ def _find_lost() -> Iterator[Finding]:
             f"{_runs(len(lost))} lost the worker in mid-turn and nobody has taken over, such as {run_id}, for "
             f"{format_duration(round(seconds))}.",
             "Keep manage.py hookflow_relay running: it has such runs taken over when the lease has ended.",
+        )
+
+
+def _find_unjoined() -> Iterator[Finding]:
+    waiting = _ask("doctor_unjoined", most=MOST, after=LOST_SECONDS)
+    if waiting:
+        run_id, child_id, seconds = waiting[0]
+        yield error(
+            "runs.unjoined",
+            f"{_runs(len(waiting))} waits for a run that has ended, such as {run_id} for {child_id}, which ended "
+            f"{format_duration(round(seconds))} ago."
+            if len(waiting) == 1
+            else f"{_runs(len(waiting))} wait for runs that have ended, such as {run_id} for {child_id}, which ended "
+            f"{format_duration(round(seconds))} ago.",
+            "One pass of manage.py hookflow_relay --once has them go on; keep a relay running.",
         )
 
 

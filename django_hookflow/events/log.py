@@ -21,6 +21,7 @@ from django.db import IntegrityError
 from django_hookflow.events.database import cursor, diagnosis, fetch_hot, only_for, repeated_on_conflict
 from django_hookflow.events.types import STEP_COMPLETED
 from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, UnknownRun
+from django_hookflow.sql import load
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,27 @@ class NewEvent:
     step_id: str | None = None
     facts: str = "{}"
     payload: str | None = None
+    starts: NewRun | None = None
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run that begins with an event of another, as ``hookflow_start_from`` says; ``facts`` and ``payload`` are JSON text.
+
+    ``more`` is what else that function is told, JSON text of an object's members.
+    """
+
+    run_uid: UUID
+    run_id: str
+    workflow_id: str
+    facts: str
+    payload: str
+    more: str
+    timeout: float | None = None
+
+    def as_json(self) -> str:
+        names = {"run_uid": str(self.run_uid), "run_id": self.run_id, "workflow": self.workflow_id}
+        return f'{json.dumps(names)[:-1]},"facts":{self.facts},"payload":{self.payload},{self.more}}}'
 
 
 @dataclass(frozen=True)
@@ -50,10 +72,15 @@ LEFT_TO_RELAY = Sending()
 
 @dataclass(frozen=True)
 class Appended:
-    """The new length of a run's log and, where a turn ended, the seconds until the next is due (None: none is)."""
+    """The new length of a run's log and, where a turn ended, the seconds until the next is due (None: none is).
+
+    ``is_handed_on`` says that the run has ended and others are to hear of it; ``started`` are the runs that have begun.
+    """
 
     seq: int
     next_in: float | None
+    is_handed_on: bool | None = None
+    started: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True)
@@ -121,11 +148,17 @@ _SENDING = "make_interval(secs => %s), make_interval(secs => %s)"
 
 
 @functools.cache
-def _append_statement(events: int, ends_turn: bool) -> str:
+def _append_statement(events: int, ends_turn: bool, starts: bool) -> str:
     """The call for so many events. Arrays are built from plain parameters, which psycopg quotes faster than lists."""
     text, json_ = (f"ARRAY[{', '.join(['%s'] * events)}]::{kind}[]" for kind in ("text", "json"))
     ending = f", true, %s, {_SENDING}" if ends_turn else ""
-    return f"SELECT seq, next_in FROM hookflow_append(%s, %s, {text}, {text}, {json_}, {json_}, %s{ending})"
+    append = f"hookflow_append(%s, %s, {text}, {text}, {json_}, {json_}, %s{ending}) AS a"
+    if not starts:
+        return f"SELECT a.seq, a.next_in, a.handed_on FROM {append}"
+    return (
+        f"SELECT s.seq, s.next_in, a.handed_on, s.started FROM {append}, "
+        f"hookflow_start_from(a.seq, a.next_in, %s, %s, {_SENDING}) AS s"
+    )
 
 
 #: The commonest append, by the shortest way; as it ends no turn, no next one is due.
@@ -134,6 +167,7 @@ _START = f"SELECT run_uid, created, same, seq FROM hookflow_start(%s, %s, %s, %s
 _OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _SIGNAL = f"SELECT applied, seq, attempt, delay FROM hookflow_signal(%s, %s, %s, %s, %s, {_SENDING})"
 _TAKE = "SELECT * FROM hookflow_take(%s, %s, make_interval(secs => %s), %s, %s, %s, make_interval(secs => %s), %s)"
+_JOIN = f"SELECT applied, seq, attempt, delay FROM hookflow_join(%s, %s, %s, %s, %s, {_SENDING})"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
@@ -158,7 +192,8 @@ def append(
         statement = _COMPLETE
         arguments += [events[0].step_id, events[0].facts, events[0].payload]
     else:
-        statement = _append_statement(len(events), ends_turn)
+        starts = [event.starts for event in events if event.starts is not None]
+        statement = _append_statement(len(events), ends_turn, bool(starts))
         arguments += [event.type for event in events]
         arguments += [event.step_id for event in events]
         arguments += [event.facts for event in events]
@@ -166,6 +201,9 @@ def append(
         arguments.append(actor)
         if ends_turn:
             arguments += [goes_on, sending.grace, sending.reach]
+        if starts:
+            runs = f"[{','.join(run.as_json() for run in starts)}]"
+            arguments += [str(run_uid), runs, sending.grace, sending.reach]
     try:
         [row] = fetch_hot(statement, arguments)
         return Appended(*row)
@@ -301,6 +339,57 @@ def signal(run_uid: UUID, name: str, id: str | None, value: str, *, actor: str |
     Raises OperationRefused when the run has ended, and UnknownRun.
     """
     return _operated(_SIGNAL, run_uid, name, id, value, actor, sending.grace, sending.reach)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the row of a run's end at ``seq`` is about: who waits for it (``parent_uid`` None: nobody) and how it has ended.
+
+    ``facts`` and ``payload`` are those of the event with which it ended, as JSON text.
+    """
+
+    seq: int
+    run_id: str
+    status: str
+    parent_uid: UUID | None
+    parent_run_id: str
+    parent_workflow_id: str
+    step_id: str
+    key: str
+    facts: str | None
+    payload: str | None
+
+
+def ending(run_uid: UUID) -> Ending | None:
+    """What is to be handed on of a run's end; None if nothing is (any more)."""
+    with cursor() as c:
+        c.execute(load("ending"), {"run_uid": run_uid})
+        row = c.fetchone()
+        return None if row is None else Ending(*row)
+
+
+def join(run_uid: UUID, step_id: str, key: str, *, failure: str | None, payload: str, sending: Sending) -> Operated:
+    """Settles a step's wait for its child, as ``hookflow_join`` says. Raises UnknownRun when the run has gone."""
+    return _operated(_JOIN, run_uid, step_id, key, failure, payload, sending.grace, sending.reach)
+
+
+@repeated_on_conflict
+def cancel_orphans(run_uid: UUID, seq: int, most: int) -> list[UUID]:
+    """Cancels up to so many of the runs that ``run_uid`` started and does not wait for any more; answers which.
+
+    When there are no more, its row in the outbox goes, if that is the one of ``seq``.
+    """
+    with cursor() as c:
+        c.execute("SELECT hookflow_cancel_orphans(%s, %s, %s)", [run_uid, seq, most])
+        return [row[0] for row in c.fetchall()]
+
+
+@repeated_on_conflict
+def rejoin(run_uid: UUID | None = None) -> int:
+    """Hands on again the ends that are still waited for, as ``hookflow_rejoin`` says; how many."""
+    with cursor() as c:
+        c.execute("SELECT hookflow_rejoin(%s)", [run_uid])
+        return int(c.fetchone()[0])
 
 
 def _operated(statement: str, run_uid: UUID, *arguments: Any) -> Operated:

@@ -79,8 +79,8 @@ SIGNAL_RECEIVED = "signal.received"
 EVENT_REDACTED = "event.redacted"
 EVENT_RETAINED = "event.retained"
 
-#: Kinds of wait. The first four are of a step (a backoff also of the run, between steps), the others of the run itself.
-SLEEP, BACKOFF, DOUBT, SIGNAL = "sleep", "backoff", "doubt", "signal"
+#: Kinds of wait. The first five are of a step (a backoff also of the run, between steps), the others of the run itself.
+SLEEP, BACKOFF, DOUBT, SIGNAL, CHILD = "sleep", "backoff", "doubt", "signal", "child"
 HOLD, DIVERGENCE, DEADLINE = "hold", "divergence", "deadline"
 #: The kind of a step that was completed with a release 0.0.x, which recorded none; it stands for any.
 IMPORTED = "imported"
@@ -90,7 +90,8 @@ STATUS_WHILE = {DOUBT: "in_doubt"}
 _TYPES = (
     EventType(
         RUN_TRIGGERED,
-        "the run was started; always its first event. `until` is when its time is up, by the database's clock",
+        "the run was started; always its first event. `until` is when its time is up, by the database's clock; the origin of a "
+        "child names its `parent` and the `step` that waits for it under `key`",
         facts=("run_id", "workflow", "timeout", "until", "origin", "subject", "trace"),
         payload=("data", "label"),
         status="pending",
@@ -157,7 +158,14 @@ _TYPES = (
         is_act=True,
     ),
     EventType(STEP_SUPERSEDED, "what is recorded of the step counts no longer", settles_step=True),
-    EventType(RUN_COMPLETED, "the workflow returned", payload=("result",), status="completed", ends_run=True),
+    EventType(
+        RUN_COMPLETED,
+        "the workflow returned; `continued_by` is the run that goes on in its place",
+        facts=("continued_by",),
+        payload=("result",),
+        status="completed",
+        ends_run=True,
+    ),
     EventType(
         RUN_FAILED,
         "the run failed for good, in the step it names if it was one",

@@ -9,6 +9,7 @@ from pathlib import Path
 import django.db.models.deletion
 import pgtrigger.compiler
 import pgtrigger.migrations
+from django.contrib.postgres.indexes import GinIndex
 from django.db import migrations, models
 
 import django_hookflow.guards
@@ -93,9 +94,23 @@ class Migration(migrations.Migration):
                         ("error_type", models.TextField(blank=True)),
                         ("error_message", models.TextField(blank=True)),
                         ("label", models.CharField(blank=True, max_length=255)),
+                        ("subjects", models.JSONField(null=True)),
                         ("created_at", models.DateTimeField()),
                         ("updated_at", models.DateTimeField()),
                         ("completed_at", models.DateTimeField(null=True)),
+                        (
+                            "parent",
+                            django_hookflow.models.ParentField(
+                                db_column="parent_uid",
+                                db_constraint=False,
+                                db_index=False,
+                                null=True,
+                                on_delete=django.db.models.deletion.DO_NOTHING,
+                                related_name="children",
+                                to="django_hookflow.workflowrun",
+                            ),
+                        ),
+                        ("parent_step", models.CharField(blank=True, max_length=255)),
                     ],
                     options={
                         "verbose_name": "workflow run",
@@ -103,6 +118,7 @@ class Migration(migrations.Migration):
                         "permissions": [
                             ("operate_workflowrun", "Can operate workflow runs"),
                             ("view_payload_workflowrun", "Can see the payloads of workflow runs"),
+                            ("trigger_workflowrun", "Can trigger workflows"),
                         ],
                     },
                 ),
@@ -132,6 +148,15 @@ class Migration(migrations.Migration):
                 migrations.AddIndex(
                     model_name="workflowrun",
                     index=models.Index(
+                        models.F("parent"),
+                        models.F("parent_step"),
+                        condition=models.Q(("parent__isnull", False)),
+                        name="django_hookflow_run_by_parent",
+                    ),
+                ),
+                migrations.AddIndex(
+                    model_name="workflowrun",
+                    index=models.Index(
                         fields=["run_id"], name="django_hookflow_run_id_begins", opclasses=["varchar_pattern_ops"]
                     ),
                 ),
@@ -142,6 +167,15 @@ class Migration(migrations.Migration):
                         fields=["label"],
                         name="django_hookflow_run_by_label",
                         opclasses=["varchar_pattern_ops"],
+                    ),
+                ),
+                migrations.AddIndex(
+                    model_name="workflowrun",
+                    index=GinIndex(
+                        condition=models.Q(("subjects__isnull", False)),
+                        fields=["subjects"],
+                        name="django_hookflow_run_by_subject",
+                        opclasses=["jsonb_path_ops"],
                     ),
                 ),
                 migrations.CreateModel(

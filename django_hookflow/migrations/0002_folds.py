@@ -6,6 +6,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 REVERSE = """
+DROP INDEX django_hookflow_event_acts, django_hookflow_event_acts_of;
 DROP FUNCTION hookflow_project, hookflow_fold_runs, hookflow_fold_waits, hookflow_fold_dead_letters,
   hookflow_fold_runs_as_of, hookflow_fold_waits_as_of, hookflow_fold_dead_letters_as_of, hookflow_fold_steps_as_of,
   hookflow_fold_runs_until;

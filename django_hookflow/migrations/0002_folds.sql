@@ -89,6 +89,10 @@ WHERE event.type = 'step.completed'
                     AND superseding.step_id = event.step_id AND superseding.seq > event.seq)
   AND EXISTS (SELECT FROM django_hookflow_head AS head WHERE head.run_uid = event.run_uid AND head.archived_at IS NULL);
 
+-- What people did, over all runs, by time and by who it was; of what a worker does these hold nothing.
+CREATE INDEX django_hookflow_event_acts ON django_hookflow_event (recorded_at DESC) WHERE (actor IS NOT NULL OR type IN ('step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted'));
+CREATE INDEX django_hookflow_event_acts_of ON django_hookflow_event (actor, recorded_at DESC) WHERE (actor IS NOT NULL OR type IN ('step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted'));
+
 -- The event being appended, into the projections of its run.
 CREATE FUNCTION hookflow_project(event django_hookflow_event) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -98,13 +102,16 @@ BEGIN
     DELETE FROM django_hookflow_wait WHERE run_uid = event.run_uid AND step_id = event.step_id;
     RETURN;
   ELSIF event.seq = 1 THEN
-    INSERT INTO django_hookflow_workflowrun (id, run_id, workflow_id, data, label, created_at, status, result, error_type, error_message, completed_at, updated_at)
+    INSERT INTO django_hookflow_workflowrun (id, run_id, workflow_id, data, label, created_at, parent_uid, parent_step, subjects, status, result, error_type, error_message, completed_at, updated_at)
     SELECT event.run_uid,
     (event.facts->>'run_id')::varchar(255)           AS run_id,
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
     event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step,
+    (event.facts->'subject')::jsonb                  AS subjects,
     hookflow_status_after(event.type, CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END)::varchar(20) AS status,
     CASE WHEN event.type = 'run.completed' THEN nullif((event.payload->'result')::jsonb, 'null') END AS result,
     CASE WHEN event.type IN ('run.failed', 'run.diverged') THEN coalesce(event.facts->>'error', '') ELSE '' END AS error_type,
@@ -194,7 +201,10 @@ CREATE FUNCTION hookflow_fold_runs(p_from uuid, p_to uuid) RETURNS SETOF django_
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
-    event.recorded_at                                AS created_at
+    event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step,
+    (event.facts->'subject')::jsonb                  AS subjects
     FROM event WHERE event.seq = 1
   ), state AS (
     SELECT DISTINCT ON (event.run_uid) event.run_uid,
@@ -209,7 +219,8 @@ CREATE FUNCTION hookflow_fold_runs(p_from uuid, p_to uuid) RETURNS SETOF django_
     event.recorded_at AS updated_at
     FROM event WHERE (hookflow_status_after(event.type, CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END) IS NOT NULL OR event.type IN ('step.suspended', 'step.failed', 'turn.failed')) ORDER BY event.run_uid, event.seq DESC
 )
-  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at
+  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at,
+    parent_uid, parent_step, subjects
   FROM begun JOIN state USING (run_uid) JOIN motion USING (run_uid)
 $$;
 CREATE FUNCTION hookflow_fold_waits(p_from uuid, p_to uuid) RETURNS SETOF django_hookflow_wait LANGUAGE sql STABLE AS $$
@@ -290,7 +301,10 @@ CREATE FUNCTION hookflow_fold_runs_as_of(p_run_uid uuid, p_seq integer) RETURNS 
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
-    event.recorded_at                                AS created_at
+    event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step,
+    (event.facts->'subject')::jsonb                  AS subjects
     FROM event WHERE event.seq = 1
   ), state AS (
     SELECT DISTINCT ON (event.run_uid) event.run_uid,
@@ -305,7 +319,8 @@ CREATE FUNCTION hookflow_fold_runs_as_of(p_run_uid uuid, p_seq integer) RETURNS 
     event.recorded_at AS updated_at
     FROM event WHERE (hookflow_status_after(event.type, CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END) IS NOT NULL OR event.type IN ('step.suspended', 'step.failed', 'turn.failed')) ORDER BY event.run_uid, event.seq DESC
 )
-  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at
+  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at,
+    parent_uid, parent_step, subjects
   FROM begun JOIN state USING (run_uid) JOIN motion USING (run_uid)
 $$;
 CREATE FUNCTION hookflow_fold_waits_as_of(p_run_uid uuid, p_seq integer) RETURNS SETOF django_hookflow_wait LANGUAGE sql STABLE AS $$
@@ -403,7 +418,10 @@ CREATE FUNCTION hookflow_fold_runs_until(p_at timestamptz) RETURNS SETOF django_
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
-    event.recorded_at                                AS created_at
+    event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step,
+    (event.facts->'subject')::jsonb                  AS subjects
     FROM event WHERE event.seq = 1
   ), state AS (
     SELECT DISTINCT ON (event.run_uid) event.run_uid,
@@ -418,6 +436,7 @@ CREATE FUNCTION hookflow_fold_runs_until(p_at timestamptz) RETURNS SETOF django_
     event.recorded_at AS updated_at
     FROM event WHERE (hookflow_status_after(event.type, CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END) IS NOT NULL OR event.type IN ('step.suspended', 'step.failed', 'turn.failed')) ORDER BY event.run_uid, event.seq DESC
 )
-  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at
+  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at,
+    parent_uid, parent_step, subjects
   FROM begun JOIN state USING (run_uid) JOIN motion USING (run_uid)
 $$;

@@ -93,9 +93,12 @@ class RunAsOf:
     error_type: str
     error_message: str
     label: str
+    subjects: list[dict[str, str]] | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
     completed_at: datetime.datetime | None
+    parent_uid: UUID | None
+    parent_step: str
 
     @property
     def run_uid(self) -> UUID:
@@ -137,12 +140,13 @@ def run_as_of(run_uid: UUID, run_id: str, moment: Moment) -> RunAsOf:
     Raises NotTriggeredYet; ValueError for a seq the run has not reached and for a datetime without a time zone;
     NothingToFold when the run's events have gone to an archive.
     """
-    seq = _seq_at(run_uid, run_id, moment)
+    seq = seq_at(run_uid, run_id, moment)
     (row,) = _select("SELECT * FROM hookflow_fold_runs_as_of(%s, %s)", [run_uid, seq])
     return _made(RunAsOf, {**row, "seq": seq})
 
 
-def _seq_at(run_uid: UUID, run_id: str, moment: Moment) -> int:
+def seq_at(run_uid: UUID, run_id: str, moment: Moment) -> int:
+    """The last event of a run at a moment. Raises as :func:`run_as_of`."""
     if not isinstance(moment, int):
         _check_zone(moment)
     until = None if isinstance(moment, int) else moment
@@ -214,7 +218,7 @@ def _select(statement: str, parameters: Any) -> list[dict[str, Any]]:
         names = [column.name for column in c.description]
         rows = [dict(zip(names, row, strict=True)) for row in c.fetchall()]
     for row in rows:
-        for name in row.keys() & {"data", "result", "payload"}:
+        for name in row.keys() & {"data", "result", "payload", "subjects"}:
             row[name] = None if row[name] is None else json.loads(row[name])
     return rows
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -21,7 +22,7 @@ from django_hookflow import sealing
 from django_hookflow.clock import clock
 from django_hookflow.conf import conf
 from django_hookflow.events import codec, types
-from django_hookflow.events.log import NewEvent
+from django_hookflow.events.log import NewEvent, NewRun
 from django_hookflow.exceptions import (
     DuplicateStep,
     MisplacedStep,
@@ -36,6 +37,7 @@ from django_hookflow.texts import checked_step_id
 
 if TYPE_CHECKING:
     from django_hookflow.runtime.journal import Journal
+    from django_hookflow.wrappers import Work
 
 
 class Again(Enum):
@@ -118,7 +120,10 @@ class Execution:
         self._is_sealed = conf.seal is not None
         #: The steps whose work is going on, the innermost last.
         self.running: list[str] = []
+        #: The turn that this pass is, where something is put around its steps.
+        self.turn: Work | None = None
         self._asked: set[str] = set()
+        self._links: Counter[str] = Counter()
         self._thread = threading.get_ident()
 
     def begin(self, step_id: str, kind: str, options: Options) -> Recorded | Doubt | Todo:
@@ -142,6 +147,12 @@ class Execution:
     def idempotency_key(self, step_id: str) -> str:
         """A key for a step of this run, the same on every attempt."""
         return str(uuid.uuid5(self.journal.run_uid, step_id))
+
+    def link_id(self, name: str) -> str:
+        """An id for the next link of this signal: the same in every replay, in which code in steps is not run again."""
+        where = json.dumps([name, self.running[-1:]])
+        self._links[where] += 1
+        return str(uuid.uuid5(self.journal.run_uid, f"link {self._links[where]} {where}"))
 
     def check_history_was_asked(self) -> None:
         """Raises Diverged if the workflow ends without having asked for a recorded step."""
@@ -266,7 +277,7 @@ class Todo:
         event = self._event(types.STEP_FAILED, payload_of(failure), **facts, **cause_of(failure, self.step_id))
         try:
             if retry_in is not None:
-                self._append(event, self._suspension(types.BACKOFF, retry_in), ends_turn=True)
+                self._append(event, self.suspension(types.BACKOFF, retry_in), ends_turn=True)
                 raise StepCompleted(self.step_id)
             self._append(event)
         except DatabaseError as refusal:
@@ -288,17 +299,25 @@ class Todo:
         self.end_turn_if_last()
         return codec.untag(self.execution.opened(json.loads(value)))
 
-    def suspend(self, wait: str, seconds: float | None = None, key: str | None = None) -> NoReturn:
-        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn."""
+    def suspend(
+        self, wait: str, seconds: float | None = None, key: str | None = None, starts: NewRun | None = None
+    ) -> NoReturn:
+        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn.
+
+        ``starts`` is a run that begins with it.
+        """
         try:
-            self._append(self._suspension(wait, seconds, key), ends_turn=True)
+            self._append(self.suspension(wait, seconds, key, starts), ends_turn=True)
         except DatabaseError as refusal:
             if wait == types.DOUBT:  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
         raise StepCompleted(self.step_id)
 
-    def _suspension(self, wait: str, seconds: float | None, key: str | None = None) -> NewEvent:
+    def suspension(
+        self, wait: str, seconds: float | None, key: str | None = None, starts: NewRun | None = None
+    ) -> NewEvent:
+        """The event that begins a wait of this kind, see :meth:`suspend`."""
         facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
         if seconds is not None:
             facts["seconds"] = seconds
@@ -306,7 +325,7 @@ class Todo:
             facts["key"] = key
         if wait == types.DOUBT:
             facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
-        return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts))
+        return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts), starts=starts)
 
     def _event(self, type_: str, payload: str | None = None, **facts: Any) -> NewEvent:
         facts = {"kind": self.kind, "attempt": self.attempt, **facts}
@@ -329,7 +348,8 @@ def facts_of_completion(kind: str, attempt: int, took: float) -> str:
 def workflow_error(step_id: str, attempts: int, failure: dict[str, Any]) -> WorkflowError:
     """What a step that has failed for good raises in its workflow."""
     times = f"{attempts} attempt{'s' if attempts > 1 else ''}"
-    message = f"step {step_id!r} failed after {times}: {failure['type']}: {failure['message']}"
+    where = f"run {failure['run_id']!r}: " if "run_id" in failure else ""
+    message = f"step {step_id!r} failed after {times}: {where}{failure['type']}: {failure['message']}"
     return WorkflowError(message, step_id=step_id, attempts=attempts, error=failure)
 
 

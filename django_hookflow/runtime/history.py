@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,11 @@ class History:
     ) -> None:
         #: As recorded: None when it has been redacted, else JSON with its tags, and sealed if it is.
         self.data: Any = {}
+        #: The facts of its first event, and the label.
+        self.begun: dict[str, Any] = {}
+        self.label = ""
+        #: How often what was recorded of a step was taken back.
+        self.superseded: Counter[str] = Counter()
         self.steps: dict[str, StepRecord] = {}
         #: Failures of the workflow function itself since the run last got further.
         self.turn_failures = 0
@@ -85,8 +91,11 @@ class History:
 
     def next_signal(self, name: str) -> ReceivedSignal | None:
         """The oldest signal of this name that no step has taken."""
-        received = self._signals.values()
-        return next((each for each in received if each.name == name and each.seq not in self._taken), None)
+        return next((each for each in self.untaken_signals() if each.name == name), None)
+
+    def untaken_signals(self) -> Iterator[ReceivedSignal]:
+        """The signals that no step has taken, oldest first."""
+        return (each for each in self._signals.values() if each.seq not in self._taken)
 
     def take(self, signal: ReceivedSignal) -> None:
         self._taken.add(signal.seq)
@@ -107,7 +116,9 @@ class History:
             return
         self._last_progress, self._other_turn_events, self.turn_failures = event.seq, 0, 0
         if event.type == types.RUN_TRIGGERED:
-            self.data = None if event.payload is None else json.loads(event.payload).get("data") or {}
+            payload = json.loads(event.payload or "{}")
+            self.data = None if event.payload is None else payload.get("data") or {}
+            self.begun, self.label = json.loads(event.facts), payload.get("label", "")
         elif event.type == types.SIGNAL_RECEIVED:
             self._add_signal(event)
         elif event.step_id is not None and event.type.startswith("step."):
@@ -120,6 +131,7 @@ class History:
     def _add_to_step(self, step_id: str, event: RecordedEvent) -> None:
         if event.type == types.STEP_SUPERSEDED:
             self.steps.pop(step_id, None)
+            self.superseded[step_id] += 1
             return
         facts: dict[str, Any] = json.loads(event.facts)
         step = self.steps.setdefault(step_id, StepRecord())

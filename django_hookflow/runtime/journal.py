@@ -32,6 +32,7 @@ from django_hookflow.events.database import (
 from django_hookflow.events.log import Appended, NewEvent, RecordedEvent
 from django_hookflow.exceptions import ConcurrentAppend, OpenTransaction, TurnLost
 from django_hookflow.models import WorkflowRun, WorkflowRunStatus
+from django_hookflow.runtime import joining
 from django_hookflow.runtime.lease import Heartbeat
 
 logger = logging.getLogger("django_hookflow.turn")
@@ -156,6 +157,11 @@ class LogJournal(OnConnection):
             self.over = False
             raise
         known, self._seq = self._seq, appended.seq
+        for event in events:
+            if event.starts is not None and event.starts.run_uid in appended.started:
+                outbox.publish_started(event.starts, using=alias())
+        if appended.is_handed_on:
+            joining.hand_on_after_commit(self.run_uid)
         if ends_turn and appended.next_in is not None:
             message = Message(self.workflow_id, self.run_id, appended.seq, self.run_uid, 1, appended.next_in)
             outbox.publish_after_commit(message, using=alias())

@@ -27,6 +27,7 @@ from django_hookflow.exceptions import (
 )
 from django_hookflow.models import DeadLetterEntry, Head, WorkflowRun
 from django_hookflow.projections import rebuilding
+from django_hookflow.runtime import joining
 from django_hookflow.runtime.trigger import trigger
 from django_hookflow.texts import checked_actor, checked_reason, checked_step_id
 
@@ -82,6 +83,8 @@ def _operate(run: WorkflowRun, action: str, step_id: str | None, facts: str, pay
         outbox.publish_announced(run.workflow_id, run.run_id, run.run_uid, done, using=alias())
         if done.applied and action == "cancel":
             outbox.withdraw_after_commit(run.run_uid, using=alias())
+        if done.applied and action in ("cancel", "replay", "rewind"):
+            joining.hand_on_after_commit(run.run_uid)
     return done.applied
 
 

@@ -1,10 +1,8 @@
-"""The stateless mode in a test: what is published stays in the process, and is delivered by hand."""
+"""The stateless mode in a test: what is to be published stays in the process, and is delivered by hand."""
 
 from __future__ import annotations
 
 import json
-import math
-from uuid import UUID
 
 from django_hookflow import registry
 from django_hookflow.clock import clock
@@ -13,28 +11,18 @@ from django_hookflow.delivery.messages import Message
 from django_hookflow.events import codec, types
 from django_hookflow.exceptions import UnknownRun
 from django_hookflow.models import WorkflowRun, WorkflowRunStatus
-from django_hookflow.runtime import testing_seam
 from django_hookflow.runtime.stateless import MessageJournal
 from django_hookflow.runtime.turn import Turn
+from django_hookflow.wrappers import WorkerGone
 
 
 class Postbox:
-    """A transport that keeps the last message of each run."""
-
-    name = "qstash"
-    publishes_on_commit = True
-    max_delay = math.inf
+    """The last message of each run."""
 
     def __init__(self) -> None:
         self._last: dict[str, Message] = {}
 
-    def check_configured(self) -> None:
-        """Nothing to configure."""
-
-    def withdraw(self, run_uid: UUID) -> None:
-        """Nobody asks for that where there is nobody to cancel a run."""
-
-    def send(self, message: Message) -> None:
+    def keep(self, message: Message) -> None:
         self._last[message.run_id] = message
 
     def is_empty_for(self, run_id: str) -> bool:
@@ -53,7 +41,7 @@ class Postbox:
         journal = MessageJournal(message.workflow_id, run_id, carried.events)
         try:
             answer = Turn(journal, registry.get_workflow(message.workflow_id)).run().answer
-        except testing_seam.WorkerGone:
+        except WorkerGone:
             answer = "crashed"
         if self._last[run_id] is message and answer not in ("lost", "crashed"):
             del self._last[run_id]

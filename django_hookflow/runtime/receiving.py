@@ -10,9 +10,12 @@ from django_hookflow import registry
 from django_hookflow.clock import clock
 from django_hookflow.conf import is_stateless
 from django_hookflow.delivery import carrying, outbox
-from django_hookflow.delivery.messages import CARRIED, DEADLINE, HISTORY, TURN, BadMessage
+from django_hookflow.delivery.messages import CARRIED, DEADLINE, ENDED, HISTORY, TURN, BadMessage
 from django_hookflow.events import log
+from django_hookflow.events.database import alias
 from django_hookflow.exceptions import TurnLost
+from django_hookflow.models import Head
+from django_hookflow.runtime.joining import hand_on
 from django_hookflow.runtime.stateless import MessageJournal
 from django_hookflow.runtime.turn import Turn, TurnResult, end_overdue, run_claimed, run_turn
 
@@ -52,7 +55,10 @@ def _take_turn(workflow_id: str, run_id: str, seq: int, delivery: dict[str, Any]
 def _meet_deadline(
     workflow_id: str, run_id: str, seq: int, delivery: dict[str, Any] | None, is_retry: bool
 ) -> TurnResult:
-    return end_overdue(workflow_id, run_id)
+    result = end_overdue(workflow_id, run_id)
+    if result.answer == "failed":
+        _hand_on(workflow_id, run_id, seq, delivery, is_retry)
+    return result
 
 
 def _take_carried_turn(workflow_id: str, run_id: str, carried: carrying.Carried) -> TurnResult:
@@ -95,9 +101,17 @@ def take_over(
     return run_turn(workflow_id, run_id, seq, delivery=delivery)
 
 
+def _hand_on(workflow_id: str, run_id: str, seq: int, delivery: dict[str, Any] | None, is_retry: bool) -> TurnResult:
+    head = Head.objects.using(alias()).filter(run_id=run_id, workflow_id=workflow_id).first()
+    if head is None:
+        return TurnResult("unknown")
+    hand_on(head.run_uid)
+    return TurnResult("finished")
+
+
 Handler = Callable[[str, str, int, dict[str, Any] | None, bool], TurnResult]
 
-HANDLERS: dict[str, Handler] = {TURN: _take_turn, DEADLINE: _meet_deadline}
+HANDLERS: dict[str, Handler] = {TURN: _take_turn, DEADLINE: _meet_deadline, ENDED: _hand_on}
 
 #: Kinds of message that bring the history of their run along, and what reads it.
 CARRIES: dict[str, Callable[[dict[str, Any]], carrying.Carried]] = {

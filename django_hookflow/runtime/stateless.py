@@ -21,11 +21,10 @@ from django_hookflow.backoff import backoff_seconds
 from django_hookflow.clock import clock
 from django_hookflow.delivery.carrying import CarryingMessage, as_text, check_size, size_of
 from django_hookflow.delivery.messages import HISTORY
-from django_hookflow.delivery.transports import Transport, get_transport
+from django_hookflow.delivery.transports import Transport, get_transport, hand_over
 from django_hookflow.events import types
 from django_hookflow.events.log import NewEvent, RecordedEvent
-from django_hookflow.exceptions import HookFlowException, NeedsLog, NotStarted, TurnLost
-from django_hookflow.runtime import testing_seam
+from django_hookflow.exceptions import NeedsLog, NotStarted, TurnLost
 from django_hookflow.runtime.journal import OnConnection
 
 logger = logging.getLogger("django_hookflow.turn")
@@ -42,7 +41,7 @@ def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, 
     for name, value in of_the_log.items():
         if value:
             raise NeedsLog(f"a run's {name}")
-    transport = testing_seam.postbox or get_transport()
+    transport = get_transport()
     if not transport.publishes_on_commit:
         raise NeedsLog(f"the {transport.name} transport")
     uid = uid_of(workflow_id, run_id)
@@ -129,7 +128,7 @@ class MessageJournal(OnConnection):
 
     def publish(self, events: Sequence[str], wait: float, attempt: int = 1) -> None:
         """Announces a turn with this history, in so many seconds. Raises TurnLost."""
-        transport = testing_seam.postbox or get_transport("qstash")  # also when the log, and another, is on meanwhile
+        transport = get_transport("qstash")  # also when the log, and another, is on meanwhile
         message = CarryingMessage(
             self.workflow_id,
             self.run_id,
@@ -142,8 +141,8 @@ class MessageJournal(OnConnection):
             due_at=clock.time() + wait if wait else 0.0,
         )
         try:
-            transport.send(message)
-        except HookFlowException as error:
+            hand_over(transport, message)
+        except Exception as error:  # of the transport, or of what the project has put around sending
             raise self.lose(f"the next turn could not be announced: {error}") from error
 
     def _report(self, event: NewEvent) -> None:
@@ -159,8 +158,8 @@ class MessageJournal(OnConnection):
 
 def _send_first(transport: Transport, message: CarryingMessage) -> None:
     try:
-        transport.send(message)
-    except HookFlowException as error:
+        hand_over(transport, message)
+    except Exception as error:
         raise NotStarted(message.run_id, str(error)) from error
 
 

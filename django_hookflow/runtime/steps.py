@@ -6,18 +6,23 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from django_hookflow import wrappers
 from django_hookflow.clock import clock
 from django_hookflow.durations import is_time_limit
 from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
-from django_hookflow.exceptions import SignalTimedOut, StepTimedOut, WorkerLost
-from django_hookflow.runtime import calls, testing_seam
+from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepTimedOut, WorkerLost
+from django_hookflow.runtime import calls, children
 from django_hookflow.runtime.execution import RETRY, Doubt, Execution, OnDoubt, Options, Recorded, Todo
 from django_hookflow.runtime.journal import check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
 from django_hookflow.texts import checked_signal_name
+
+if TYPE_CHECKING:
+    from django_hookflow.registry import Workflow
 
 T = TypeVar("T")
 
@@ -116,6 +121,33 @@ class StepManager:
             raise SignalTimedOut(step_id, name)
         return default
 
+    def child(
+        self,
+        step_id: str,
+        workflow: Workflow | str,
+        data: dict[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        on_cancel: children.OnCancel = "cancel",
+    ) -> Any:
+        """Starts a run of ``workflow`` and ends the turn until that has ended; returns its result.
+
+        The run begins in the commit with which this one begins to wait. Its failure, or that it was cancelled, is a
+        WorkflowError that names it; with ``options(timeout=…)`` ChildTimedOut is raised then. When nothing waits for it any
+        more (this run has ended, or was rewound to before the step, or the time was up) it is cancelled, unless
+        ``on_cancel`` is ``"abandon"``. Its id is made of this run's and the step's; with a ``run_id`` of one's own, a run of
+        that id which this step has started before is waited for, and any other is refused (ChildConflict).
+        """
+        self._execution.journal.check_has_log("ctx.step.child")
+        step = self._execution.begin(step_id, types.CHILD, self._options)
+        if not isinstance(step, Recorded):
+            new = children.new_child(self._execution, step_id, workflow, data, run_id, on_cancel)
+            start = partial(step.suspend, types.CHILD, self._options.timeout, new.run_id, new)
+            return self._attempt(step, self._wrapped(step, start))
+        if step.record.is_timed_out:
+            raise ChildTimedOut(step_id)
+        return step.value()
+
     def options(
         self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
     ) -> StepManager:
@@ -140,16 +172,29 @@ class StepManager:
         """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""
         return self._execution.idempotency_key(step_id)
 
+    def check_has_log(self, what: str) -> None:
+        """Raises NeedsLog for ``what`` in the stateless mode."""
+        self._execution.journal.check_has_log(what)
+
     def _perform(self, step_id: str, kind: str, work: Callable[[], Any], options: Options) -> Any:
         step = self._execution.begin(step_id, kind, options)
         if isinstance(step, Recorded):
             return step.value()
-        work = testing_seam.substitute(step_id, work)
+        work = self._wrapped(step, work)
         if isinstance(step, Doubt):
             work = _work_in_doubt(step, work)
         elif options.on_doubt is not None:
             step.is_intended = True
         return self._attempt(step, work)
+
+    def _wrapped(self, step: Todo, work: Callable[[], Any]) -> Callable[[], Any]:
+        """The work of a step with what the project puts around it."""
+        turn = self._execution.turn
+        if turn is None:
+            return work
+        return wrappers.around(
+            replace(turn, what="step", kind=step.kind, step_id=step.step_id, attempt=step.attempt), work
+        )
 
     def _attempt(self, step: Todo, work: Callable[[], Any]) -> Any:
         """Does the work and records what came of it; whatever keeps it from the record is a failure of the attempt."""

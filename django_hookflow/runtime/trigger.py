@@ -6,12 +6,10 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Model
 
 from django_hookflow import sealing
 from django_hookflow.conf import conf
@@ -23,12 +21,8 @@ from django_hookflow.events.database import after_other_transactions, alias, fin
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.models import WorkflowRun
 from django_hookflow.runtime import stateless
-from django_hookflow.texts import checked_actor, checked_label, checked_run_id, checked_subject_key
-
-#: Things of the project that one run may be about.
-MAX_SUBJECTS = 5
-
-Subject = Model | Iterable[Model] | None
+from django_hookflow.subjects import Subject, references_to
+from django_hookflow.texts import checked_actor, checked_label, checked_run_id
 
 
 def trigger(
@@ -63,7 +57,7 @@ def trigger(
     actor, label = checked_actor(actor), checked_label(label)
     run_uid = uuid7()
     run_id = str(run_uid) if run_id is None else checked_run_id(run_id)
-    facts = {"timeout": timeout, "origin": origin, "subject": _references(subject), "trace": trace}
+    facts = {"timeout": timeout, "origin": origin, "subject": references_to(subject), "trace": trace}
     if not conf.persistence_enabled:
         return stateless.start(workflow_id, run_id, encoded, {**facts, "actor": actor, "label": label})
     labelled = f',"label":{json.dumps(label)}' if label else ""
@@ -98,17 +92,6 @@ def _start(
         if timeout is not None:
             deadline = Message(workflow_id, run_id, started.seq, run_uid, 1, timeout, DEADLINE)
             outbox.publish_after_commit(deadline, using=alias())
-
-
-def _references(subject: Subject) -> list[dict[str, str]]:
-    """``[{"type": "app_label.model", "key": primary key as text}]`` of what a run is about."""
-    subjects = [subject] if isinstance(subject, Model) else list(subject or ())
-    if len(subjects) > MAX_SUBJECTS:
-        raise WorkflowError(f"a run is about at most {MAX_SUBJECTS} things, not {len(subjects)}")
-    for each in subjects:
-        if not isinstance(each, Model) or each.pk is None:
-            raise WorkflowError(f"subject {each!r:.80} is not a saved model instance")
-    return [{"type": each._meta.label_lower, "key": checked_subject_key(str(each.pk))} for each in subjects]
 
 
 def _is_same_sealed(run_uid: uuid.UUID, workflow_id: str, encoded: str) -> bool:

@@ -7,11 +7,12 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
-from django_hookflow import registry
+from django_hookflow import registry, wrappers
 from django_hookflow.app_version import app_version
 from django_hookflow.conf import conf
 from django_hookflow.events import codec, log, types
@@ -24,13 +25,15 @@ from django_hookflow.exceptions import (
     TurnLost,
     WorkflowError,
 )
-from django_hookflow.runtime import failures, testing_seam
+from django_hookflow.runtime import failures, joining
+from django_hookflow.runtime.children import Continuation, successor_of
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.execution import Diverged, Execution, cause_of, payload_of
 from django_hookflow.runtime.history import History
 from django_hookflow.runtime.journal import LogJournal, TurnJournal, check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY
 from django_hookflow.runtime.steps import StepManager, first_options
+from django_hookflow.wrappers import Work, WorkerGone
 
 if TYPE_CHECKING:
     from django_hookflow.registry import Workflow
@@ -66,13 +69,16 @@ def run_turn(
 
     ``delivery`` is what is known of the message's journey, kept with the turn's first event. ``is_retry`` says that an
     earlier delivery of the message failed: a run that is busy then is likely to be a dead worker's, and another delivery
-    is wanted when its lease has run out. Raises UnknownWorkflow before anything is touched; errors of the workflow never
-    escape, they are what the run came to.
+    is wanted when its lease has run out. Raises UnknownWorkflow, and InvalidSetting for what cannot be put around it, before
+    anything is touched; errors of the workflow never escape, they are what the run came to.
     """
     registry.get_workflow(workflow_id)
+    wrappers.loaded()
     worker = _worker()
     facts = _facts_of_turn(worker, delivery or {})
     claim = log.claim(workflow_id, run_id, seq, owner=worker, lease_seconds=conf.lease_seconds, facts=facts)
+    if claim.answer == "failed" and claim.run_uid is not None:
+        joining.hand_on(claim.run_uid)
     if claim.answer != "run":
         is_wanted = claim.answer == "early" or (claim.answer == "busy" and is_retry)
         return TurnResult(claim.answer, claim.later if is_wanted else None)
@@ -85,10 +91,14 @@ def run_claimed(workflow_id: str, run_id: str, claim: log.Claim) -> TurnResult:
         return Turn(journal, registry.get_workflow(workflow_id)).run()
 
 
-def beginning(transport: str) -> log.Beginning:
-    """What a relay says that runs turns itself, to begin them as it takes their messages."""
+def beginning(transport: str) -> log.Beginning | None:
+    """What a relay says that runs turns itself, to begin them as it takes their messages; None where none could be run."""
     worker = _worker()
-    facts = _facts_of_turn(worker, {"transport": transport})
+    try:
+        wrappers.loaded()
+        facts = _facts_of_turn(worker, {"transport": transport})
+    except Exception:  # what a project says of its turns cannot be had, as each of them will say
+        return None
     return log.Beginning(list(registry.registered_workflows()), worker, conf.lease_seconds, facts)
 
 
@@ -125,7 +135,7 @@ class Turn:
             return TurnResult("suspended")
         except TurnLost:
             return self._hand_back()
-        except testing_seam.WorkerGone:
+        except WorkerGone:
             raise
         except BaseException:
             self._hand_back()
@@ -150,7 +160,13 @@ class Turn:
             raise RedactedHistory
         data = codec.untag(self.execution.opened(self.history.data))
         steps = StepManager(self.execution, first_options(self.workflow.retry))
-        result = self.workflow(WorkflowContext(data, self.journal.run_id, self.workflow.workflow_id, steps))
+        context = WorkflowContext(data, self.journal.run_id, self.workflow.workflow_id, steps, self.execution)
+        attempt, label = self.history.turn_failures + 1, self.history.label
+        work = Work(
+            "turn", context.workflow_id, context.run_id, "turn", None, attempt=attempt, label=label, data=context.data
+        )
+        self.execution.turn = work if wrappers.loaded() else None
+        result = wrappers.around(work, partial(self.workflow, context))()
         check_no_transaction(self.journal)
         return result
 
@@ -159,14 +175,22 @@ class Turn:
             return self._caught_signal()
         self.execution.check_history_was_asked()
         try:
-            recorded = self.execution.sealed(self.execution.encoded(result))
+            event = self._completion(result)
         except NotSerializable as error:
             return self._fail(error)
         try:
-            self.journal.append(NewEvent(types.RUN_COMPLETED, payload=f'{{"result":{recorded}}}'), ends_turn=True)
+            self.journal.append(event, ends_turn=True)
         except DatabaseError as refusal:
             return self._fail(refusal)
         return TurnResult("completed")
+
+    def _completion(self, result: Any) -> NewEvent:
+        if not isinstance(result, Continuation):
+            recorded = self.execution.sealed(self.execution.encoded(result))
+            return NewEvent(types.RUN_COMPLETED, payload=f'{{"result":{recorded}}}')
+        successor = successor_of(self.execution, self.workflow.workflow_id, result)
+        facts = json.dumps({"continued_by": successor.run_id})
+        return NewEvent(types.RUN_COMPLETED, None, facts, '{"result":null}', starts=successor)
 
     def _fail(self, error: Exception) -> TurnResult:
         """The workflow raised: tried again if what it raised is not a step's last word and may pass, else the end."""

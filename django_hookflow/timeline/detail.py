@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,7 +39,9 @@ def _plain(name: str, words: str) -> Callable[[dict[str, Any]], str]:
 def _lasting(name: str, words: str) -> Callable[[dict[str, Any]], str]:
     def show(facts: dict[str, Any]) -> str:
         value = facts[name]
-        return words.format(format_duration(value) if isinstance(value, (int, float)) else value)
+        return words.format(
+            format_duration(value) if isinstance(value, (int, float)) and math.isfinite(value) else value
+        )
 
     return show
 
@@ -77,6 +80,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "worker": _plain("worker", "on {}"),
     "version": _plain("version", "version {}"),
     "run_id": _plain("run_id", "{}"),
+    "continued_by": _plain("continued_by", "goes on as {}"),
     "from": _plain("from", "from {}"),
     "status": _plain("status", "was {}"),
 }

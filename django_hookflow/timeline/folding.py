@@ -111,7 +111,9 @@ class _Fold:
         if story.failure is not None:
             self._end_failure(story.failure, type_)
         for kind in type_.settles_run:
-            self._settle(self._waits.get("", {}).pop(kind, None), event)
+            wait = self._waits.get("", {}).pop(kind, None)
+            self._settle(wait, event)
+            story.retries += kind == types.BACKOFF and wait is not None
         own = self._own.get(event.type)
         if own is not None and (event.step_id is not None or not type_.is_of_step):
             own(self, event, facts)
@@ -167,7 +169,8 @@ class _Fold:
         if self._has_ended or (type_.length == "retry_in" and until is None):  # nothing follows
             return
         rank, shown_as, row_state = WAITS.get(kind, OTHER_WAIT)
-        state = State(shown_as, kind, until, number(facts.get("attempt")), is_in_row=row is not None)
+        attempt, key = number(facts.get("attempt")), text(facts.get("key"))
+        state = State(shown_as, kind, until, attempt, is_in_row=row is not None, key=key)
         wait = _Wait(rank, state, row, row_state or "suspended")
         waits = self._waits.setdefault(row.step_id if row else "", {})
         self._settle(waits.get(kind), event)
@@ -219,7 +222,8 @@ class _Fold:
             self._stop_turn("handed back" if self._attempts else "share done", event.seq)
         self._lose_attempts(event.recorded_at, event.seq, "handed back")
         self._last_sign = event.recorded_at
-        self.story.turns.append(TurnSpan(event.seq, event.recorded_at, text(facts.get("worker"))))
+        worker, version = text(facts.get("worker")), text(facts.get("version"))
+        self.story.turns.append(TurnSpan(event.seq, event.recorded_at, worker, version=version))
 
     def _stop_turn(self, outcome: str, seq: int) -> None:
         """It has ended with what it recorded last."""
@@ -235,7 +239,6 @@ class _Fold:
         self._lose_attempts(event.recorded_at, event.seq, "abandoned")
 
     def _fail_turn(self, event: Event, facts: dict[str, Any]) -> None:
-        self.story.retries += facts.get("retry_in") is not None
         self._end_turn(event.recorded_at, "failed")
         self._fail(event, facts)
 
@@ -293,7 +296,6 @@ class _Fold:
             self._end_attempt(row, event, facts)
         if event.type == types.STEP_FAILED:
             row.error = error_of(event)
-            self.story.retries += facts.get("retry_in") is not None
 
     def _end_attempt(self, row: Row, event: Event, facts: dict[str, Any]) -> None:
         """It worked as long as it recorded, whenever its intent was recorded and whatever was done to the run meanwhile."""
@@ -312,6 +314,7 @@ class _Fold:
 
     def _retry(self, event: Event, facts: dict[str, Any]) -> None:
         self._settle_step(event)
+        self.story.retries += 1
         row = self._rows.get(event.step_id)
         if row is not None:
             row.state, row.seq, self._due = "pending", event.seq, row
@@ -329,6 +332,14 @@ class _Fold:
             self._due = None
 
     # What was done to the run, and where it failed.
+
+    def _trigger(self, event: Event, facts: dict[str, Any]) -> None:
+        origin = facts.get("origin")
+        if isinstance(origin, dict):
+            self.story.origin = {name: text(origin[name]) for name in ("kind", "run_id", "parent") if name in origin}
+
+    def _complete_run(self, event: Event, facts: dict[str, Any]) -> None:
+        self.story.continued_as = text(facts.get("continued_by"))
 
     def _restart(self, event: Event, facts: dict[str, Any]) -> None:
         if facts.get("run_id"):
@@ -362,6 +373,8 @@ class _Fold:
             self.story.failure = None
 
     _own: ClassVar[dict[str, Callable[[_Fold, Event, dict[str, Any]], None]]] = {
+        types.RUN_TRIGGERED: _trigger,
+        types.RUN_COMPLETED: _complete_run,
         types.TURN_STARTED: _begin_turn,
         types.TURN_ABANDONED: _lose_turn,
         types.TURN_FAILED: _fail_turn,

@@ -18,9 +18,10 @@ class State:
     until: datetime.datetime | None = None
     attempt: int = 0
     is_in_row: bool = False
+    key: str = ""
 
     def segment(self, start: datetime.datetime, end: datetime.datetime | None, seq: int) -> Segment:
-        return Segment(self.kind, start, end, self.until, self.attempt, seq=seq, wait=self.wait)
+        return Segment(self.kind, start, end, self.until, self.attempt, seq=seq, wait=self.wait, key=self.key)
 
 
 RUNNING, LOST, WAITING = State("running"), State("lost"), State("waiting")

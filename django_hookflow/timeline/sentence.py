@@ -32,6 +32,8 @@ def sentence_for(run: Run, story: Story, present: Present) -> str:
 
 
 def _completed(story: Story, present: Present) -> str:
+    if story.continued_as:
+        return f"Completed in {format_duration(story.seconds(present.now))}, goes on as run {story.continued_as}"
     parts = [f"Completed in {format_duration(story.seconds(present.now))}", count(story.steps, "step")]
     return ", ".join([*parts, count(story.retries, "retry")] if story.retries else parts)
 
@@ -117,7 +119,7 @@ def _backing_off(story: Story, life: Segment, present: Present) -> str:
 def _waiting(story: Story, life: Segment, present: Present) -> str:
     """For something that has no sentence of its own."""
     where = f" in {story.current.step_id}" if story.current is not None else ""
-    return f"Waiting{where} for {life.wait.replace('_', ' ')}{_until(life, present, ', at most another {}')}"
+    return f"Waiting{where} for {life.awaited}{_until(life, present, ', at most another {}')}"
 
 
 def _until(life: Segment, present: Present, words: str) -> str:

@@ -6,6 +6,8 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Literal
 
+from django_hookflow.events.types import SIGNAL
+
 #: ``running``: a turn works; ``lost``: it did, and nobody knows how far it came; ``sleeping``: until a time the workflow
 #: chose; ``backoff``: until the next attempt; ``suspended``: for something else that a step waits for; ``waiting``: for a
 #: delivery; ``held``: paused by an operator; ``stopped``: failed, in doubt or diverged, until somebody acts.
@@ -19,8 +21,8 @@ BUSY: frozenset[Kind] = frozenset({"running", "lost"})
 class Segment:
     """A stretch of time of one kind.
 
-    ``end`` is None while it lasts, ``until`` is when a sleep or a backoff is to end, ``wait`` is the recorded kind of a wait,
-    ``seq`` names the event that ended it, or began it if none has.
+    ``end`` is None while it lasts, ``until`` is when a sleep or a backoff is to end, ``wait`` is the recorded kind of a wait
+    and ``key`` what it names, ``seq`` names the event that ended it, or began it if none has.
     """
 
     kind: Kind
@@ -31,6 +33,12 @@ class Segment:
     outcome: str = ""
     seq: int = 0
     wait: str = ""
+    key: str = ""
+
+    @property
+    def awaited(self) -> str:
+        """What a wait is for, in words."""
+        return f"the signal {self.key}" if self.wait == SIGNAL and self.key else self.wait.replace("_", " ")
 
     def seconds(self, now: datetime.datetime) -> float:
         return max(0.0, ((self.end or now) - self.start).total_seconds())
@@ -84,13 +92,17 @@ class Row:
 
 @dataclass(slots=True)
 class TurnSpan:
-    """One delivery's worth of work, from its first event to its last; ``end`` is None while it lasts."""
+    """One delivery's worth of work, from its first event to its last; ``end`` is None while it lasts.
+
+    ``version`` is that of the project's code, "" where none was recorded.
+    """
 
     seq: int
     start: datetime.datetime
     worker: str = ""
     end: datetime.datetime | None = None
     outcome: str = ""
+    version: str = ""
 
 
 @dataclass(slots=True)
@@ -140,6 +152,10 @@ class Story:
     failure: Failure | None = None
     #: Runs that do again, from the beginning, what this one failed to do.
     restarted_as: list[str] = field(default_factory=list)
+    #: What started it if nobody did by hand, by ``kind``: the ``run_id`` that it names, of a parent or a run gone before.
+    origin: dict[str, str] = field(default_factory=dict)
+    #: The run that goes on in its place.
+    continued_as: str = ""
     start: datetime.datetime | None = None
     end: datetime.datetime | None = None
     #: When the run's time is up, if it was started with a timeout.
@@ -148,6 +164,7 @@ class Story:
     last_at: datetime.datetime | None = None
     #: The row of the attempt or the wait that the run is in, or whose next attempt is due, if there is one.
     current: Row | None = None
+    #: Attempts that followed a failed one; one that is still to come does not count.
     retries: int = 0
 
     @property
@@ -159,6 +176,11 @@ class Story:
     def steps(self) -> int:
         """How many steps stand completed."""
         return sum(row.state == "completed" and not row.superseded for row in self.rows)
+
+    @property
+    def versions(self) -> list[str]:
+        """Of the project's code, in the order in which they first worked on the run."""
+        return list(dict.fromkeys(turn.version for turn in self.turns if turn.version))
 
     def row(self, step_id: str | None) -> Row | None:
         """The row of a step that still counts."""

@@ -9,7 +9,7 @@ import datetime
 import itertools
 import operator
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from django.utils import timezone
@@ -114,6 +114,10 @@ MEANINGS: dict[Kind, str] = {
 }
 
 
+#: How a run is related to the one that its origin names, by the origin's kind.
+RELATED = {"child": "child of", "continued": "after"}
+
+
 @dataclass(frozen=True)
 class Header:
     """What a story does not know: the run's names and status."""
@@ -122,6 +126,8 @@ class Header:
     workflow_id: str
     status: str
     label: str = ""
+    #: Of each run that it started, or the last of many: the step, the run's id and how it stands.
+    children: Sequence[tuple[str, str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -164,10 +170,17 @@ class Drawing:
         facts = {"workflow": clean(header.workflow_id), "label": clean(header.label)}
         facts["began"] = f"{_moment(story.start)}{by}" if story.start else ""
         facts["ended"] = _moment(story.end) if story.end else ""
+        related = RELATED.get(story.origin.get("kind", ""))
+        if related:
+            facts[related] = clean(story.origin.get("run_id", ""))
+        facts["goes on as"] = clean(story.continued_as)
         facts["again as"] = ", ".join(clean(run_id) for run_id in story.restarted_as)
         for name, fact in facts.items():
             if fact:
                 yield self._cut(f"{name:<9} {fact}", self.width)
+        for step_id, run_id, status in header.children:
+            line = f"started   {clean(run_id)} in {clean(step_id)}"
+            yield f"{self._cut(line, self.width - 13)}  {self._in_colour(status.replace('_', ' '), status)}"
 
     # The waterfall.
 

@@ -61,6 +61,10 @@ FROM hookflow_event_readable AS event
 WHERE {{step_stands}}
   AND EXISTS (SELECT FROM django_hookflow_head AS head WHERE head.run_uid = event.run_uid AND head.archived_at IS NULL);
 
+-- What people did, over all runs, by time and by who it was; of what a worker does these hold nothing.
+CREATE INDEX django_hookflow_event_acts ON django_hookflow_event (recorded_at DESC) WHERE {{acts}};
+CREATE INDEX django_hookflow_event_acts_of ON django_hookflow_event (actor, recorded_at DESC) WHERE {{acts}};
+
 -- The event being appended, into the projections of its run.
 CREATE FUNCTION hookflow_project(event django_hookflow_event) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -146,20 +150,25 @@ $$;
 
 --@ In every text `event` is one event: a variable where events are appended, a row of the log where they are folded.
 
+--@ acts
+(actor IS NOT NULL OR type IN ({{catalogue.acts}}))
 --@ kind
 CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END
 --@ WorkflowRun. What it was started as, once:
 --@ run_begins
 event.seq = 1
 --@ run_begun_columns
-run_id, workflow_id, data, label, created_at
+run_id, workflow_id, data, label, created_at, parent_uid, parent_step, subjects
 --@ run_begun_is
 
     (event.facts->>'run_id')::varchar(255)           AS run_id,
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
-    event.recorded_at                                AS created_at
+    event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step,
+    (event.facts->'subject')::jsonb                  AS subjects
 --@ how it stands:
 --@ run_state
 hookflow_status_after(event.type, {{kind}}) IS NOT NULL
@@ -265,7 +274,8 @@ event.type = 'dead_letter.removed' AND {{of_failure}} < event.seq
     SELECT DISTINCT ON (event.run_uid) event.run_uid, {{run_motion_is}}
     FROM event WHERE {{run_motion}} ORDER BY event.run_uid, event.seq DESC
   )
-  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at
+  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at,
+    parent_uid, parent_step, subjects
   FROM begun JOIN state USING (run_uid) JOIN motion USING (run_uid)
 --@ waits
   WITH event AS MATERIALIZED (

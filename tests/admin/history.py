@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django_hookflow.events import log, types
+from django_hookflow.runtime.failures import fingerprint
 
 ERROR = {
     "type": "shop.errors.CardDeclined",
@@ -83,5 +84,7 @@ def complete(run: UUID, result: Any = "fine") -> None:
 
 
 def fail(run: UUID, step_id: str | None = "charge", error: dict[str, str] | None = None, attempts: int = 4) -> None:
+    error = error or ERROR
+    cause = fingerprint(step_id, error["type"], error["message"])
     add(run, "turn.started", worker="w")
-    add(run, "run.failed", step_id, error=error or ERROR, attempts=attempts)
+    add(run, "run.failed", step_id, error=error, attempts=attempts, fingerprint=cause)

@@ -176,7 +176,7 @@ def test_links_and_the_slider_lead_through_the_past(superuser: Client) -> None:
     add_steps(run, 3)
 
     def steps(page: Element) -> dict[str, str]:
-        bar = page.one("nav", **{"aria-label": "The run as of an event"})
+        bar = page.one("nav", **{"aria-label": "The run as it was"})
         return {a.text: a.attributes["href"] for a in bar.all("a")}
 
     now = open_run(superuser, run, "?scale=linear")

@@ -55,6 +55,13 @@ def tries_again(run_id: str) -> UUID:
     return run
 
 
+def waits_for_signal(run_id: str, **facts: Any) -> UUID:
+    run = start(run_id)
+    add(run, "turn.started", worker="w")
+    add(run, "step.suspended", "ask", kind="signal", attempt=1, key="approval", **facts)
+    return run
+
+
 def move_outbox(run: UUID, **times: Any) -> None:
     """Has the run's announced turn been due at another time, as if it had waited since."""
     QuerySet(OutboxMessage).filter(run_uid=run).update(**times)
@@ -78,14 +85,16 @@ def test_each_tab_says_how_many_it_has_and_leads_to_them(superuser: Client) -> N
     doubt(doubted)
     sleeping("asleep")
     tries_again("tries again")
+    waits_for_signal("asks")
 
     page = open_list(superuser)
 
     assert counts(page) == {
-        "All": "6",
-        "Running": "2",
+        "All": "7",
+        "Running": "3",
         "Sleeping": "1",
         "Waiting": "1",
+        "Retrying": "1",
         "Stuck": "0",
         "Failed": "1",
         "In doubt": "1",
@@ -99,15 +108,16 @@ def test_each_tab_says_how_many_it_has_and_leads_to_them(superuser: Client) -> N
         "Failed": ["broken"],
         "In doubt": ["doubted"],
         "Sleeping": ["asleep"],
-        "Waiting": ["tries again"],
+        "Waiting": ["asks"],
+        "Retrying": ["tries again"],
         "Pending": ["waits"],
-        "Running": ["tries again", "asleep"],
+        "Running": ["asks", "tries again", "asleep"],
     }
     for name, run_ids in expected.items():
         shown = follow(superuser, tabs(page)[name])
         assert ids(shown) == run_ids
         assert [tab for tab, link in tabs(shown).items() if link.attributes.get("aria-current")] == [name]
-    assert len(ids(follow(superuser, tabs(page)["All"]))) == 6
+    assert len(ids(follow(superuser, tabs(page)["All"]))) == 7
 
 
 def test_tabs_keep_to_the_workflow_that_is_chosen(superuser: Client) -> None:
@@ -130,6 +140,16 @@ def test_a_sleeper_says_until_when(superuser: Client) -> None:
     assert run.wake_at is not None
     assert row["status_badge"].endswith(f"{run.wake_at:%H:%M:%S}")
     assert "waits until" in row["status_badge"]
+
+
+def test_what_waits_for_a_signal_says_for_which_and_until_when(superuser: Client) -> None:
+    waits_for_signal("for ever")
+    waits_for_signal("for an hour", seconds=3600)
+
+    timed, untimed = rows(open_list(superuser, state="waiting"))
+
+    assert untimed["status_badge"] == "Running waits for approval"
+    assert timed["status_badge"].startswith("Running waits for approval until ")
 
 
 def test_a_turn_that_nobody_begins_makes_a_run_stuck(superuser: Client) -> None:
@@ -225,7 +245,7 @@ def test_oldest_first_is_the_one_other_order(superuser: Client) -> None:
     sortable = [header for header in page.all("th", scope="col") if header.all("a")]
 
     (created,) = (header for header in sortable if "column-" in header.attributes.get("class", ""))
-    assert created.text == "Created"
+    assert created.text == "Created (UTC)"
     assert ids(follow(superuser, created.all("a", **{"class": "toggle descending"})[0])) == ["a", "b"]
     assert ids(open_list(superuser, o="1")) == ["b", "a"]
 
@@ -280,7 +300,7 @@ def test_a_search_within_a_tab_and_a_workflow(superuser: Client) -> None:
 
     assert ids(page) == ["order-1"]
     assert (counts(page)["All"], counts(page)["Failed"], counts(page)["Pending"]) == ("2", "1", "1")
-    (without,) = (link for link in page.all("a") if link.text == "Without the search")
+    (without,) = (link for link in page.all("a") if link.text == "Clear the search")
     assert without.attributes["href"] == "?status__exact=failed&workflow=shop.one"
 
 
@@ -404,7 +424,11 @@ def test_the_summary_tells_rates_failures_and_durations_of_each_workflow(superus
 
     page = open_list(superuser)
 
-    assert page.one("details", **{"class": "hookflow-summary"}).one("summary").text.startswith("7 runs created from 20")
+    assert (
+        page.one("details", **{"class": "hookflow-summary"})
+        .one("summary")
+        .text.startswith("7 runs created, 1 failed (20 %), from 20")
+    )
     assert summary_rows(page) == [
         ["shop.fast", "6", "0.2", "20 %", "2.5 s", "2 min 50 s"],
         ["shop.other", "1", "0.04", "–", "–", "–"],

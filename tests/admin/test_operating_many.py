@@ -49,11 +49,10 @@ def send(client: Client, page: Element, **given: str) -> Element:
     form = page.one("div", id="content-main").one("form", method="post")
     fields: dict[str, Any] = {}
     for element in form.all("input"):
-        attributes = element.attributes
-        if attributes.get("type") != "radio":
-            fields.setdefault(attributes["name"], []).append(attributes.get("value", ""))
-        elif "checked" in attributes:
-            fields[attributes["name"]] = [attributes["value"]]
+        fields.setdefault(element.attributes["name"], []).append(element.attributes.get("value", ""))
+    pressed = form.all("button")[0].attributes
+    if "name" in pressed:
+        fields[pressed["name"]] = [pressed["value"]]
     return parse(
         client.post(
             form.attributes["action"], {**fields, **({"reason": "flood"} if "reason" not in fields else {}), **given}
@@ -80,14 +79,16 @@ def test_the_selected_runs_and_no_others(superuser: Client) -> None:
 
     page = ask(superuser, "cancel_selected", runs[:2])
     assert "Each run ends before its next step." in page.text
-    assert [radio.text for radio in page.one("fieldset").all("label")] == [
-        "Those that are selected: 2",
-        "All that the list's filters match now: 3",
+    assert [button.text for button in page.one("div", id="content-main").all("button")] == [
+        "Cancel 2 runs",
+        "Cancel all 3 runs that match the list",
     ]
+    assert page.one("a", **{"class": "hookflow-button hookflow-leave"}).text == "Keep them"
     assert set(statuses().values()) == {"pending"}
     result = send(superuser, page)
 
     assert counts(result) == [2, 0, 0]
+    assert "Done: 2 cancelled." in result.text
     assert sorted(statuses().values()) == ["cancelled", "cancelled", "pending"]
     events = WorkflowEvent.objects.filter(type="run.cancelled")
     assert {(event.actor, event.payload["reason"]) for event in events} == {("root", "flood")}
@@ -112,6 +113,7 @@ def test_all_that_match_in_several_requests(superuser: Client, monkeypatch: pyte
         result = send(superuser, result)
 
     assert seen == [[1, 0, 3], [5, 0, 3], [9, 0, 3]]
+    assert "Done: 11 cancelled, 3 refused." in result.text
     assert counts(result) == [11, 0, 3]
     assert set(refusals(result)) == {"completed-000", "completed-001", "completed-002"}
     assert set(refusals(result).values()) == {"There is nothing to cancel: it is completed."}

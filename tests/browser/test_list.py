@@ -61,7 +61,7 @@ def test_a_run_is_found_by_tab_time_and_search_without_javascript(browser_page: 
     found = page.locator("#result_list tbody tr")
     assert found.count() > 0
     assert all("customer-9" in text for text in found.locator(".hookflow-label").all_inner_texts())
-    page.get_by_role("link", name="Without the search").click()
+    page.get_by_role("link", name="Clear the search").click()
     assert "q=" not in page.url
 
 

@@ -153,13 +153,12 @@ def test_all_that_match_in_several_requests(
     page.locator("input.action-select").first.check()
     page.locator("select[name=action]").first.select_option("cancel_selected")
     page.locator("button[name=index]").first.click()
-    page.get_by_label("All that the list's filters match now: 5").check()
     page.get_by_label("Reason").fill("flood")
-    page.locator(".hookflow-do").click()
+    page.get_by_role("button", name="Cancel all 5 runs that match the list").click()
     if options:
         for _ in range(2):
-            page.get_by_role("button", name="Go on with the rest").click()
-    page.get_by_text("That was all.").wait_for()
+            page.get_by_role("button", name="Continue").click()
+    page.get_by_text("Done: 5 cancelled.").wait_for()
 
     assert page.locator(".hookflow-counts td").all_inner_texts() == ["5", "0", "0"]
     assert WorkflowEvent.objects.filter(type="run.cancelled", actor="root").count() == 5
@@ -179,9 +178,9 @@ def test_stopping_before_the_rest(
     page.locator("input.action-select").first.check()
     page.locator("select[name=action]").first.select_option("pause_selected")
     page.locator("button[name=index]").first.click()
-    page.get_by_label("All that the list's filters match now: 5").check()
     page.get_by_label("Reason").fill("look")
-    page.locator(".hookflow-do").click()
+    page.get_by_role("button", name="Pause all 5 runs that match the list").click()
+    page.get_by_text("2 of 5 runs (40 %)").wait_for()
     page.get_by_role("link", name="Stop here").click()
     page.wait_for_url(f"**{RUNS}")
 

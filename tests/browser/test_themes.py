@@ -135,12 +135,12 @@ def test_acting_on_many_runs_under_a_theme(
     page.locator("input.action-select").check()
     page.locator("select[name=action]").first.select_option("pause_selected")
     page.locator("button[name=index]").first.click()
-    page.get_by_role("heading", name="Pause: runs").wait_for()
+    page.get_by_role("heading", name="Pause 1 run?").wait_for()
     assert find_barriers(page, within="#content-main") == []
     assert_framed(page)
     page.get_by_label("Reason").fill("flood")
     page.locator(".hookflow-do").click()
-    page.get_by_text("That was all.").wait_for()
+    page.get_by_text("Done: 0 paused, 1 refused.").wait_for()
 
     assert page.locator(".hookflow-counts td").all_inner_texts() == ["0", "0", "1"]
     assert "it is failed" in page.locator(".hookflow-refusals").inner_text()

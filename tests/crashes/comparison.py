@@ -7,7 +7,7 @@ Left out is only what says how often somebody tried, since that is what a crash 
   the tests allow one, and none of another cause beyond those of the undisturbed run;
 * a repeated ``step.intended``; the suspension in doubt and ``step.resolved``, for the one step that asks;
 * the number of the attempt in what remains, ``resolved`` in the record of a step that an operator settled;
-* how long attempts took, and the moments until which steps waited.
+* how long attempts took, the moments until which steps waited, and the numbers of the signals they took.
 
 Times and positions are not compared; run ids and the random value of the plain step are replaced by their names, so a
 result that mixes two executions shows.
@@ -24,7 +24,7 @@ from tests.testapp.models import LedgerEntry
 
 BOOKKEEPING = frozenset({"turn.started", "turn.abandoned", "step.resolved"})
 #: Facts that say when and how often.
-PASSING = frozenset({"attempt", "resolved", "took", "until", "seconds", "retry_in"})
+PASSING = frozenset({"attempt", "resolved", "took", "until", "seconds", "retry_in", "by"})
 #: What Django raises in user code whose connection is cut.
 OF_A_CUT = ("django.db.utils.OperationalError", "django.db.utils.InterfaceError")
 

@@ -26,6 +26,10 @@ WITH head AS MATERIALIZED (
   SELECT run_uid, count(*) AS number, min(seq) AS first, max(seq) AS last FROM event GROUP BY run_uid
 ), effect AS (
   SELECT account AS run_id, reference AS step_id, id FROM testapp_ledgerentry WHERE id > p_ledger
+), taken AS (
+  SELECT event.*, EXISTS (SELECT FROM event AS later WHERE later.run_uid = event.run_uid AND later.step_id = event.step_id
+                          AND later.type = 'step.superseded' AND later.seq > event.seq) AS is_superseded
+  FROM event WHERE type = 'step.completed' AND facts->>'by' IS NOT NULL
 ), recorded_effect AS (
   SELECT run_id, step_id, (payload->>'result')::bigint AS id FROM event JOIN head USING (run_uid)
   WHERE type = 'step.completed' AND facts->>'kind' = 'atomic'
@@ -66,6 +70,25 @@ SELECT run_id, format('the failure at %s was replayed %s times', facts->>'failed
 UNION ALL
 SELECT run.run_id, format('is %s and has an open dead letter for its failure at %s', status, dead.seq)
   FROM django_hookflow_deadletterentry AS dead JOIN run USING (run_uid) WHERE NOT is_replayed AND status <> 'failed'
+-- Signals: each is taken once, by a step that comes to its value; what has one id is one; none lies there while a step waits for it.
+UNION ALL
+SELECT run_id, format('the signal at %s is taken by %s', facts->>'by', string_agg(step_id, ', '))
+  FROM taken JOIN head USING (run_uid) WHERE NOT is_superseded GROUP BY run_id, facts->>'by' HAVING count(*) > 1
+UNION ALL
+SELECT run_id, format('step %s came to %s by the event at %s, which is %s', taken.step_id, taken.payload->>'result', taken.facts->>'by', sent.type)
+  FROM taken JOIN head USING (run_uid)
+    LEFT JOIN event AS sent ON sent.run_uid = taken.run_uid AND sent.seq = (taken.facts->>'by')::integer AND sent.seq < taken.seq
+  WHERE sent.type IS DISTINCT FROM 'signal.received' OR (sent.payload->>'value') IS DISTINCT FROM (taken.payload->>'result')
+UNION ALL
+SELECT run_id, format('%s signals have the id %s', count(*), facts->>'id')
+  FROM event JOIN head USING (run_uid) WHERE type = 'signal.received' AND facts->>'id' IS NOT NULL
+  GROUP BY run_id, facts->>'id' HAVING count(*) > 1
+UNION ALL
+SELECT run_id, format('step %s waits for the signal at %s', wait.step_id, sent.seq)
+  FROM wait JOIN event AS sent ON sent.run_uid = wait.run_uid AND sent.type = 'signal.received' AND sent.facts->>'name' = wait.key
+    JOIN head ON head.run_uid = wait.run_uid
+  WHERE wait.kind = 'signal'
+    AND NOT EXISTS (SELECT FROM taken WHERE taken.run_uid = sent.run_uid AND NOT is_superseded AND (taken.facts->>'by')::integer = sent.seq)
 -- Atomic effects: one row for each record of an atomic step, superseded ones too, and no other.
 UNION ALL
 SELECT coalesce(effect.run_id, recorded_effect.run_id), format('step %s has %s', coalesce(effect.step_id, recorded_effect.step_id),
@@ -73,13 +96,15 @@ SELECT coalesce(effect.run_id, recorded_effect.run_id), format('step %s has %s',
   FROM effect FULL JOIN recorded_effect ON (effect.run_id, effect.step_id, effect.id)
     = (recorded_effect.run_id, recorded_effect.step_id, recorded_effect.id)
   WHERE effect.id IS NULL OR recorded_effect.id IS NULL
--- Not stuck: a run that goes on by itself has its turn announced; one that waits for somebody has not, but for its deadline.
+-- Not stuck: a run that goes on by itself has its turn announced; one that waits for somebody, or for another run, has not, but
+-- for its deadline.
 UNION ALL
 SELECT run_id, format('is %s and has announced %s', status, coalesce(announced, 'nothing'))
-  FROM run LEFT JOIN (SELECT run_uid, string_agg(kind, ', ') AS announced FROM outbox GROUP BY run_uid) AS outbox USING (run_uid)
+  FROM run LEFT JOIN (
+    SELECT run_uid, string_agg(kind, ', ') AS announced FROM outbox WHERE kind = 'turn' GROUP BY run_uid) AS outbox USING (run_uid)
   WHERE announced IS DISTINCT FROM CASE
-    WHEN status IN ('pending', 'running')
-      OR status IN ('paused', 'in_doubt') AND EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.kind = 'deadline')
+    WHEN status IN ('pending', 'running') AND NOT EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.kind = 'child')
+      OR status IN ('pending', 'running', 'paused', 'in_doubt') AND EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.kind = 'deadline')
     THEN 'turn' END
 -- What nobody works on is announced for when its waits are due.
 UNION ALL
@@ -88,7 +113,7 @@ SELECT run_id, format('is announced for %s and waits until %s', due_at, waits.du
     SELECT CASE WHEN bool_or(kind = 'hold') THEN min(wait.due_at) FILTER (WHERE kind = 'deadline')
                 WHEN bool_or(kind <> 'deadline') THEN min(wait.due_at) END AS due
     FROM wait WHERE wait.run_uid = outbox.run_uid) AS waits
-  WHERE turn_seq IS NULL AND due_at IS DISTINCT FROM waits.due
+  WHERE outbox.kind = 'turn' AND turn_seq IS NULL AND due_at IS DISTINCT FROM waits.due
 -- Status follows from waits: held is paused, a doubt is in doubt, and what has ended waits for nothing.
 UNION ALL
 SELECT run_id, format('is %s and waits for %s', status, coalesce(kinds, 'nothing'))
@@ -97,7 +122,19 @@ SELECT run_id, format('is %s and waits for %s', status, coalesce(kinds, 'nothing
     OR completed_at IS NOT NULL AND kinds IS NOT NULL
 UNION ALL
 SELECT run_id, format('has ended (%s) and its %s is announced', status, kind) FROM run JOIN outbox USING (run_uid)
-  WHERE completed_at IS NOT NULL
+  WHERE completed_at IS NOT NULL AND kind <> 'ended'
+-- Children: who waits for one that has ended will hear of it, and none lives on that nothing waits for.
+UNION ALL
+SELECT run_id, format('waits in %s for a run that has ended', awaited.step_id)
+  FROM django_hookflow_wait AS awaited JOIN head USING (run_uid) CROSS JOIN LATERAL hookflow_ended_child(awaited) AS ended (child_uid)
+  WHERE awaited.run_uid BETWEEN p_from AND p_to
+    AND NOT EXISTS (SELECT FROM outbox WHERE outbox.run_uid = ended.child_uid AND kind = 'ended')
+UNION ALL
+SELECT run_id, 'lives, and nothing waits for it' FROM run
+  WHERE parent_uid IS NOT NULL AND completed_at IS NULL
+    AND NOT EXISTS (SELECT FROM wait WHERE wait.run_uid = run.parent_uid AND step_id = parent_step AND kind = 'child' AND key = run.run_id)
+    AND NOT EXISTS (SELECT FROM outbox WHERE outbox.run_uid = run.parent_uid AND kind = 'ended')
+    AND NOT EXISTS (SELECT FROM event WHERE event.run_uid = run.run_uid AND hookflow_ends_run(type))
 UNION ALL
 SELECT run_id, 'diverged, though its code never changed' FROM run WHERE status = 'diverged'
 -- Projections are what the log folds to: the same comparison as hookflow_rebuild --check makes.

@@ -1,4 +1,4 @@
-"""The workflow that is crashed: plain, atomic, sleeping, calling, failing-then-succeeding and waiting steps."""
+"""The workflow that is crashed: plain, atomic, sleeping, calling, failing-then-succeeding and waiting steps, and signals."""
 
 from __future__ import annotations
 
@@ -52,10 +52,13 @@ def order(ctx: WorkflowContext) -> Any:
     checked = ctx.step.run("validate", validate, ctx.data["amount"])
     nonce = checked["nonce"]
     booked = ctx.step.atomic("ledger", enter, ctx.run_id, nonce, checked["amount"])
+    hint = ctx.step.wait_for_signal("hint")
     ctx.step.sleep("wait-for-payment", seconds=60)
     body = {"run": ctx.run_id, "nonce": nonce, "amount": booked}
     paid = ctx.step.call("charge", url=ctx.data["payments"], method="POST", body=body)
     reserved = ctx.step.run("reserve", reserve, ctx.run_id)
     wired = ctx.step.options(on_doubt="ask").run("wire", bank.transfer, ctx.run_id)
+    approved = ctx.step.wait_for_signal("approval")
     closed = ctx.step.atomic("close", close, ctx.run_id, nonce)
-    return {"nonce": nonce, "booked": booked, "paid": paid, "reserved": reserved, "wired": wired, "closed": closed}
+    came_to = {"nonce": nonce, "booked": booked, "paid": paid, "reserved": reserved, "wired": wired, "closed": closed}
+    return {**came_to, "hint": hint, "approved": approved}

@@ -12,6 +12,8 @@ from django_hookflow.exceptions import WorkflowError
 from tests.testapp.models import LedgerEntry
 
 MAX_ATTEMPTS = 3
+#: What runs are sent, and wait for.
+SIGNAL = "word"
 #: Seconds; runs of the second workflow fail then, wherever they stand.
 TIMEOUT = 500
 
@@ -19,7 +21,9 @@ TIMEOUT = 500
 #: ``fatal``: with an error that is not tried again. ``caught``: the workflow goes on without the step.
 steps = st.fixed_dictionaries(
     {
-        "kind": st.sampled_from(["run", "atomic", "atomic", "sleep", "ask", "again", "look"]),
+        "kind": st.sampled_from(
+            ["run", "atomic", "atomic", "sleep", "ask", "again", "look", "child", "child", "signal", "signal"]
+        ),
         "fails": st.sampled_from([0, 0, 0, 0, 1, 2, 4]),
         "fatal": st.sampled_from([False, False, True]),
         "caught": st.sampled_from([False, False, True]),
@@ -52,10 +56,15 @@ def write(run_id: str, step_id: str, step: dict[str, Any]) -> int:
 
 
 def take(ctx: WorkflowContext, step_id: str, step: dict[str, Any]) -> Any:
-    kind, arguments = step["kind"], (ctx.run_id, step_id, step)
+    kind, arguments = step["kind"], (ctx.data.get("for", ctx.run_id), step_id, step)
+    if kind == "child":  # however many children the step has had, their step fails so often and no more
+        inner = {**step, "kind": ["run", "sleep", "ask"][step["fails"] % 3]}
+        return ctx.step.child(step_id, plan, {"steps": [inner], "for": f"{ctx.run_id} {step_id}"})
     if kind == "sleep":
         ctx.step.sleep(step_id, seconds=30)
         return None
+    if kind == "signal":
+        return ctx.step.wait_for_signal(step_id, SIGNAL, timeout=45, default=None)
     if kind == "atomic":
         return ctx.step.atomic(step_id, write, *arguments)
     if kind == "ask":

@@ -53,6 +53,7 @@ class Stage:
         """A fresh run, cut at one place, delivered until it ends; its id."""
         self.wire.start_over(cut)
         run_id = order.trigger({"amount": 100, "payments": self.payments.url})
+        self._signal(run_id, "hint")  # before anybody waits for it
         for _ in range(40):
             run = WorkflowRun.objects.get(run_id=run_id)
             if run.status in ENDED:
@@ -60,8 +61,27 @@ class Stage:
             if run.status == "in_doubt":
                 run.resolve("wire", result=bank.made_sure(run_id), actor="operator", reason="asked the bank")
                 continue
+            if run.waits.filter(kind="signal").exists():
+                self._signal(run_id, "approval")
+                continue
             self._take_a_turn(run)
         raise AssertionError(f"run {run_id} is stuck: {WorkflowRun.objects.get(run_id=run_id)}")
+
+    def _signal(self, run_id: str, name: str) -> None:
+        """Who gets no answer sends it once more, with the same id."""
+        for _ in range(2):
+            if self.fresh_sessions:
+                connection.close()
+            with self.wire.watched():
+                try:
+                    WorkflowRun.objects.get(run_id=run_id).signal(name, f"{name} of {run_id}", id=name, actor="ada")
+                    return
+                except (OperationalError, InterfaceError):
+                    pass
+                finally:
+                    if self.wire.has_cut:
+                        connection.close()
+        raise AssertionError(f"{name} was not sent")
 
     def _take_a_turn(self, run: WorkflowRun) -> None:
         announced = OutboxMessage.objects.get(run_uid=run.run_uid)

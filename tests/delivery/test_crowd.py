@@ -49,6 +49,11 @@ def stepping(ctx: WorkflowContext) -> None:
         ctx.step.run(f"step-{i}", int)
 
 
+class Refusing:
+    def send(self, work: Any, call: Callable[[], Any]) -> Any:
+        raise OSError("not now")
+
+
 @pytest.fixture(autouse=True)
 def inline(settings: Settings) -> None:
     settings.DJANGO_HOOKFLOW_TRANSPORT = "inline"
@@ -174,6 +179,31 @@ class TestBeginning:
         assert event_types(bad) == ["run.triggered"]
 
 
+    def test_a_turn_that_was_begun_and_cannot_be_run_is_handed_back(self, settings: Settings, advance: Advance) -> None:
+        """What the project has put around sending fails, say: the run does not wait for a lease to run out."""
+        settings.DJANGO_HOOKFLOW_WRAPPERS = ["tests.delivery.test_crowd.Refusing"]
+        run_id = counted.trigger()
+        relay = Relay("inline", receive, beginning=beginning)
+
+        relay.run_once()
+
+        assert (relay.sent, relay.failed, ran) == (0, 1, [])
+        settings.DJANGO_HOOKFLOW_WRAPPERS = []
+        advance(30)
+        assert relay.run_once() == 1
+        assert ran == [run_id]
+
+    def test_nothing_is_begun_where_no_turn_could_be_run(self, settings: Settings) -> None:
+        settings.DJANGO_HOOKFLOW_WRAPPERS = ["tests.delivery.nowhere"]
+        run_id = counted.trigger()
+
+        relay = Relay("inline", receive, beginning=beginning)
+        relay.run_once()
+
+        assert relay.failed == 1
+        assert event_types(run_id) == ["run.triggered"]
+
+
 class TestFairness:
     def test_new_runs_can_be_taken_first_the_newest_of_them(self, announce: Announce, advance: Advance) -> None:
         for i in range(4):
@@ -195,7 +225,7 @@ class TestFairness:
 
     @pytest.mark.parametrize("begins", [beginning, None])
     def test_a_new_run_does_not_wait_for_a_crowd_nor_a_crowd_for_new_runs(
-        self, begins: Callable[[str], Beginning] | None
+        self, begins: Callable[[str], Beginning | None] | None
     ) -> None:
         """A run triggered behind forty is among the next few; the oldest go on being run while newer ones come."""
         crowd = [counted.trigger({}, f"old-{i:02}") for i in range(40)]

@@ -20,7 +20,7 @@ from django_hookflow.delivery.relay import Relay
 from django_hookflow.delivery.signature import sign
 from django_hookflow.delivery.transports import TRANSPORTS, SendFailed, Transport, get_transport
 from django_hookflow.exceptions import NotConfigured
-from django_hookflow.models import WorkflowRun
+from django_hookflow.models import OutboxMessage, WorkflowRun
 from django_hookflow.runtime.context import WorkflowContext
 from django_hookflow.runtime.receiving import receive
 from django_hookflow.runtime.trigger import uuid7
@@ -164,9 +164,14 @@ def test_many_threads_send_at_once(far_end: FarEnd) -> None:
     assert len(far_end.received()) == 40
 
 
+@workflow(workflow_id="tests.delivery.name")
+def name_somebody(ctx: WorkflowContext) -> str:
+    return ctx.step.wait_for_signal("name") if ctx.data.get("wait") else "Ada"
+
+
 @workflow(workflow_id="tests.delivery.greet")
 def greet(ctx: WorkflowContext) -> str:
-    name = ctx.step.run("name", lambda: "Ada")
+    name = ctx.step.child("name", name_somebody, ctx.data)
     ctx.step.sleep("pause", seconds=0.2)
     return f"hello {name}"
 
@@ -216,7 +221,49 @@ def test_a_run_gets_all_its_turns(
 
     wait_until(is_completed, "the run is completed")
     assert WorkflowRun.objects.get(run_id=run_id).result == "hello Ada"
-    assert all(json.loads(request.body)["run_id"] == run_id for request in server.received)
+    assert all(json.loads(request.body)["run_id"].startswith(run_id) for request in server.received)
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_the_end_of_a_child_that_nobody_acted_on(
+    transactional_db: None,
+    live_server: LiveServer,
+    settings: Settings,
+    server: Server,
+    quiet_connections: None,
+    name: str,
+) -> None:
+    settings.DJANGO_HOOKFLOW_TRANSPORT = name
+    settings.DJANGO_HOOKFLOW_DOMAIN = live_server.url
+    settings.QSTASH_URL = server.url
+    qstash = ForwardingQStash(server)
+    run = WorkflowRun.objects.get(run_id=greet.trigger({"wait": True}))
+
+    def deliver() -> None:
+        Relay(name, receive).run_once()
+        qstash.deliver()
+
+    def waits() -> bool:
+        deliver()
+        return bool(WorkflowRun.objects.filter(parent=run, waits__kind="signal").exists())
+
+    wait_until(waits, "the child waits")
+    child = run.children.get()
+    with connections["default"].cursor() as c:  # as a client would that knows nothing of parents
+        c.execute(
+            "SELECT hookflow_operate(%s, 'cancel', NULL, '{}', '{\"reason\": \"\"}', 'dba', NULL, NULL)", [child.pk]
+        )
+        c.execute("UPDATE django_hookflow_outbox SET send_at = now() WHERE run_uid = %s AND kind = 'ended'", [child.pk])
+
+    def is_failed() -> bool:
+        deliver()
+        run.refresh_from_db()
+        return run.status == "failed"
+
+    wait_until(is_failed, "the run has failed with its child")
+    if name == "qstash":
+        assert any(json.loads(request.body).get("kind") == "ended" for request in server.received)
+    assert not OutboxMessage.objects.exists()
 
 
 def test_an_unknown_transport_is_named(settings: Settings) -> None:

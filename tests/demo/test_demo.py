@@ -69,10 +69,14 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
             assert re.search(told, demo.output)
         for told in ("welcome-6 .* diverged", "order-1 .* rewound to fulfil"):
             assert re.search(told, demo.output)
+        link = re.findall(r"refund-7 .* waits for a decision, by (\S+)", demo.output)[0]
+        assert browser.get(link).text.count("<h1>Please confirm</h1>") == 1
+        assert "<h1>Thank you</h1>" in browser.post(link, {"approved": "yes"}).text
+        assert "<h1>This link has been used</h1>" in browser.get(link).text
         assert "<td>order-1</td>" in browser.get(shop).text
         placed = browser.post(f"{shop}orders/", {"csrfmiddlewaretoken": browser.cookies["csrftoken"]})
-        assert "<td>order-7</td>" in placed.text
-        demo.wait_for('"parcel-7"')
+        assert "<td>order-8</td>" in placed.text
+        demo.wait_for('"parcel-8"')
         wait_until(lambda: browser.get(shop).text.count(COMPLETED) == 3, "it is completed")
         page = browser.get(shop).text
         assert page.count("<td>validate, wait-for-payment, charge, ledger, fulfil</td>") == 3
@@ -82,7 +86,7 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
         form = {"username": user, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         inside = browser.post(login.url, form, headers={"Referer": login.url})
         assert inside.status_code == 200
-        for run_id in ("order-1", "order-2", "parcel-3", "order-4", "order-5", "welcome-6", "order-7"):
+        for run_id in ("order-1", "order-2", "parcel-3", "order-4", "order-5", "welcome-6", "refund-7", "order-8"):
             assert run_id in inside.text
         assert browser.get(f"{shop}static/admin/css/base.css").status_code == 200
 

@@ -225,6 +225,7 @@ def test_every_query_goes_by_an_index() -> None:
         "doctor_dead_letters": {"most": MOST},
         "doctor_unannounced": {"statuses": ["pending", "running"], "most": MOST},
         "doctor_lost": {"most": MOST, "after": 60},
+        "doctor_unjoined": {"most": MOST, "after": 60},
     }
     for name, parameters in statements.items():
         with connection.cursor() as cursor:

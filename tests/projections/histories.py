@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STEPS = ["validate", "charge", "größe", "ship it"]
 #: Kinds of wait that a step may have, one of which nobody knows yet.
-WAITS = ["sleep", "backoff", "doubt", "signal", "of tomorrow"]
+WAITS = ["sleep", "backoff", "doubt", "signal", "child", "of tomorrow"]
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 values = st.recursive(
     st.none()
@@ -32,7 +32,9 @@ numbers = st.integers(1, 14)
 
 #: What may stand under each key of facts and payloads. A key that is missing here is new in the catalogue.
 KEYS: dict[str, st.SearchStrategy[Any]] = {
-    **dict.fromkeys(("worker", "transport", "version", "message_id", "run_id", "login", "recorded", "asked"), words),
+    **dict.fromkeys(
+        ("worker", "transport", "version", "message_id", "run_id", "login", "recorded", "asked", "continued_by"), words
+    ),
     **dict.fromkeys(
         ("attempt", "of", "retried", "attempts", "turn_seq", "failed_seq", "seq", "repaired", "by"), numbers
     ),

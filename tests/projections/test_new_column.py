@@ -27,9 +27,9 @@ FOLDS = TEMPLATES / "0002_folds.sql"
 
 #: What the later release's template changes in the texts.
 CHANGES = {
-    "run_id, workflow_id, data, label, created_at\n": "run_id, workflow_id, data, label, created_at, triggered_by\n",
-    "AS created_at\n--@ how it stands:": "AS created_at,\n    event.actor AS triggered_by\n--@ how it stands:",
-    "updated_at, completed_at\n  FROM begun": "updated_at, completed_at, triggered_by\n  FROM begun",
+    "parent_uid, parent_step, subjects\n--@ run_begun_is": "parent_uid, parent_step, subjects, triggered_by\n--@ run_begun_is",
+    "AS subjects\n--@ how it stands:": "AS subjects,\n    event.actor AS triggered_by\n--@ how it stands:",
+    "parent_uid, parent_step, subjects\n  FROM begun": "parent_uid, parent_step, subjects, triggered_by\n  FROM begun",
     "SELECT run_uid, seq, type, facts, payload, recorded_at FROM hookflow_event_readable": (
         "SELECT run_uid, seq, type, facts, payload, recorded_at, actor FROM hookflow_event_readable"
     ),
@@ -42,7 +42,12 @@ def mapping(changes: dict[str, str]) -> str:
     for before, after in changes.items():
         assert text.count(before) == 1, before
         text = text.replace(before, after)
-    return expand(text).replace("\nCREATE ", "\nCREATE OR REPLACE ")
+    return (
+        expand(text)
+        .replace("\nCREATE INDEX ", "\nCREATE INDEX IF NOT EXISTS ")
+        .replace("\nCREATE FUNCTION ", "\nCREATE OR REPLACE FUNCTION ")
+        .replace("\nCREATE VIEW ", "\nCREATE OR REPLACE VIEW ")
+    )
 
 
 @contextmanager

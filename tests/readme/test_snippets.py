@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import sys
 import types
@@ -18,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django import VERSION
 from django.core.management import call_command
+from django.test import Client
 
-from django_hookflow import Workflow, workflow
-from django_hookflow.exceptions import RunConflict
+from django_hookflow import Workflow, WorkflowContext, workflow
+from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.feed.subscribers import registered_subscriptions
 from django_hookflow.models import DeadLetterEntry, StepExecution, WorkflowEvent, WorkflowRun, WorkflowRunStatus
 from django_hookflow.runtime.retries import DEFAULT_RETRY
@@ -171,6 +173,76 @@ def test_waiting_for_a_signal(hookflow: Hookflow, names: dict[str, Any]) -> None
     hookflow.deliver(forgotten)
     hookflow.advance(3 * 86_400)
     assert hookflow.drive(forgotten).result == {"refunded": False, "because": "nobody answered"}
+
+
+@shows("Runs that start runs")
+def test_a_run_that_starts_another(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    def next_number(order: int) -> str:
+        if order < 0:
+            raise ValueError("no such order")
+        return f"R-{order}"
+
+    found = find_block("Runs that start runs").run(**names, WorkflowError=WorkflowError, next_number=next_number)
+    run = hookflow.run(found["take_order"], {"order": 7})
+    assert (run.result, run.children.get().workflow_id) == ({"invoice": "R-7"}, "invoice")
+    assert (hookflow.run(found["take_order"], {"order": -1}).result or {})[
+        "because"
+    ] == "step 'number' failed after 1 attempt: ValueError: no such order"
+
+
+@shows("Runs without end")
+def test_a_run_that_goes_on_as_another(hookflow: Hookflow, names: dict[str, Any]) -> None:
+    answers = ["paid", "paid", "cancelled"]
+    found = find_block("Runs without end").run(**names, charge_customer=lambda customer: answers.pop(0))
+    found["renew"].trigger({"customer": "ada", "months": 0}, run_id="order-7")
+    runs = [hookflow.drive(run_id) for run_id in ("order-7", "order-7~2", "order-7~3")]
+    assert [run.result for run in runs] == [None, None, {"months": 2}]
+
+
+@shows("A link that sends a signal")
+def test_a_link_that_sends_a_signal(hookflow: Hookflow, client: Client, settings: Any) -> None:
+    settings.DJANGO_HOOKFLOW_DOMAIN = "https://shop.example.com"
+    mails: list[str] = []
+    found = find_block("A link that sends a signal").run(
+        workflow=workflow, timedelta=datetime.timedelta, mail_manager=lambda yes, no: mails.extend([yes, no])
+    )
+    run_id = found["expense"].trigger({})
+    hookflow.deliver(run_id)
+    yes, no = (mail.removeprefix("https://shop.example.com") for mail in mails)
+    assert b'name="approved" value="yes"' in client.get(yes).content
+    assert client.post(yes, {"approved": "yes"}).status_code == 200
+    assert client.post(no, {"approved": "no"}).status_code == 409
+    assert hookflow.drive(run_id).result == "yes"
+
+
+@shows("Around every turn, step and send")
+def test_wrappers(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    reported: list[dict[str, Any]] = []
+    found = find_block("Around every turn, step and send").run(
+        report_error=lambda error, **about: reported.append({"error": error, **about})
+    )
+    module = types.ModuleType("shop.wrappers")
+    vars(module).update({name: found[name] for name in ("InTenant", "ReportErrors")})
+    monkeypatch.setitem(sys.modules, "shop.wrappers", module)
+    settings.DJANGO_HOOKFLOW_WRAPPERS = ["shop.wrappers.InTenant", "shop.wrappers.ReportErrors"]
+    tenant = found["current_tenant"]
+    failures = iter([error := ConnectionError("away")])
+
+    def look() -> Any:
+        for failure in failures:
+            raise failure
+        return tenant.get()
+
+    @workflow(workflow_id="tests.readme.of_a_tenant")
+    def of_a_tenant(ctx: WorkflowContext) -> list[Any]:
+        return [tenant.get(), ctx.step.run("look", look)]
+
+    for name in ("red", "blue"):
+        run = hookflow.run(of_a_tenant, {"tenant": name}, name)
+        assert run.result == [name, name]
+    assert tenant.get() is None
+    about = {"run": "red", "workflow": "tests.readme.of_a_tenant", "step": "look", "attempt": 1}
+    assert reported == [{"error": error, **about}]
 
 
 @shows("Changing running workflows")

@@ -90,7 +90,7 @@ def test_a_relay(session: Session) -> None:
     run = start(session=session)
     taken = session.execute("SELECT * FROM hookflow_take(1000, NULL, '300 s')").fetchall()
     (mine,) = [row for row in taken if row[1] == run["run_id"]]
-    again = {"run_uid": mine[3], "seq": mine[2], "attempt": mine[4], "in_seconds": 5}
+    again = {"run_uid": mine[3], "kind": "turn", "seq": mine[2], "attempt": mine[4], "in_seconds": 5}
     assert session.execute(load("outbox_reschedule").encode(), again).rowcount == 1
     assert session.execute(load("outbox_next_due").encode()).fetchone() is not None
     session.execute(load("outbox_catch_up").encode(), {"is_back": True})

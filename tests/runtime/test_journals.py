@@ -105,7 +105,7 @@ def pass_over(journal: Journal, data: dict[str, Any]) -> Any:
     """One pass of the workflow, as a turn makes it."""
     execution = Execution(journal, History(journal.history(), journal.turn_seq))
     steps = StepManager(execution, first_options(several.retry))
-    result = several(Context(data, "any", several.workflow_id, steps))
+    result = several(Context(data, "any", several.workflow_id, steps, execution))
     execution.check_history_was_asked()
     return result
 

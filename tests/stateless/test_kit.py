@@ -70,10 +70,10 @@ def test_in_a_test_case_whose_transaction_never_commits(kit: Hookflow) -> None:
 
 def test_nothing_stays_behind(settings: Any) -> None:
     settings.DJANGO_HOOKFLOW_PERSISTENCE_ENABLED = False
+    from django_hookflow import wrappers
     from django_hookflow.clock import clock
-    from django_hookflow.runtime import testing_seam
 
     with Hookflow() as kit:
         kit.run(process)
         assert clock.offset > 86_400
-    assert (clock.offset, testing_seam.postbox) == (0.0, None)
+    assert (clock.offset, wrappers.innermost) == (0.0, [])

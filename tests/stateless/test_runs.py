@@ -254,11 +254,15 @@ def test_data_too_large_for_a_message_are_refused_by_trigger(post: Post, setting
 def needy(ctx: WorkflowContext) -> None:
     if ctx.data["what"] == "atomic":
         ctx.step.atomic("book", note, "booked")
+    elif ctx.data["what"] == "child":
+        ctx.step.child("other", order)
+    elif ctx.data["what"] == "continue":
+        ctx.continue_as_new()
     else:
         ctx.step.options(on_doubt=ctx.data["what"]).run("ask", note, "asked")
 
 
-@pytest.mark.parametrize("what", ["atomic", "ask"])
+@pytest.mark.parametrize("what", ["atomic", "ask", "child", "continue"])
 def test_what_needs_the_log_fails_with_its_sentence(post: Post, caplog: pytest.LogCaptureFixture, what: str) -> None:
     needy.trigger({"what": what})
     assert answer_of(post.deliver()) == "failed"

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_hookflow.events.types import CATALOGUE
-from django_hookflow.timeline import Present, Row, Segment, Story, story_of
+from django_hookflow.timeline import Present, Row, Segment, Story, events_of, story_of
 from django_hookflow.timeline.reading import EventExcerpt
 from django_hookflow.timeline.scale import Scale, busy_times
+from tests.admin import history
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -467,3 +468,20 @@ def test_that_a_run_was_imported_long_after_it_ended_does_not_stretch_its_drawin
     story = story_of(events_at(*ended, (10**7, "run.imported", None, {"status": "completed"})))
     assert (story.last_seq, story.last_at, story.end) == (4, at(6), at(6))
     check(story, at(10**7))
+
+
+def test_a_retry_counts_when_it_happens(db: None) -> None:
+    run = history.start("order-1")
+    history.add(run, "turn.started", worker="w", version="v1")
+    history.fail_attempt(run, retry_in=60)
+    assert story_of(events_of(run)).retries == 0
+
+    history.add(run, "step.retried", "charge", attempt=2)
+    history.add(run, "turn.started", worker="w", version="v2")
+    story = story_of(events_of(run))
+    assert (story.retries, story.versions) == (1, ["v1", "v2"])
+
+    history.add(run, "turn.failed", attempt=1, retry_in=60, error={"type": "E", "message": "m", "traceback": ""})
+    assert story_of(events_of(run)).retries == 1
+    history.add(run, "turn.started", worker="w", version="v2", attempt=2)
+    assert story_of(events_of(run)).retries == 2

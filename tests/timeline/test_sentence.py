@@ -286,7 +286,7 @@ WAITS = {
         "a",
         types.DOUBT,
     ): "In doubt about a: it had begun, and nobody knows what came of it; resolve it to have the run go on.",
-    ("a", "signal"): "Waiting in a for signal, at most another 5 min.",
+    ("a", "signal"): "Waiting in a for the signal approval, at most another 5 min.",
     ("a", "a_kind_of_tomorrow"): "Waiting in a for a kind of tomorrow, at most another 5 min.",
     (None, types.BACKOFF): "Failed between steps, attempt 2 of 4; tries again in 5 min.",
     (None, types.HOLD): "Paused; goes on when it is resumed.",
@@ -302,7 +302,7 @@ def test_every_kind_of_wait_has_a_sentence(stage: Stage, step_id: str | None, ki
     if step_id is None:
         append(uid, None, (begins[kind], None, None, failed))
     else:
-        waits = {"kind": kind, "attempt": 2, "seconds": 300}
+        waits = {"kind": kind, "attempt": 2, "seconds": 300, "key": "approval"}
         append(uid, None, ("step.failed", step_id, None, failed), ("step.suspended", step_id, None, waits))
     assert sentence() == WAITS[step_id, kind]
 

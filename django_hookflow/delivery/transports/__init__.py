@@ -6,13 +6,13 @@ One seam, :class:`Transport`, and one conformance suite for all three (``tests/d
 from __future__ import annotations
 
 from django_hookflow.conf import TRANSPORTS, conf
-from django_hookflow.delivery.transports.base import Receive, SendFailed, Transport, Undeliverable
+from django_hookflow.delivery.transports.base import Receive, SendFailed, Transport, Undeliverable, hand_over
 from django_hookflow.delivery.transports.http import HttpTransport
 from django_hookflow.delivery.transports.inline import InlineTransport
 from django_hookflow.delivery.transports.qstash import QStashTransport
 from django_hookflow.exceptions import NotConfigured
 
-__all__ = ["TRANSPORTS", "SendFailed", "Transport", "Undeliverable", "get_transport"]
+__all__ = ["TRANSPORTS", "SendFailed", "Transport", "Undeliverable", "get_transport", "hand_over"]
 
 
 def get_transport(name: str | None = None, *, receive: Receive | None = None) -> Transport:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from django_hookflow import wrappers
 from django_hookflow.delivery.messages import Message
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.exchange import Session
+from django_hookflow.wrappers import Work
 
 if TYPE_CHECKING:
     from django_hookflow.events.log import Claim
@@ -63,6 +66,14 @@ class Transport(Protocol):
 
     def withdraw(self, run_uid: UUID) -> None:
         """Calls back what was handed over for a run and is not delivered yet, as far as that can be done."""
+
+
+def hand_over(transport: Transport, message: Message) -> None:
+    """Sends a message, with what the project has put around that: raises SendFailed, and what is raised there."""
+    work = Work(
+        "send", message.workflow_id, message.run_id, message.kind, None, attempt=message.attempt, message=message
+    )
+    wrappers.around(work, partial(transport.send, message))()
 
 
 class Outcome(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -42,6 +43,14 @@ def welcome_customer(ctx: WorkflowContext) -> str:
     ctx.step.sleep("let-them-try", seconds=settings.SHOP_PAYMENT_WAIT_SECONDS)
     ctx.step.run(f"ask-by-{channel}", lambda: "sent")
     return channel
+
+
+@workflow(workflow_id="refund-order")
+def refund_order(ctx: WorkflowContext) -> str:
+    link = ctx.signal_url("decision", expires=timedelta(days=30))
+    ctx.step.run("ask-owner", lambda: f"{link}?approved=yes")  # a shop would mail it
+    decision = ctx.step.wait_for_signal("decision")
+    return "refunded" if decision.get("approved") == "yes" else "kept"
 
 
 def validate_order(order_id: int) -> dict[str, Any]:

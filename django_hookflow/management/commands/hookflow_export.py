@@ -20,6 +20,7 @@ from django_hookflow.feed.output import Stopping, give_up
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, RunFeed
 from django_hookflow.management.signals import stopped_by_signals
+from django_hookflow.management.unknown_runs import explain
 
 #: Between two looks for new events, with --follow.
 PAUSE = 1.0
@@ -58,7 +59,7 @@ class Command(BaseCommand):
                     if not isinstance(error, BrokenPipeError):
                         raise CommandError(f"{options['output'] or 'standard output'}: {error.strerror}") from error
         except HookFlowException as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(explain(error, options["run"])) from error
 
     def _write(self, feed: Feed | RunFeed, output: IO[str], format: str, follow: bool, stopping: Stopping) -> None:
         to_line = FORMATS[format]

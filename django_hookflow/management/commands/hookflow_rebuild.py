@@ -12,6 +12,7 @@ from django.db import connections
 from django_hookflow.events.database import alias
 from django_hookflow.exceptions import PermissionDenied, UnknownRun
 from django_hookflow.management.progress import Progress
+from django_hookflow.management.unknown_runs import explain
 from django_hookflow.projections import NothingToFold, compare, rebuild
 from django_hookflow.projections.ranges import PROJECTIONS, count_runs
 
@@ -53,7 +54,7 @@ class Command(BaseCommand):
                 else:
                     self._rebuild(run_id, jobs, progress)
         except (UnknownRun, NothingToFold, PermissionDenied) as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(explain(error, run_id)) from error
 
     def _check(self, run_id: str | None, jobs: int, progress: Progress) -> None:
         differs = False

@@ -17,7 +17,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_hookflow.events.database import alias
-from django_hookflow.exceptions import HookFlowException
+from django_hookflow.exceptions import HookFlowException, UnknownRun
+from django_hookflow.management.unknown_runs import explain
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf
 from django_hookflow.terminals import encodable, encoding_of
@@ -29,6 +30,8 @@ from django_hookflow.timeline.terminal import ASCII, UNICODE, Drawing, Header
 INTERVAL = 1.0
 ENDED = ("completed", "failed", "cancelled")
 MIN_WIDTH, MAX_WIDTH = 60, 160
+#: Of the runs that a run started, the latest are shown.
+CHILDREN = 10
 #: Lines from the top that are shown on a terminal with less room than all of them take.
 FIRST_LINES = 10
 #: Terminals: the cursor to the upper left corner, and clear from the cursor to the end (ECMA-48: CUP, ED).
@@ -43,6 +46,7 @@ class View:
     story: Story
     present: Present
     events: list[EventExcerpt]
+    children: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
 
     @property
     def sentence(self) -> str:
@@ -108,7 +112,7 @@ class Command(BaseCommand):
 
     def _drawn(self, view: View, options: dict[str, Any]) -> Iterator[str]:
         drawing = self._drawing(options)
-        header = Header(view.run.run_id, view.run.workflow_id, view.run.status, view.run.label)
+        header = Header(view.run.run_id, view.run.workflow_id, view.run.status, view.run.label, view.children)
         yield from drawing.draw(header, view.story, view.present.now, view.sentence)
         if options["events"]:
             yield ""
@@ -161,7 +165,8 @@ def _read(run_id: str, as_of: int | datetime.datetime | None) -> View:
         stored.refresh_from_db(fields=["status"])
         if not events:
             raise CommandError(_reason_missing(run_id))
-        return View(stored, story_of(events, present), present, events)
+        children = stored.children.order_by("-created_at").values_list("parent_step", "run_id", "status")
+        return View(stored, story_of(events, present), present, events, list(children[:CHILDREN])[::-1])
     try:
         run = stored.as_of(as_of)
     except (ValueError, HookFlowException) as error:
@@ -174,7 +179,7 @@ def _read(run_id: str, as_of: int | datetime.datetime | None) -> View:
 def _reason_missing(run_id: str) -> str:
     head = Head.objects.using(alias()).filter(run_id=run_id).first()
     if head is None:
-        return f"there is no run with the id {run_id!r}"
+        return explain(UnknownRun(run_id), run_id)
     if head.archived_at is not None:
         return (
             f"run {run_id!r} has been archived: its {head.last_seq:,} events are in an archive file of "
@@ -195,6 +200,7 @@ def _as_json(view: View, indent: int | None = 2) -> str:
         "now": view.present.now,
         **story,
         "current": current.step_id if current else None,
+        "children": [dict(zip(("step_id", "run_id", "status"), child, strict=True)) for child in view.children],
     }
     return json.dumps(document, indent=indent, default=_iso)  # in ASCII, which no terminal takes for commands
 

@@ -18,6 +18,7 @@ from django_hookflow.evidence.proving import BrokenCheckpoint, prove
 from django_hookflow.evidence.verifying import count_runs, uids_between, verify
 from django_hookflow.exceptions import HookFlowException, UnknownRun
 from django_hookflow.management.progress import Progress
+from django_hookflow.management.unknown_runs import explain
 from django_hookflow.retention.proving import prove_gone
 
 Moment = datetime.datetime | None
@@ -65,7 +66,7 @@ class Command(BaseCommand):
             compared, problems = self._prove(checkpoint, _selection(run, *bounds), archives)
             problems += self._verify(run, *bounds, may_be_gone=compared > 0)
         except HookFlowException as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(explain(error, run)) from error
         if problems:
             sys.exit(1)
 

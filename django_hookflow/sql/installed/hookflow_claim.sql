@@ -19,6 +19,7 @@ DECLARE
   v_step_ids text[] := '{}';
   v_facts    json[] := '{}';
   v_payloads json[] := '{}';
+  v_is_given_up boolean := false;
 BEGIN
   SELECT * INTO head FROM django_hookflow_head AS h WHERE h.run_id = p_run_id AND h.workflow_id = p_workflow_id
     FOR NO KEY UPDATE;
@@ -52,7 +53,8 @@ BEGIN
   FOR wait IN SELECT * FROM django_hookflow_wait AS w
     WHERE w.run_uid = head.run_uid AND w.due_at <= v_now AND w.step_id <> '' ORDER BY w.since_seq
   LOOP
-    v_event := hookflow_settlement(wait, NULL, NULL);
+    v_event := hookflow_settlement(wait, NULL, NULL, NULL);
+    v_is_given_up := v_is_given_up OR wait.kind = 'child';
     v_types := v_types || v_event.type;
     v_step_ids := v_step_ids || wait.step_id::text;
     v_facts := v_facts || v_event.facts;
@@ -75,6 +77,9 @@ BEGIN
     send_at = least(v_now + p_lease, (
       SELECT w.due_at FROM django_hookflow_wait AS w WHERE w.run_uid = head.run_uid AND w.step_id = '' AND w.kind = 'deadline'))
     WHERE o.id = announced.id;
+  IF v_is_given_up THEN
+    PERFORM hookflow_hand_on(head.run_uid, v_turn);
+  END IF;
   RETURN QUERY
     SELECT 'run'::text, head.run_uid, v_turn, NULL::float8, e.seq, e.type, e.step_id, e.facts::text, e.payload::text
     FROM hookflow_event_readable AS e

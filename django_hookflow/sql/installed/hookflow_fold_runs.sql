@@ -14,7 +14,10 @@ AS $function$
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
-    event.recorded_at                                AS created_at
+    event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step,
+    (event.facts->'subject')::jsonb                  AS subjects
     FROM event WHERE event.seq = 1
   ), state AS (
     SELECT DISTINCT ON (event.run_uid) event.run_uid,
@@ -29,6 +32,7 @@ AS $function$
     event.recorded_at AS updated_at
     FROM event WHERE (hookflow_status_after(event.type, CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END) IS NOT NULL OR event.type IN ('step.suspended', 'step.failed', 'turn.failed')) ORDER BY event.run_uid, event.seq DESC
 )
-  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at
+  SELECT run_uid AS id, run_id, workflow_id, status, data, result, error_type, error_message, label, created_at, updated_at, completed_at,
+    parent_uid, parent_step, subjects
   FROM begun JOIN state USING (run_uid) JOIN motion USING (run_uid)
 $function$;

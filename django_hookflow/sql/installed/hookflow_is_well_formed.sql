@@ -16,7 +16,8 @@ DECLARE
     -- Whoever may append could otherwise make a view unreadable for everybody: its casts would fail, as these do.
     WHEN jsonb_typeof(v_facts) <> 'object' OR (v_facts->>'took')::float8 NOT BETWEEN 0 AND 1e9
       OR (v_facts->>'retry_in')::float8 NOT BETWEEN 0 AND 1e9
-      OR (v_facts->>'attempt')::integer < 1 OR (v_facts->>'attempts')::integer < 0 THEN 'facts_are_readable'
+      OR (v_facts->>'attempt')::integer < 1 OR (v_facts->>'attempts')::integer < 0
+      OR p_seq = 1 AND (v_facts->'origin'->>'parent')::uuid < '00000000-0000-0000-0000-000000000000' THEN 'facts_are_readable'
     -- 'now', and a time without its zone, would be another moment each time it is read; Python's years have four digits.
     WHEN v_facts->>'until' !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^ ]*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$'
       OR (v_facts->>'until')::timestamptz NOT BETWEEN '1000-01-01Z' AND '9999-12-31Z' THEN 'until_is_one_moment'
@@ -25,7 +26,8 @@ DECLARE
       OR octet_length(p_facts::text) > 4000 AND p_facts::text ~ '[0-9]{255}' THEN 'facts_are_plain'
     WHEN p_payload::jsonb IS NULL AND p_payload IS NOT NULL THEN 'payload_is_readable'
     WHEN char_length(p_step_id) > 255 OR char_length(p_actor) > 255 OR char_length(p_type) > 255
-      OR p_seq = 1 AND (char_length(v_facts->>'run_id') NOT BETWEEN 1 AND 255 OR char_length(v_facts->>'workflow') NOT BETWEEN 1 AND 255)
+      OR p_seq = 1 AND (char_length(v_facts->>'run_id') NOT BETWEEN 1 AND 255 OR char_length(v_facts->>'workflow') NOT BETWEEN 1 AND 255
+        OR char_length(v_facts->'origin'->>'step') > 255)
       THEN 'names_are_small'
     WHEN octet_length(p_hash) <> 32 THEN 'hash_is_sha256' END;
 BEGIN

@@ -76,6 +76,10 @@ BEGIN
     IF p_action NOT IN ('cancel', 'restart', 'resolve') THEN
       PERFORM hookflow_announce(p_run_uid, (SELECT last_seq FROM django_hookflow_head WHERE run_uid = p_run_uid), false, p_grace, p_reach);
     END IF;
+    IF p_action IN ('replay', 'rewind') THEN  -- what it waited for may have ended meanwhile, or it waits for it no longer
+      PERFORM hookflow_hand_on(p_run_uid, v_seq);
+      PERFORM hookflow_rejoin(p_run_uid);
+    END IF;
   END IF;
 
   SELECT o.seq, o.attempts, greatest(0, coalesce(extract(epoch FROM o.due_at - hookflow_now()), 0)) INTO seq, attempt, delay

@@ -11,13 +11,16 @@ BEGIN
     DELETE FROM django_hookflow_wait WHERE run_uid = event.run_uid AND step_id = event.step_id;
     RETURN;
   ELSIF event.seq = 1 THEN
-    INSERT INTO django_hookflow_workflowrun (id, run_id, workflow_id, data, label, created_at, status, result, error_type, error_message, completed_at, updated_at)
+    INSERT INTO django_hookflow_workflowrun (id, run_id, workflow_id, data, label, created_at, parent_uid, parent_step, subjects, status, result, error_type, error_message, completed_at, updated_at)
     SELECT event.run_uid,
     (event.facts->>'run_id')::varchar(255)           AS run_id,
     (event.facts->>'workflow')::varchar(255)         AS workflow_id,
     coalesce((event.payload->'data')::jsonb, 'null') AS data,
     coalesce(event.payload->>'label', '')::varchar(255) AS label,
     event.recorded_at                                AS created_at,
+    (event.facts->'origin'->>'parent')::uuid         AS parent_uid,
+    coalesce(event.facts->'origin'->>'step', '')::varchar(255) AS parent_step,
+    (event.facts->'subject')::jsonb                  AS subjects,
     hookflow_status_after(event.type, CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END)::varchar(20) AS status,
     CASE WHEN event.type = 'run.completed' THEN nullif((event.payload->'result')::jsonb, 'null') END AS result,
     CASE WHEN event.type IN ('run.failed', 'run.diverged') THEN coalesce(event.facts->>'error', '') ELSE '' END AS error_type,

@@ -26,7 +26,10 @@ CREATE OR REPLACE VIEW hookflow_run_durations AS
             django_hookflow_workflowrun.label,
             django_hookflow_workflowrun.created_at,
             django_hookflow_workflowrun.updated_at,
-            django_hookflow_workflowrun.completed_at
+            django_hookflow_workflowrun.completed_at,
+            django_hookflow_workflowrun.parent_uid,
+            django_hookflow_workflowrun.parent_step,
+            django_hookflow_workflowrun.subjects
            FROM django_hookflow_workflowrun) run
      CROSS JOIN LATERAL ( SELECT min(event.recorded_at) FILTER (WHERE event.is_turn) AS started_at,
             COALESCE(sum((event.recorded_at - event.idle_since)) FILTER (WHERE (event.is_turn OR (event.is_end AND (NOT event.in_turn)))), '00:00:00'::interval) AS waited,
@@ -51,7 +54,7 @@ CREATE OR REPLACE VIEW hookflow_run_durations AS
                             hookflow_ends_run(event_2.type) AS is_end,
                             make_interval(secs => ((event_2.facts ->> 'took'::text))::double precision) AS took,
                             ((event_2.type = ANY (ARRAY['step.suspended'::text, 'turn.failed'::text, 'turn.abandoned'::text, 'run.diverged'::text])) OR hookflow_ends_run(event_2.type)) AS ends_turn,
-                            ((event_2.type = ANY (ARRAY['turn.started'::text, 'turn.failed'::text, 'turn.abandoned'::text, 'step.intended'::text, 'step.suspended'::text, 'step.failed'::text, 'run.diverged'::text])) OR hookflow_ends_run(event_2.type) OR ((event_2.type = 'step.completed'::text) AND ((event_2.facts ->> 'kind'::text) = ANY (ARRAY['run'::text, 'atomic'::text, 'call'::text])) AND ((event_2.facts ->> 'resolved'::text) IS NULL))) AS is_of_turn
+                            ((event_2.type = ANY (ARRAY['turn.started'::text, 'turn.failed'::text, 'turn.abandoned'::text, 'step.intended'::text, 'step.suspended'::text, 'run.diverged'::text])) OR hookflow_ends_run(event_2.type) OR ((event_2.type = 'step.failed'::text) AND ((event_2.facts ->> 'kind'::text) IS DISTINCT FROM 'child'::text)) OR ((event_2.type = 'step.completed'::text) AND ((event_2.facts ->> 'kind'::text) = ANY (ARRAY['run'::text, 'atomic'::text, 'call'::text])) AND ((event_2.facts ->> 'resolved'::text) IS NULL))) AS is_of_turn
                            FROM django_hookflow_event event_2
                           WHERE (event_2.run_uid = run.run_uid)) event_1
                   WINDOW before AS (ORDER BY event_1.seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) event) history);

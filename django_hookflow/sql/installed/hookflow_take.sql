@@ -18,7 +18,7 @@ BEGIN
       SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
         INTO taken
         FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
-        WHERE ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+        WHERE (o.kind <> 'turn' OR (SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
                 FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
             OR (SELECT wait.due_at <= v_now
                 FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))
@@ -31,7 +31,7 @@ BEGIN
       SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
         INTO taken
         FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
-        WHERE ((SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+        WHERE (o.kind <> 'turn' OR (SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
                 FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
             OR (SELECT wait.due_at <= v_now
                 FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))

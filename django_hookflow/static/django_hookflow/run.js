@@ -131,8 +131,17 @@
         if (slider && newest && slider.max !== newest.max && document.activeElement !== slider) {
             slider.max = newest.max;
             slider.value = newest.value;
-            document.getElementById("hookflow-as-of-seq").textContent = "#" + newest.value;
+            slider.dataset.times = newest.dataset.times;
+            showPlace(slider);
         }
+    }
+
+    /* The event that the slider stands at, and when it was; of a long log, when the one before it was that has a time here. */
+    function showPlace(slider) {
+        const times = JSON.parse(slider.dataset.times || "[]");
+        const known = times.filter(([seq]) => seq <= Number(slider.value)).pop();
+        const time = known ? (known[0] === Number(slider.value) ? " " : " ≥ ") + known[1] : "";
+        document.getElementById("hookflow-as-of-seq").textContent = "#" + slider.value + time;
     }
 
     async function ask() {
@@ -180,6 +189,9 @@
     function setUpSwitch() {
         const box = document.getElementById("hookflow-live");
         const label = document.getElementById("hookflow-live-label");
+        if (!box) {
+            return; // what was asked for cannot be shown
+        }
         label.hidden = !lives();
         box.checked = isOn();
         box.addEventListener("change", () => {
@@ -194,9 +206,9 @@
 
     function setUpSlider() {
         const slider = document.getElementById("hookflow-as-of");
-        slider.addEventListener("input", () => {
-            document.getElementById("hookflow-as-of-seq").textContent = "#" + slider.value;
-        });
+        if (slider) {
+            slider.addEventListener("input", () => showPlace(slider));
+        }
     }
 
     document.addEventListener("DOMContentLoaded", () => {
