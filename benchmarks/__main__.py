@@ -67,7 +67,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
 
 def measure(conninfo: str, options: argparse.Namespace) -> list[Figure]:
     if options.peers:
-        return measure_peers(conninfo, runs=200, lone=5, rounds=5)
+        return measure_peers(conninfo, runs=200, lone=3, rounds=5)
     if options.crowd:
         return measure_crowd(conninfo, woken=50_000, triggered=5_000)
     return measure_everything(conninfo, quick=options.quick, events=options.events)

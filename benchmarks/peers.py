@@ -35,7 +35,10 @@ def measure_peers(conninfo: str, *, runs: int, lone: int, rounds: int) -> list[F
     python = installed()
     engines: dict[str, Callable[[], Found]] = {
         "ours": lambda: ours(conninfo, runs, lone),
-        **{name: lambda name=name: peer(python, name, conninfo, runs, lone) for name in ("raw", "absurd", "dbos")},  # type: ignore[misc]
+        **{
+            name: lambda name=name: peer(python, name, conninfo, runs, 0 if name == "raw" else lone)
+            for name in ("raw", "absurd", "dbos")
+        },  # type: ignore[misc]
     }
     found: dict[str, list[Found]] = {name: [] for name in engines}
     for _ in range(rounds):

@@ -178,7 +178,6 @@ class TestBeginning:
         assert relay.failed == 1
         assert event_types(bad) == ["run.triggered"]
 
-
     def test_a_turn_that_was_begun_and_cannot_be_run_is_handed_back(self, settings: Settings, advance: Advance) -> None:
         """What the project has put around sending fails, say: the run does not wait for a lease to run out."""
         settings.DJANGO_HOOKFLOW_WRAPPERS = ["tests.delivery.test_crowd.Refusing"]
