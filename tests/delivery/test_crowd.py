@@ -121,10 +121,11 @@ class TestBeginning:
         assert event_types("elsewhere") == ["run.triggered"]
         assert outbox_row(announced)["attempts"] == 1
 
-    def test_who_runs_nothing_itself_begins_nothing(self) -> None:
+    @pytest.mark.parametrize("begins", [None, Beginning([], "nobody", 60.0, {})], ids=["sends", "knows no workflow"])
+    def test_who_runs_nothing_itself_begins_nothing(self, begins: Beginning | None) -> None:
         run_id = counted.trigger()
 
-        [message] = outbox.take_due(10)
+        [message] = outbox.take_due(10, beginning=begins)
 
         assert message.claim is None
         assert event_types(run_id) == ["run.triggered"]
