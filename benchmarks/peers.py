@@ -15,6 +15,7 @@ import sys
 import time
 import venv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,9 @@ Found = dict[str, Any]
 
 def measure_peers(conninfo: str, *, runs: int, lone: int, rounds: int) -> list[Figure]:
     python = installed()
-    engines: dict[str, Callable[[], Found]] = {
-        "ours": lambda: ours(conninfo, runs, lone),
-        **{
-            name: lambda name=name: peer(python, name, conninfo, runs, 0 if name == "raw" else lone)
-            for name in ("raw", "absurd", "dbos")
-        },  # type: ignore[misc]
-    }
+    engines: dict[str, Callable[[], Found]] = {"ours": partial(ours, conninfo, runs, lone)}
+    for name in ("raw", "absurd", "dbos"):
+        engines[name] = partial(peer, python, name, conninfo, runs, 0 if name == "raw" else lone)
     found: dict[str, list[Found]] = {name: [] for name in engines}
     for _ in range(rounds):
         for name in random.sample(list(engines), len(engines)):
