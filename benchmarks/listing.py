@@ -63,7 +63,8 @@ FROM (SELECT run.id, coalesce(wait.due_at,
 
 INSERT INTO django_hookflow_deadletterentry (id, run_uid, seq, workflow_id, run_id, step_id, payload, error_type,
   error_message, error_traceback, fingerprint, attempt_count, is_replayed, created_at)
-SELECT row_number() OVER (ORDER BY created_at), id, 6, workflow_id, run_id, 'charge', '{{}}', 'Declined', 'declined', '', '', 3,
+SELECT row_number() OVER (ORDER BY created_at), id, 6, workflow_id, run_id, 'charge', '{{}}', 'shop.Declined', 'declined', '',
+  left(md5(right(run_id, 1)), 16), 3,
   false, created_at
 FROM django_hookflow_workflowrun WHERE status = 'failed';
 
@@ -116,6 +117,11 @@ VIEWS: dict[str, dict[str, Any]] = {
     "search: a step": {"q": "step:charge"},
     "search: no step": {"q": "step:nothing"},
     "search: a message": {"q": "message:msg_25"},
+    "search: an error": {"q": "error:Declined"},
+    "search: a cause": {"q": "cause:eccbc87e4b5ce2fe"},
+    "search: an id with a slip": {"q": "ordr-000000777"},
+    "search: a value in the data": {"q": "data.order:99990"},
+    "search: a value in the data, of one workflow": {"q": "data.order:99990", "workflow": "shop.flow-2"},
 }
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "ChildTimedOut",
     "ConcurrentAppend",
     "DuplicateStep",
+    "GroupNotEnded",
     "HistoryTooLarge",
     "HookFlowException",
     "InvalidText",
@@ -306,6 +307,16 @@ class DuplicateStep(HookFlowException):
         super().__init__(
             f"step {step_id!r} was asked for twice in one pass of the workflow: each step needs an id of its own, "
             f"in a loop for instance f'{step_id}-{{i}}'"
+        )
+
+
+class GroupNotEnded(HookFlowException):
+    """The result of a step of a group was asked for inside the block, at whose end the steps begin."""
+
+    def __init__(self, step_id: str) -> None:
+        super().__init__(
+            f"step {step_id!r} has no result yet: the steps of a group begin when its block ends, so ask behind it, and "
+            "what needs the result of another step comes after the group"
         )
 
 

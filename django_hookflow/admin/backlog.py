@@ -11,7 +11,7 @@ from django.db import connections
 from django_hookflow.admin.counts import CAP, format_count
 from django_hookflow.conf import conf
 from django_hookflow.doctor.relay import patience
-from django_hookflow.durations import format_until
+from django_hookflow.durations import format_duration
 from django_hookflow.sql import load
 
 if TYPE_CHECKING:
@@ -62,7 +62,13 @@ def find_backlog(now: datetime.datetime, using: str) -> Backlog | None:
     is_published = conf.transport == "qstash"
     is_behind = not is_published and last_turn is not None and last_turn > max(oldest, now - late)
     since = oldest if is_behind or is_published or last_turn is None else max(oldest, last_turn)
-    return Backlog(number, format_until(now, since), is_behind, is_published)
+    return Backlog(number, lasting(now - since), is_behind, is_published)
+
+
+def lasting(span: datetime.timedelta) -> str:
+    """In minutes, from two of them on: seconds that pass while one reads say nothing."""
+    seconds = span.total_seconds()
+    return format_duration(60 * (seconds // 60) if seconds >= 120 else round(seconds))
 
 
 def reasons_stuck(run_uids: Sequence[UUID], now: datetime.datetime, using: str) -> dict[UUID, str]:
@@ -76,9 +82,9 @@ def reasons_stuck(run_uids: Sequence[UUID], now: datetime.datetime, using: str) 
 
 
 def _why(now: datetime.datetime, due_at: Any, send_at: Any, attempts: int, lost_at: Any) -> str:
-    due = f"due {format_until(due_at, now)} ago"
+    due = f"due {lasting(now - due_at)} ago"
     if lost_at is not None:
-        return f"Its worker was lost {format_until(lost_at, now)} ago, and no relay has had it taken over."
+        return f"Its worker was lost {lasting(now - lost_at)} ago, and no relay has had it taken over."
     if send_at <= now:
         sent = f", sent {attempts} time{'' if attempts == 1 else 's'} before" if attempts > 1 else ""
         return f"Its turn was {due}{sent}, and no relay has taken it."

@@ -82,7 +82,7 @@ class BoundedPaginator(_Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows.order_by()[:MAX_LISTED].count())
+        return int(rows.order_by("-created_at").values("pk")[:MAX_LISTED].count())
 
 
 class DeadLetterChangeList(ChangeList):
@@ -91,6 +91,7 @@ class DeadLetterChangeList(ChangeList):
     def __init__(self, request: HttpRequest, *arguments: Any, **options: Any) -> None:
         self.request = request
         super().__init__(request, *arguments, **options)
+        self.title = "Dead letters"
 
     @cached_property
     def causes(self) -> Causes | None:
@@ -127,7 +128,7 @@ class ReplayOfMany:
 
 @admin.register(DeadLetterEntry)
 class DeadLetterEntryAdmin(ReadOnlyAdmin):
-    list_display = ("run", "workflow", "step", "error", "attempts", "failed", "is_replayed")
+    list_display = ("run", "workflow", "step", "error", "attempts", "failed")
     list_filter = (StateFilter, WorkflowFilter, TimeFilter)
     ordering = ("-created_at",)
     sortable_by = ("failed",)
@@ -162,7 +163,8 @@ class DeadLetterEntryAdmin(ReadOnlyAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         sees = may_see_payloads(request)
-        return [name if sees or name != "error" else "withheld_error" for name in self.list_display]
+        columns = [name if sees or name != "error" else "withheld_error" for name in self.list_display]
+        return [*columns, "is_replayed"] if request.GET.get(StateFilter.parameter_name) == "all" else columns
 
     @admin.display(description="run")
     def run(self, entry: DeadLetterEntry) -> str:

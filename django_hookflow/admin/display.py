@@ -14,7 +14,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast, Left, Length
 from django.utils import timezone
 from django.utils.functional import lazy
-from django.utils.html import escape, format_html
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 #: Characters of one value that a page shows, and up to which it is shown without being unfolded.
@@ -94,9 +94,11 @@ def shown_time(moment: datetime.datetime, today: str = "") -> SafeString:
     """``today`` is how a moment of this day is written, where that is shorter. The zone stands above the column."""
     local = timezone.localtime(moment)
     written = today if today and local.date() == timezone.localdate() else "%Y-%m-%d %H:%M:%S"
+    parts = ((part,) for part in local.strftime(written).split(" "))  # a narrow column breaks between them alone
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
-        *(local.isoformat(), local.strftime("%Y-%m-%d %H:%M:%S.%f %Z"), local.strftime(written)),
+        *(local.isoformat(), local.strftime("%Y-%m-%d %H:%M:%S.%f %Z")),
+        format_html_join(" ", '<span class="hookflow-unbroken">{}</span>', parts),
     )
 
 

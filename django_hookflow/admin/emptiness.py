@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.views.main import SEARCH_VAR
-
 from django_hookflow.admin.filters import TimeFilter
 from django_hookflow.doctor.examination import examine
 from django_hookflow.registry import registered_workflows
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 #: What of the doctor's areas decides whether a first run would go, and costs no request to anybody.
 AREAS = ("settings", "schema", "relay")
-MOST_FINDINGS = 3
+MOST_FINDINGS, MOST_NAMES = 3, 5
 
 
 @dataclass(frozen=True)
@@ -28,15 +26,19 @@ class Empty:
     similar: list[str] = field(default_factory=list)
     without: list[tuple[str, str]] = field(default_factory=list)
     workflows: list[str] = field(default_factory=list)
+    others: int = 0
     findings: list[Finding] = field(default_factory=list)
 
 
 def explain_empty(changelist: Any) -> Empty:
     runs = changelist.root_queryset
-    if not runs.order_by().values("pk")[:1]:
+    if not runs.order_by("-created_at").values("pk")[:1]:
         found = (finding for examined in examine(AREAS, offline=True) for finding in examined.findings)
+        names = sorted(registered_workflows())
         bad = [finding for finding in found if finding.level in ("warning", "error")]
-        return Empty(has_runs=False, workflows=sorted(registered_workflows())[:5], findings=bad[:MOST_FINDINGS])
+        return Empty(
+            has_runs=False, workflows=names[:MOST_NAMES], others=len(names[MOST_NAMES:]), findings=bad[:MOST_FINDINGS]
+        )
     words = changelist.query.strip()
     return Empty(True, find_similar_ids(words, runs.db) if words else [], list(without(changelist)))
 
@@ -44,11 +46,10 @@ def explain_empty(changelist: Any) -> Empty:
 def without(changelist: Any) -> Any:
     """A link for each thing that narrows the list down: the same list without it."""
     narrowing = [
-        ("the search", [SEARCH_VAR]),
         (f"“{changelist.tab_title}” alone", ["status__exact", "state"]),
         (f"the workflow {changelist.workflow}", ["workflow"]),
         ("the time", list(TimeFilter.parameters)),
     ]
     for words, names in narrowing:
-        if any(changelist.params.get(name) for name in names) or (SEARCH_VAR in names and changelist.query):
+        if any(changelist.params.get(name) for name in names):
             yield words, changelist.get_query_string(remove=names)

@@ -32,10 +32,8 @@ def own_message(error_type: str, message: str) -> str:
 
 def show_error(error_type: str, message: str | None) -> SafeString:
     """``message`` is None for who may not see it."""
-    words = "withheld" if message is None else own_message(error_type, message)
+    words = Truncator("withheld" if message is None else own_message(error_type, message)).chars(MAX_MESSAGE)
     return format_html(
-        '<span class="hookflow-why" title="{}"><b>{}</b> {}</span>',
-        error_type,
-        short_type(error_type),
-        Truncator(words).chars(MAX_MESSAGE),
+        '<span class="hookflow-why" title="{}: {}"><b>{}</b> {}</span>',
+        *(error_type, words, short_type(error_type), words),
     )

@@ -29,7 +29,7 @@ from django_hookflow.admin.search import Found, ask, find, looked_for
 from django_hookflow.admin.sparkline import draw_last_steps
 from django_hookflow.admin.summary import Summary, summarise
 from django_hookflow.conf import conf
-from django_hookflow.events.types import BACKOFF, DEADLINE, SIGNAL, SLEEP
+from django_hookflow.events.types import BACKOFF, CHILD, DEADLINE, SIGNAL, SLEEP
 from django_hookflow.models import DeadLetterEntry, Wait, WorkflowRun, WorkflowRunStatus
 from django_hookflow.sql import load
 
@@ -64,7 +64,7 @@ TABS = {
     "cancelled": "Cancelled",
 }
 #: Kinds of wait that make a running run one that sleeps, waits for somebody or something else, or for its next attempt.
-WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, "child", "callback"], "retrying": [BACKOFF]}
+WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, CHILD, "callback"], "retrying": [BACKOFF]}
 STATES = (*WAITS, "stuck")
 NEEDS_SOMEBODY = ("stuck", "failed", "in_doubt", "diverged")
 
@@ -96,7 +96,7 @@ class ShownRun:
     why_stuck: str
     shows_message: bool
     wakes_at: datetime.datetime | None = None
-    #: The name of a signal.
+    #: The name of a signal, or the id of a run.
     waits_for: str | None = None
 
 
@@ -241,10 +241,8 @@ class RunChangeList(ChangeList):
         keys = [run.pk for run in runs]
         pictures = draw_last_steps(keys, self.queryset.db)
         waits = Wait.objects.using(self.queryset.db).filter(run__in=keys).exclude(kind=DEADLINE)
-        signal = Min("key", filter=Q(kind=SIGNAL))
-        waiting = {
-            uid: rest for uid, *rest in waits.order_by().values_list("run").annotate(Min("due_at"), signal=signal)
-        }
+        named = Min("key", filter=Q(kind__in=(SIGNAL, CHILD)))
+        waiting = {uid: rest for uid, *rest in waits.order_by().values_list("run").annotate(Min("due_at"), named=named)}
         going_on = [run.pk for run in runs if run.status in ("pending", "running")]
         stuck = reasons_stuck(going_on, self.now, self.queryset.db)
         for run in runs:

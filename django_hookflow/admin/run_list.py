@@ -84,7 +84,7 @@ class RunList(ReadOnlyAdmin):
         """How it stands and why: what it waits for, what keeps it, how it failed."""
         return format_html("{}{}", status_badge(run), why_it_stands_so(run))
 
-    @admin.display(description="last steps")
+    @admin.display(description="steps")
     def last_steps(self, run: ListedRun) -> str:
         return run.shown.last_steps
 

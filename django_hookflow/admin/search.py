@@ -62,7 +62,7 @@ def looked_for(term: str) -> str:
         return {"error": "the type of an error", "cause": "the cause of a failure"}.get(kind, f"a {kind}")
     if TERM.fullmatch(term):
         return f"a value in the {term[:4] if term.startswith('data') else 'result'}"
-    return "the id of a run or its label, or the beginning of one"
+    return "a run id or a label, or the beginning of one"
 
 
 def find_exactly(term: str, using: str) -> list[UUID]:

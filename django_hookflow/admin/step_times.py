@@ -51,6 +51,10 @@ class StepLine:
     slowest: list[tuple[UUID, str]]
 
     @property
+    def workflow(self) -> SafeString:
+        return breakable(self.workflow_id)
+
+    @property
     def name(self) -> SafeString:
         return breakable(self.step_id)
 

@@ -6,7 +6,8 @@ Whatever was not published, or was and did not begin, comes due in the outbox, a
 (:mod:`.messages`) names a run and a seq and nothing else; the receiver checks who sent it with :mod:`.signature`. In the
 stateless mode there is no outbox, and the message carries the history of its run (:mod:`.carrying`).
 
-What must stay true: a row leaves the outbox by the turn it announces, never by being sent. So a message may be lost,
+What must stay true: a row leaves the outbox by the turn it announces, or when all is done that the end of a run leads to,
+never by being sent. So a message may be lost,
 late, doubled or reordered anywhere on its way, and a relay may die at any moment: the run's turn comes again.
 
 Nothing here imports ``django_hookflow.runtime``; the inline transport is handed what runs a turn.

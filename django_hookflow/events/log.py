@@ -37,10 +37,7 @@ class NewEvent:
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run that begins with an event of another, as ``hookflow_start_from`` says; ``facts`` and ``payload`` are JSON text.
-
-    ``more`` is what else that function is told, JSON text of an object's members.
-    """
+    """A run that begins with an event of another. ``more`` is what else ``hookflow_start_from`` is given, members in JSON."""
 
     run_uid: UUID
     run_id: str
@@ -299,10 +296,14 @@ def renew(run_uid: UUID, turn_seq: int, lease_seconds: float) -> bool:
 
 
 @repeated_on_conflict
-def release(run_uid: UUID, turn_seq: int, retry_in: float) -> bool:
-    """Hands a run back in mid-turn, to be taken up again after ``retry_in`` seconds; False when it was not this turn's."""
+def release(run_uid: UUID, turn_seq: int, retry_in: float, *, goes_on: bool = False) -> bool:
+    """Hands a run back in mid-turn, to be taken up again after ``retry_in`` seconds; False when it was not this turn's.
+
+    ``goes_on``: whatever the run waits for.
+    """
     with cursor() as c:
-        c.execute("SELECT hookflow_release(%s, %s, make_interval(secs => %s))", [run_uid, turn_seq, retry_in])
+        arguments = [run_uid, turn_seq, retry_in, goes_on]
+        c.execute("SELECT hookflow_release(%s, %s, make_interval(secs => %s), %s)", arguments)
         return bool(c.fetchone()[0])
 
 
@@ -343,10 +344,7 @@ def signal(run_uid: UUID, name: str, id: str | None, value: str, *, actor: str |
 
 @dataclass(frozen=True)
 class Ending:
-    """What the row of a run's end at ``seq`` is about: who waits for it (``parent_uid`` None: nobody) and how it has ended.
-
-    ``facts`` and ``payload`` are those of the event with which it ended, as JSON text.
-    """
+    """What the row of a run's end is about: who waits for it (``parent_uid`` None: nobody), and the event that ended it."""
 
     seq: int
     run_id: str

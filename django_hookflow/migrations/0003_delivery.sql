@@ -2,7 +2,8 @@
 --
 -- The outbox holds, for every run that will go on by itself, one row: the turn that has been announced and has not
 -- ended. The row is written by the transaction that made the turn necessary and goes with the transaction that ends
--- the turn, so a message that is lost, or a worker that dies, leaves a row that comes due again. Losing a lease is
+-- the turn, so a message that is lost, or a worker that dies, leaves a row that comes due again. A run whose end concerns
+-- others has a row of the kind 'ended', which goes with the transaction that acts on it last. Losing a lease is
 -- harmless: it only keeps a second worker from starting too early. What refuses a late append is the head's fence.
 
 CREATE TABLE django_hookflow_outbox (

@@ -164,6 +164,15 @@ BEGIN
     USING ERRCODE = 'unique_violation', CONSTRAINT = 'django_hookflow_event_pk', DETAIL = head.last_seq::text;
 END $$;
 
+-- When the first of a run's groups has nothing left to wait for, as far as that comes by itself: each when its last wait is
+-- over. An attempt that is to be made again does not wait for the others.
+CREATE FUNCTION hookflow_scopes_due(p_run_uid uuid) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT min(due_at) FROM (
+    SELECT CASE WHEN bool_and(due_at IS NOT NULL) THEN max(due_at) END AS due_at
+    FROM django_hookflow_wait WHERE run_uid = p_run_uid AND scope IS NOT NULL AND kind <> 'backoff' GROUP BY scope
+  ) AS scopes
+$$;
+
 -- Announces the next turn of a run that nobody works on, as its waits have it, in the place of what was announced before.
 -- Answers in how many seconds it is due, 0 for at once; null: none is, since the run waits for somebody or something.
 -- While a run is held or has diverged, only its deadline counts. p_goes_on, p_grace and p_reach as for hookflow_append.
@@ -177,7 +186,8 @@ DECLARE
   v_is_sent boolean;  -- the caller sends it
 BEGIN
   SELECT p_goes_on OR count(*) FILTER (WHERE kind <> 'deadline') = 0,
-    CASE WHEN bool_or(kind IN ('hold', 'divergence')) THEN min(due_at) FILTER (WHERE kind = 'deadline') ELSE min(due_at) END
+    CASE WHEN bool_or(kind IN ('hold', 'divergence')) THEN min(due_at) FILTER (WHERE kind = 'deadline')
+         ELSE least(min(due_at) FILTER (WHERE scope IS NULL OR kind = 'backoff'), hookflow_scopes_due(p_run_uid)) END
     INTO v_at_once, v_due
     FROM django_hookflow_wait WHERE run_uid = p_run_uid;
   IF v_at_once THEN
@@ -652,7 +662,9 @@ END $$;
 -- Hands a run back in mid-turn, without an event: what it waits for, or else the turn, is announced again, not to be sent
 -- before p_retry_in. False: the turn is not the run's any more, or there is nothing to go on with. If another turn is
 -- announced, it need not wait for a lease now.
-CREATE FUNCTION hookflow_release(p_run_uid uuid, p_turn_seq integer, p_retry_in interval) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION hookflow_release(
+  p_run_uid uuid, p_turn_seq integer, p_retry_in interval, p_goes_on boolean DEFAULT false
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   v_now timestamptz := hookflow_now();
   v_seq integer;
@@ -665,7 +677,7 @@ BEGIN
       WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NULL;
     RETURN false;
   END IF;
-  PERFORM hookflow_announce(p_run_uid, v_seq, false, NULL, NULL);
+  PERFORM hookflow_announce(p_run_uid, v_seq, p_goes_on, NULL, NULL);
   UPDATE django_hookflow_outbox SET send_at = greatest(send_at, v_now + p_retry_in)
     WHERE run_uid = p_run_uid AND kind = 'turn';
   RETURN FOUND;

@@ -100,13 +100,32 @@ class Share:
         self._ends_at = clock.monotonic() + conf.turn_budget
         self._steps = conf.steps_per_turn
         self._done = 0
+        self._lock = threading.Lock()
 
     def is_done_with_next(self) -> bool:
         """Whether the step now being recorded is the last one."""
         self._done += 1
+        return self.is_over()
+
+    def take(self) -> bool:
+        """Whether one more step may begin, which then counts. The first one may in any case, lest a run get nowhere."""
+        with self._lock:
+            if self._done and self.is_over():
+                return False
+            self._done += 1
+            return True
+
+    def is_over(self) -> bool:
         if stopping.is_requested():
             return True
         return clock.monotonic() >= self._ends_at or (self._steps is not None and self._done >= self._steps)
+
+
+class _Running(threading.local):
+    """The steps whose work is going on in this thread, the innermost last."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
 
 
 class Execution:
@@ -118,16 +137,30 @@ class Execution:
         self.share = Share()
         self.max_size = conf.max_payload_size  # read once a turn, as the others: settings are not to change in it
         self._is_sealed = conf.seal is not None
-        #: The steps whose work is going on, the innermost last.
-        self.running: list[str] = []
+        self._running = _Running()
         #: The turn that this pass is, where something is put around its steps.
         self.turn: Work | None = None
         self._asked: set[str] = set()
         self._links: Counter[str] = Counter()
         self._thread = threading.get_ident()
 
+    @property
+    def running(self) -> list[str]:
+        """The steps whose work is going on in this thread, the innermost last."""
+        return self._running.steps
+
     def begin(self, step_id: str, kind: str, options: Options) -> Recorded | Doubt | Todo:
         """What is to be done about a step. Raises what refuses it, and Diverged when the code does not fit the history."""
+        step = self.ask(step_id, kind, options)
+        if isinstance(step, Recorded):
+            return step
+        self.check_may_begin(step)
+        if step.is_waiting:  # an operator, say, had the run go on: nothing is settled by that
+            raise self.journal.lose(f"step {step_id!r} still waits")
+        return step
+
+    def ask(self, step_id: str, kind: str, options: Options) -> Recorded | Doubt | Todo:
+        """What is known of a step, which the workflow has asked for now. Raises what refuses it where it is called."""
         step_id = checked_step_id(step_id)
         problem = self._find_misplacement()
         if problem is not None:
@@ -135,14 +168,24 @@ class Execution:
         if step_id in self._asked:
             raise DuplicateStep(step_id)
         self._asked.add(step_id)
-        record = self._find(step_id, kind)
+        record = self.history.find(step_id)
+        if record is None:
+            return Todo(self, step_id, kind, 1, options, is_new=True)
+        if record.is_redacted:
+            raise RedactedHistory(step_id)
+        if record.kind not in (kind, types.IMPORTED):
+            raise Diverged.kind(step_id, record.kind, kind)
         if record.state in (COMPLETED, FAILED):
             return Recorded(self, step_id, record)
-        self.journal.check_may_work(step_id)
-        if record.state == SUSPENDED:  # an operator, say, had the run go on: nothing is settled by that
-            raise self.journal.lose(f"step {step_id!r} still waits")
         step = Doubt if record.state == INTENDED else Todo
-        return step(self, step_id, kind, record.attempts + 1, options)
+        return step(self, step_id, kind, record.attempts + 1, options, is_waiting=record.state == SUSPENDED)
+
+    def check_may_begin(self, step: Todo) -> None:
+        """Raises Diverged if this is a new step and a recorded one has not been asked for, and what keeps it from working."""
+        unasked = self.history.next_unasked() if step.is_new else None
+        if unasked is not None:
+            raise Diverged.unasked(unasked, step.step_id)
+        self.journal.check_may_work(step.step_id)
 
     def idempotency_key(self, step_id: str) -> str:
         """A key for a step of this run, the same on every attempt."""
@@ -172,20 +215,6 @@ class Execution:
         """A recorded value as it was before it was sealed."""
         return sealing.opened(self.journal.run_uid, value)
 
-    def _find(self, step_id: str, kind: str) -> StepRecord:
-        """The record of a step, a new one if the log knows nothing of it."""
-        record = self.history.find(step_id)
-        if record is None:
-            unasked = self.history.next_unasked()
-            if unasked is not None:
-                raise Diverged.unasked(unasked, step_id)
-            return StepRecord(kind)
-        if record.is_redacted:
-            raise RedactedHistory(step_id)
-        if record.kind not in (kind, types.IMPORTED):
-            raise Diverged.kind(step_id, record.kind, kind)
-        return record
-
     def _find_misplacement(self) -> str | None:
         """Why no step can run where this is called, or None if one can."""
         if threading.get_ident() != self._thread:
@@ -200,6 +229,29 @@ class Execution:
                 "transaction inside the step, or use ctx.step.atomic"
             )
         return None
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What an attempt of a step has come to: the events that record it, none if they are recorded; then one of three.
+
+    It completed with ``value``, or failed for good, which ``error`` says, or it ``is_waiting``: for what it is about, or for
+    the next attempt.
+    """
+
+    events: tuple[NewEvent, ...] = ()
+    value: Any = None
+    error: Exception | None = None
+    is_waiting: bool = False
+
+    def is_of(self, wait: str) -> bool:
+        """Whether it is a wait of this kind."""
+        return self.is_waiting and json.loads(self.events[-1].facts)["kind"] == wait
+
+    def result(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 @dataclass
@@ -235,6 +287,11 @@ class Todo:
     options: Options
     is_intended: bool = False
     is_last: bool = False
+    #: The log knows nothing of it.
+    is_new: bool = False
+    is_waiting: bool = False
+    #: Of a step of a group: what its wait is waited for by, together with others.
+    scope: str | None = None
 
     @property
     def key(self) -> str:
@@ -242,23 +299,28 @@ class Todo:
 
     def intend(self) -> None:
         """Records that the attempt begins, before it does what is not to be repeated blindly."""
-        self._append(self._event(types.STEP_INTENDED, of=self.options.retry.max_attempts))
+        self.append(self._event(types.STEP_INTENDED, of=self.options.retry.max_attempts))
 
     def complete(self, value: Any, took: float) -> Any:
         """Records what the step returned and answers the decoded record. ``took`` is how many seconds it worked.
 
         Raises NotSerializable, and DatabaseError when the database refuses the record: both are failures of the attempt.
         """
-        execution = self.execution
-        encoded = execution.encoded(value)
-        self._record(facts_of_completion(self.kind, self.attempt, took), execution.sealed(encoded))
-        return codec.decode(encoded)
+        return self.record(self.completion(value, took))
 
-    def _record(self, facts: str, result: str) -> None:
-        """Records that the step completed with ``result``, JSON text; the turn goes on unless its share is done."""
+    def completion(self, value: Any, took: float) -> StepOutcome:
+        """What is to be recorded of a step that returned ``value``. Raises NotSerializable."""
+        encoded = self.execution.encoded(value)
+        event = self._completed(facts_of_completion(self.kind, self.attempt, took), self.execution.sealed(encoded))
+        return StepOutcome((event,), codec.decode(encoded))
+
+    def record(self, outcome: StepOutcome) -> Any:
+        """Records what a step has come to, or that it waits; the turn goes on unless it waits or its share is done."""
+        if outcome.is_waiting:
+            self._end_turn(outcome)
         self.is_last = self.execution.share.is_done_with_next()
-        event = NewEvent(types.STEP_COMPLETED, self.step_id, facts, f'{{"result":{result}}}')
-        self._append(event, ends_turn=self.is_last, goes_on=self.is_last)
+        self.append(*outcome.events, ends_turn=self.is_last, goes_on=self.is_last)
+        return outcome.value
 
     def end_turn_if_last(self) -> None:
         """Raises StepCompleted if the turn has taken on its share; called once the record is committed."""
@@ -267,6 +329,16 @@ class Todo:
 
     def fail(self, error: Exception, took: float) -> NoReturn:
         """Records that the attempt failed: ends the turn until the next one, or raises WorkflowError if there is none."""
+        outcome = self.failure(error, took)
+        try:
+            self.append(*outcome.events, ends_turn=outcome.is_waiting)
+        except DatabaseError as refusal:
+            why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
+            raise self.execution.journal.lose(why) from refusal
+        raise outcome.error or StepCompleted(self.step_id)
+
+    def failure(self, error: Exception, took: float) -> StepOutcome:
+        """What is to be recorded of an attempt that failed: the wait for the next, or else the end of the step."""
         self.execution.journal.mend()
         failure = failures.describe(error)
         retry = self.options.retry
@@ -275,54 +347,62 @@ class Todo:
         if retry_in is not None:
             facts["retry_in"] = retry_in
         event = self._event(types.STEP_FAILED, payload_of(failure), **facts, **cause_of(failure, self.step_id))
-        try:
-            if retry_in is not None:
-                self._append(event, self.suspension(types.BACKOFF, retry_in), ends_turn=True)
-                raise StepCompleted(self.step_id)
-            self._append(event)
-        except DatabaseError as refusal:
-            why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
-            raise self.execution.journal.lose(why) from refusal
-        raise workflow_error(self.step_id, self.attempt, failure) from error
+        if retry_in is not None:
+            return StepOutcome((event, self.suspension(types.BACKOFF, retry_in)), is_waiting=True)
+        raised = workflow_error(self.step_id, self.attempt, failure)
+        raised.__cause__ = error
+        return StepOutcome((event,), error=raised)
 
-    def take_signal(self, name: str, seconds: float | None) -> Any:
-        """Records the oldest signal of this name that no step has taken as the step's result, or waits for one."""
+    def signal(self, name: str, seconds: float | None) -> StepOutcome:
+        """Takes the oldest signal of this name that no step has taken, or else waits for one."""
+        return self.taken_signal(name) or self.waiting(types.SIGNAL, seconds, name)
+
+    def taken_signal(self, name: str) -> StepOutcome | None:
+        """The oldest signal of this name that no step has taken as this one's result; None: there is none."""
         signal = self.execution.history.next_signal(name)
         if signal is None:
-            self.suspend(types.SIGNAL, seconds, name)
+            return None
         if signal.payload is None:
             raise RedactedHistory(self.step_id)
+        self.execution.history.take(signal)
         value = json.dumps(json.loads(signal.payload)["value"], ensure_ascii=False)
         facts = {"kind": self.kind, "attempt": self.attempt, "took": 0, "by": signal.seq}
-        self._record(json.dumps(facts), value)
-        self.execution.history.take(signal)
-        self.end_turn_if_last()
-        return codec.untag(self.execution.opened(json.loads(value)))
+        decoded = codec.untag(self.execution.opened(json.loads(value)))
+        return StepOutcome((self._completed(json.dumps(facts), value),), decoded)
 
-    def suspend(
+    def waiting(
         self, wait: str, seconds: float | None = None, key: str | None = None, starts: NewRun | None = None
-    ) -> NoReturn:
-        """Begins a wait of this kind, for so many seconds if it ends by itself, for what ``key`` names; ends the turn.
+    ) -> StepOutcome:
+        """A wait of this kind that begins, for so many seconds if it ends by itself, for what ``key`` names.
 
         ``starts`` is a run that begins with it.
         """
+        return StepOutcome((self.suspension(wait, seconds, key, starts),), is_waiting=True)
+
+    def _end_turn(self, outcome: StepOutcome) -> NoReturn:
+        """Begins a wait and ends the turn."""
         try:
-            self._append(self.suspension(wait, seconds, key, starts), ends_turn=True)
+            self.append(*outcome.events, ends_turn=True)
         except DatabaseError as refusal:
-            if wait == types.DOUBT:  # which a failed attempt would make forgotten
+            if outcome.is_of(types.DOUBT):  # which a failed attempt would make forgotten
                 raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
             self.fail(refusal, 0.0)
         raise StepCompleted(self.step_id)
 
+    def _completed(self, facts: str, result: str) -> NewEvent:
+        return NewEvent(types.STEP_COMPLETED, self.step_id, facts, f'{{"result":{result}}}')
+
     def suspension(
         self, wait: str, seconds: float | None, key: str | None = None, starts: NewRun | None = None
     ) -> NewEvent:
-        """The event that begins a wait of this kind, see :meth:`suspend`."""
+        """The event that begins a wait of this kind, see :meth:`waiting`."""
         facts: dict[str, Any] = {"kind": wait, "attempt": self.attempt}
         if seconds is not None:
             facts["seconds"] = seconds
         if key is not None:
             facts["key"] = key
+        if self.scope is not None:
+            facts["scope"] = self.scope
         if wait == types.DOUBT:
             facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
         return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts), starts=starts)
@@ -331,7 +411,7 @@ class Todo:
         facts = {"kind": self.kind, "attempt": self.attempt, **facts}
         return NewEvent(type_, self.step_id, json.dumps(facts), payload)
 
-    def _append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
+    def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
         for event in self.execution.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on):
             self.execution.history.learn(event)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,7 @@ from django_hookflow.runtime.execution import cause_of, payload_of
 
 logger = logging.getLogger("django_hookflow.turn")
 
-#: Runs that are cancelled in one transaction.
+#: Runs that are cancelled in one transaction; and ends that whoever committed one acts on, the others are a relay's.
 AT_ONCE = 100
 
 
@@ -40,26 +41,29 @@ def hand_on_after_commit(run_uid: UUID) -> None:
 
 def _try_to_hand_on(run_uid: UUID) -> None:
     try:
-        hand_on(run_uid)
+        hand_on(run_uid, most=AT_ONCE)
     except Exception:  # whatever went wrong, the caller's transaction is committed and its request must go on
         logger.exception("the end of run %s is left to a relay", run_uid)
 
 
-def hand_on(run_uid: UUID) -> None:
-    """Acts on what the outbox says of a run's end, and of the ends of those that are cancelled by it; nothing if nothing is there."""
+def hand_on(run_uid: UUID, *, most: float = math.inf) -> None:
+    """Acts on what the outbox says of a run's end, and of the ends of those that are cancelled by it, if it says anything.
+
+    After about ``most`` of them the others are left to a relay.
+    """
     ended = [run_uid]
-    while ended:
-        uid = ended.pop()
+    while ended and most > 0:
+        uid, most = ended.pop(), most - 1
         end = log.ending(uid)
         if end is None:
             continue
         if end.parent_uid is not None:
             _join(uid, end.parent_uid, end)
-        cancelled = _cancel_orphans(uid, end.seq)
-        while len(cancelled) >= AT_ONCE:
-            ended += cancelled
+        is_done = False
+        while not is_done and most > 0:
             cancelled = _cancel_orphans(uid, end.seq)
-        ended += cancelled
+            is_done, most = len(cancelled) < AT_ONCE, most - len(cancelled)
+            ended += cancelled
 
 
 @repeated_on_conflict

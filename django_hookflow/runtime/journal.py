@@ -9,13 +9,14 @@ for looking whether code fits it. Both keep to :class:`Journal`, which one suite
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.conf import conf
@@ -25,7 +26,6 @@ from django_hookflow.events import log, types
 from django_hookflow.events.database import (
     alias,
     is_connection_lost,
-    log_connection,
     mend_connection,
     transaction_depth,
 )
@@ -73,11 +73,20 @@ class Journal(Protocol):
     def mend(self) -> None:
         """Called when work has failed, before that is appended: what it may have broken is put right."""
 
-    def lose(self, why: str) -> TurnLost:
-        """What to raise when the pass cannot go on, for a reason that is not the workflow's; it is over then."""
+    def lose(self, why: str, *, goes_on: bool = False) -> TurnLost:
+        """What to raise when the pass cannot go on, for a reason that is not the workflow's; it is over then.
+
+        ``goes_on``: there is more to do at once, whatever the run waits for.
+        """
 
     def atomic(self) -> AbstractContextManager[None]:
         """A transaction in which what is appended is recorded if it commits, and forgotten here too if it does not."""
+
+    def atomic_beside(self, work: Callable[[], NewEvent]) -> None:
+        """The same for a step that works in a thread of its own, beside others: what ``work`` answers is appended."""
+
+    def has_threads(self) -> bool:
+        """Whether steps may work in threads of their own: not in a transaction that is a test's."""
 
     def is_in_transaction(self) -> bool:
         """Whether the workflow's code has a transaction open, with whose end alone a record would be one."""
@@ -103,15 +112,23 @@ class TurnJournal(Journal, Protocol):
 class OnConnection:
     """Knows transactions of the workflow's code from one that was open before, which only a test is in."""
 
-    def __init__(self, connection: Any = None) -> None:
-        self._connection = log_connection() if connection is None else connection
+    def __init__(self, using: str | None = None) -> None:
+        self._using = alias() if using is None else using
         self._depth = transaction_depth(self._connection)
+
+    @property
+    def _connection(self) -> Any:
+        """This thread's."""
+        return connections[self._using]
 
     def is_in_transaction(self) -> bool:
         return transaction_depth(self._connection) > self._depth
 
     def check_has_log(self, what: str) -> None:
         """It has."""
+
+    def has_threads(self) -> bool:
+        return self._depth == 0
 
     def mend(self) -> None:
         mend_connection(self._connection)
@@ -129,7 +146,8 @@ class LogJournal(OnConnection):
         self.turn_seq = self._seq = claim.turn_seq
         self.over = False
         self.loss: TurnLost | None = None
-        self._is_overtaken = False
+        self._is_overtaken = self._goes_on = False
+        self._appending = threading.RLock()
         self._events = claim.history
         self._heartbeat = Heartbeat(self.run_uid, self.turn_seq, conf.lease_seconds)
 
@@ -145,6 +163,10 @@ class LogJournal(OnConnection):
 
     def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> Sequence[RecordedEvent]:
         """As :class:`Journal` says; a message for the next turn goes out once the surrounding transaction, if any, commits."""
+        with self._appending:
+            return self._append(events, ends_turn, goes_on)
+
+    def _append(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Sequence[RecordedEvent]:
         self.over = self.over or ends_turn
         try:
             appended = self._write(events, ends_turn, goes_on)
@@ -167,16 +189,17 @@ class LogJournal(OnConnection):
             outbox.publish_after_commit(message, using=alias())
         elif appended.seq > known + len(events):
             self._check_status()
-            return log.read(self.run_uid, known + 1, appended.seq - len(events))
+            return log.read(self.run_uid, known + 1, appended.seq)
         return ()
 
     def check_may_work(self, step_id: str) -> None:
         if self._heartbeat.lost:
             raise self.lose("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
 
-    def lose(self, why: str) -> TurnLost:
+    def lose(self, why: str, *, goes_on: bool = False) -> TurnLost:
         self.over = True
         self.loss = TurnLost(why)
+        self._goes_on = goes_on
         return self.loss
 
     @contextmanager
@@ -188,10 +211,35 @@ class LogJournal(OnConnection):
                 yield
                 is_done = True
         except BaseException as error:
-            self._seq, self.over = before[0], before[1] or self.loss is not None
-            if is_done and isinstance(error, (DatabaseError, InterfaceError)) and is_connection_lost(error):
-                raise self.lose(f"whether its transaction was committed is not known: {error}") from error
+            self._take_back(before, is_done, error)
             raise
+
+    def atomic_beside(self, work: Callable[[], NewEvent]) -> None:
+        """Calls ``work`` in a transaction on the connection of this thread, which is not the turn's; appends what it answers.
+
+        Turns append one after another, and the lock is held until the commit, so that has to wait for nobody: what it would
+        wait for, such as deferred constraints, is waited for before, where PostgreSQL sees a deadlock.
+        """
+        if not self.has_threads():
+            with self.atomic():
+                self.append(work())
+            return
+        with ExitStack() as until_committed:
+            before: tuple[int, bool] | None = None
+            is_done = False
+            try:
+                with transaction.atomic(using=alias()):
+                    event = work()
+                    with self._connection.cursor() as cursor:
+                        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                    until_committed.enter_context(self._appending)
+                    before = self._seq, self.over
+                    self.append(event)
+                    is_done = True
+            except BaseException as error:
+                if before is not None:
+                    self._take_back(before, is_done, error)
+                raise
 
     def release(self, lost_turns: int) -> float | None:
         """Lets the run go without deciding anything: the seconds until it is taken up again, None if it is not this turn's.
@@ -200,14 +248,20 @@ class LogJournal(OnConnection):
         taken up at once.
         """
         self.over = True
-        if self.loss is not None:
+        if self.loss is not None and not self._goes_on:
             logger.warning("hookflow: a turn of run %s ends unfinished: %s", self.run_id, self.loss)
-        wait = 0.0 if self._is_overtaken else backoff_seconds(lost_turns + 1)
+        wait = 0.0 if self._is_overtaken or self._goes_on else backoff_seconds(lost_turns + 1)
         try:
             mend_connection(self._connection)
-            return wait if log.release(self.run_uid, self.turn_seq, wait) else None
+            return wait if log.release(self.run_uid, self.turn_seq, wait, goes_on=self._goes_on) else None
         except (DatabaseError, InterfaceError):  # then the lease runs out, and the outbox row comes due with it
             return wait
+
+    def _take_back(self, before: tuple[int, bool], is_done: bool, error: BaseException) -> None:
+        """Forgets what was appended in a transaction that was rolled back."""
+        self._seq, self.over = before[0], before[1] or self.loss is not None
+        if is_done and isinstance(error, (DatabaseError, InterfaceError)) and is_connection_lost(error):
+            raise self.lose(f"whether its transaction was committed is not known: {error}") from error
 
     def _write(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Appended:
         try:
@@ -217,6 +271,7 @@ class LogJournal(OnConnection):
                 raise
             # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
             self._seq = log.append(self.run_uid, self._seq, events).seq
+            self._is_overtaken = True
             raise self.lose("something was done to the run meanwhile") from refusal
 
     def _append_or_reconnect(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Appended:
@@ -284,7 +339,7 @@ class HistoryJournal(OnConnection):
         self.over = True
         raise EndOfHistory(step_id)
 
-    def lose(self, why: str) -> TurnLost:
+    def lose(self, why: str, *, goes_on: bool = False) -> TurnLost:
         self.over = True
         return TurnLost(why)
 
@@ -292,6 +347,9 @@ class HistoryJournal(OnConnection):
     def atomic(self) -> Iterator[None]:
         with transaction.atomic(using=alias()):
             yield
+
+    def atomic_beside(self, work: Callable[[], NewEvent]) -> None:
+        raise EndOfHistory(None)
 
 
 def check_no_transaction(journal: Journal) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -64,7 +64,7 @@ class MessageJournal(OnConnection):
     """A history out of a message, for the turn it announces. What is appended is kept when the next message is published."""
 
     def __init__(self, workflow_id: str, run_id: str, events: Sequence[RecordedEvent]) -> None:
-        super().__init__(connections[DEFAULT_DB_ALIAS])
+        super().__init__(DEFAULT_DB_ALIAS)
         self.workflow_id = workflow_id
         self.run_id = run_id
         self.run_uid = uid_of(workflow_id, run_id)
@@ -111,12 +111,15 @@ class MessageJournal(OnConnection):
     def check_has_log(self, what: str) -> None:
         raise NeedsLog(what)
 
-    def lose(self, why: str) -> TurnLost:
+    def lose(self, why: str, *, goes_on: bool = False) -> TurnLost:
         self.over = True
         self.loss = TurnLost(why)
         return self.loss
 
     def atomic(self) -> AbstractContextManager[None]:
+        raise NeedsLog("ctx.step.atomic")
+
+    def atomic_beside(self, work: Callable[[], NewEvent]) -> None:
         raise NeedsLog("ctx.step.atomic")
 
     def release(self, lost_turns: int) -> float:

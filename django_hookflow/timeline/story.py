@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass, field
 from typing import Literal
 
-from django_hookflow.events.types import SIGNAL
+from django_hookflow.events.types import CHILD, SIGNAL
 
 #: ``running``: a turn works; ``lost``: it did, and nobody knows how far it came; ``sleeping``: until a time the workflow
 #: chose; ``backoff``: until the next attempt; ``suspended``: for something else that a step waits for; ``waiting``: for a
@@ -15,6 +15,10 @@ Kind = Literal["running", "lost", "sleeping", "backoff", "suspended", "waiting",
 
 #: Kinds in which somebody works on the run.
 BUSY: frozenset[Kind] = frozenset({"running", "lost"})
+
+
+#: Waits that say what they are for, by their kind.
+NAMED = {SIGNAL: "the signal {}", CHILD: "run {}"}
 
 
 @dataclass(slots=True)
@@ -38,7 +42,9 @@ class Segment:
     @property
     def awaited(self) -> str:
         """What a wait is for, in words."""
-        return f"the signal {self.key}" if self.wait == SIGNAL and self.key else self.wait.replace("_", " ")
+        if self.key and self.wait in NAMED:
+            return NAMED[self.wait].format(self.key)
+        return self.wait.replace("_", " ")
 
     def seconds(self, now: datetime.datetime) -> float:
         return max(0.0, ((self.end or now) - self.start).total_seconds())

@@ -44,7 +44,7 @@ def failures(declined: int = 3, sold_out: int = 2) -> None:
 
 
 def block(page: Element) -> Element:
-    return page.one("section", **{"class": "hookflow-causes"})
+    return page.one("details", **{"class": "hookflow-causes"})
 
 
 def replay_form(page: Element, error: str) -> Element:
@@ -78,7 +78,7 @@ def test_the_causes_are_counted_and_each_leads_to_its_failures(superuser: Client
 def test_there_is_no_block_above_other_runs_or_where_nothing_failed(superuser: Client) -> None:
     start("waits")
     for url in (RUNS, FAILED, DEAD_LETTERS):
-        assert parse(superuser.get(url)).all("section", **{"class": "hookflow-causes"}) == []
+        assert parse(superuser.get(url)).all("details", **{"class": "hookflow-causes"}) == []
 
 
 @pytest.mark.usefixtures("shop_code")

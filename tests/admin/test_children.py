@@ -66,8 +66,9 @@ def test_many_children_cost_no_query_each(superuser: Client, hookflow: Hookflow,
     with count_queries() as few:
         open_run(superuser, run)
     ask(
-        "INSERT INTO django_hookflow_workflowrun SELECT gen_random_uuid(), 'many-' || n, 'w', 'completed', '{}', NULL, '', '', "
-        "'', now(), now(), now(), %s, 'many' FROM generate_series(1, 200) n",
+        "INSERT INTO django_hookflow_workflowrun (id, run_id, workflow_id, status, data, error_type, error_message, label, "
+        "created_at, updated_at, completed_at, parent_uid, parent_step) SELECT gen_random_uuid(), 'many-' || n, 'w', "
+        "'completed', '{}', '', '', '', now(), now(), now(), %s, 'many' FROM generate_series(1, 200) n",
         run.pk,
     )
     with count_queries() as many:

@@ -12,7 +12,7 @@ from django.test import Client
 
 from benchmarks.listing import VIEWS, fill
 from django_hookflow.admin.counts import CAP
-from tests.admin.conftest import RUNS, count_queries
+from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
 from tests.admin.page import parse
 from tests.admin.test_run_list import ids
 from tests.log.calls import ask
@@ -27,7 +27,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 MANY = 100_000
 #: Tables that grow with the runs. The outbox has only those that live, and a leaf through all of it can be the best way.
 GROWING = {"workflowrun", "wait", "deadletterentry", "head", "event", "event_all"}
-EMPTY = {"waiting", "of no workflow there is", "older runs", "search: how no id begins", "search: no step"}
+EMPTY = {
+    "waiting",
+    "of no workflow there is",
+    "older runs",
+    "search: how no id begins",
+    "search: no step",
+    "search: an id with a slip",
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +73,33 @@ def test_every_statement_of_every_view_goes_by_an_index(client: Client, name: st
         page = parse(client.get(RUNS, VIEWS[name]))
 
     assert bool(ids(page)) == (name not in EMPTY)
+    assert_by_index(statements)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{}, {"when": "week"}, {"workflow": "shop.flow-3"}, {"q": "cause:eccbc87e4b5ce2fe"}, {"q": "error:Declined"}],
+)
+def test_every_statement_of_the_dead_letters_goes_by_an_index(client: Client, query: dict[str, str]) -> None:
+    with count_queries() as statements:
+        page = parse(client.get(DEAD_LETTERS, query))
+
+    assert "failures, " in page.one("details", **{"class": "hookflow-causes"}).text
+    assert_by_index(statements)
+
+
+@pytest.mark.parametrize("query", [{}, {"when": "week"}, {"when": "day", "workflow": "shop.flow-3"}])
+def test_every_statement_of_the_steps_goes_by_an_index(client: Client, query: dict[str, str]) -> None:
+    with count_queries() as statements:
+        page = parse(client.get(f"{RUNS}steps/", query))
+
+    assert (
+        page.one("table", **{"class": "hookflow-steps-table"}).rows()[0][0].startswith(("charge", "send", "validate"))
+    )
+    assert_by_index(statements)
+
+
+def assert_by_index(statements: list[str]) -> None:
     of_ours = [statement for statement in statements if "django_hookflow_" in statement]
     scans = {statement: scans_of(statement) for statement in of_ours}
     assert any(scans.values())
@@ -111,7 +145,7 @@ def test_the_last_page_leads_on_to_older_runs_and_none_is_passed_over(client: Cl
 def test_a_summary_of_more_than_the_sample_says_that_it_is_one(client: Client) -> None:
     page = parse(client.get(RUNS, {"when": "week"}))
 
-    assert page.one("details", **{"class": "hookflow-summary"}).text.startswith("The newest 5,000 runs: a sample")
+    assert page.one("details", **{"class": "hookflow-summary"}).text.startswith("The newest 5,000 runs, a sample")
 
 
 def test_a_search_that_finds_too_many_says_so(client: Client) -> None:

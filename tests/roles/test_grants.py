@@ -58,6 +58,7 @@ FUNCTIONS: dict[str, tuple[set[str], bool]] = {
     "hookflow_wait_length": (NOBODY, False),
     "hookflow_with_until": (NOBODY, False),
     "hookflow_announce": (NOBODY, False),
+    "hookflow_scopes_due": (NOBODY, False),
     "hookflow_settlement": (NOBODY, False),
     "hookflow_settle": (NOBODY, False),
     "hookflow_hand_on": (NOBODY, False),

@@ -287,6 +287,7 @@ WAITS = {
         types.DOUBT,
     ): "In doubt about a: it had begun, and nobody knows what came of it; resolve it to have the run go on.",
     ("a", "signal"): "Waiting in a for the signal approval, at most another 5 min.",
+    ("a", types.CHILD): "Waiting in a for run approval, at most another 5 min.",
     ("a", "a_kind_of_tomorrow"): "Waiting in a for a kind of tomorrow, at most another 5 min.",
     (None, types.BACKOFF): "Failed between steps, attempt 2 of 4; tries again in 5 min.",
     (None, types.HOLD): "Paused; goes on when it is resumed.",

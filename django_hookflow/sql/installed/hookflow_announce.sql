@@ -11,7 +11,8 @@ DECLARE
   v_is_sent boolean;  -- the caller sends it
 BEGIN
   SELECT p_goes_on OR count(*) FILTER (WHERE kind <> 'deadline') = 0,
-    CASE WHEN bool_or(kind IN ('hold', 'divergence')) THEN min(due_at) FILTER (WHERE kind = 'deadline') ELSE min(due_at) END
+    CASE WHEN bool_or(kind IN ('hold', 'divergence')) THEN min(due_at) FILTER (WHERE kind = 'deadline')
+         ELSE least(min(due_at) FILTER (WHERE scope IS NULL OR kind = 'backoff'), hookflow_scopes_due(p_run_uid)) END
     INTO v_at_once, v_due
     FROM django_hookflow_wait WHERE run_uid = p_run_uid;
   IF v_at_once THEN

@@ -1,4 +1,4 @@
-/* Of the lists: "/" goes to the search, and beside each run's id appears a button that copies it. */
+/* Of the lists: "/" goes to the search, a phone gets the causes closed, and beside each run's id appears a button that copies it. */
 "use strict";
 
 {
@@ -11,6 +11,12 @@
             search.select();
         }
     });
+
+    /* On a phone the list begins on the first screen; the causes are one touch away. */
+    const causes = document.querySelector("details.hookflow-causes");
+    if (causes && window.matchMedia("(max-width: 767px)").matches) {
+        causes.open = false;
+    }
 
     /* Only where the browser gives access to the clipboard: over https, and on localhost. */
     for (const link of navigator.clipboard ? document.querySelectorAll("#result_list .field-run a") : []) {

@@ -1,0 +1,140 @@
+"""What a workflow asks of a step, and how an attempt of it is made: alone (here), or beside others (:mod:`.batch`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from django_hookflow import wrappers
+from django_hookflow.clock import clock
+from django_hookflow.events import types
+from django_hookflow.events.database import check_transaction
+from django_hookflow.events.log import NewEvent
+from django_hookflow.exceptions import StepTimedOut, WorkerLost
+from django_hookflow.runtime.execution import RETRY, Doubt, Execution, Options, Recorded, StepOutcome, Todo
+from django_hookflow.runtime.journal import check_no_transaction
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """What is asked of a step: to wait, which ``begin`` begins, or to do ``work``.
+
+    ``outcome`` answers what a step that has ended came to. ``signal`` is the name of the one that it waits for.
+    """
+
+    step_id: str
+    kind: str
+    options: Options
+    begin: Callable[[Todo], StepOutcome] | None = None
+    outcome: Callable[[Recorded], Any] = Recorded.value
+    work: Callable[[], Any] | None = None
+    signal: str | None = None
+
+    def work_of(self, step: Todo) -> Callable[[], Any] | StepOutcome:
+        """The work of an attempt with what the project puts around it, or at once what it comes to: that it waits, say."""
+        turn, work = step.execution.turn, self.work
+        if self.begin is not None:
+            begun = self.begin(step)
+            if turn is None or self.kind != types.CHILD:
+                return begun
+            work = partial(_same, begun)
+        assert work is not None
+        if turn is not None:
+            about = replace(turn, what="step", kind=step.kind, step_id=step.step_id, attempt=step.attempt)
+            work = wrappers.around(about, work)
+        if isinstance(step, Doubt):
+            return _work_in_doubt(step, work)
+        step.is_intended = self.begin is None and self.options.on_doubt is not None
+        return work
+
+
+def perform(execution: Execution, asked: StepRequest) -> Any:
+    """Does what is asked of a step, if it is not recorded, and records what came of it, before the workflow goes on."""
+    step = execution.begin(asked.step_id, asked.kind, asked.options)
+    if isinstance(step, Recorded):
+        return asked.outcome(step)
+    work = asked.work_of(step)
+    recorded = step.record(work) if isinstance(work, StepOutcome) else _attempt(step, work)
+    step.end_turn_if_last()
+    return recorded
+
+
+def _attempt(step: Todo, work: Callable[[], Any]) -> Any:
+    """Does the work and records what came of it; whatever keeps it from the record is a failure of the attempt."""
+    execution, is_atomic = step.execution, step.kind == "atomic"
+    execution.running.append(step.step_id)
+    began = clock.monotonic()
+    try:
+        if step.is_intended:
+            step.intend()
+        with execution.journal.atomic() if is_atomic else nullcontext():
+            outcome = _outcome_of(step, work, began)
+            if not outcome.is_waiting:
+                return step.record(outcome)
+    except Exception as error:
+        step.fail(error, clock.monotonic() - began)
+    finally:
+        execution.running.pop()
+    return step.record(outcome)
+
+
+def attempt_beside(step: Todo, work: Callable[[], Any]) -> StepOutcome:
+    """Does the work beside others, and answers what is to be recorded of it: nothing of an atomic step, which records itself."""
+    execution = step.execution
+    execution.running.append(step.step_id)
+    began = clock.monotonic()
+    try:
+        if step.is_intended:
+            step.intend()
+        if step.kind != "atomic":
+            return _outcome_of(step, work, began)
+        outcomes: list[StepOutcome] = []
+
+        def completion() -> NewEvent:
+            outcomes.append(_outcome_of(step, work, began))
+            return outcomes[0].events[0]
+
+        execution.journal.atomic_beside(completion)
+        return replace(outcomes[0], events=())
+    except Exception as error:
+        return step.failure(error, clock.monotonic() - began)
+    finally:
+        execution.running.pop()
+
+
+def _outcome_of(step: Todo, work: Callable[[], Any], began: float) -> StepOutcome:
+    result = work()
+    if isinstance(result, StepOutcome):
+        return result
+    took = clock.monotonic() - began
+    if step.options.timeout is not None and took > step.options.timeout:
+        raise StepTimedOut(took, step.options.timeout)
+    check_transaction() if step.kind == "atomic" else check_no_transaction(step.execution.journal)
+    return step.completion(result, took)
+
+
+def _same(outcome: StepOutcome) -> StepOutcome:
+    return outcome
+
+
+def _work_in_doubt(step: Doubt, work: Callable[[], Any]) -> Callable[[], Any] | StepOutcome:
+    """The work to be done now about a step in which a worker was lost."""
+    on_doubt = step.options.on_doubt or "retry"
+    if on_doubt == "ask":
+        return step.waiting(types.DOUBT)
+    if callable(on_doubt):
+        outcome = on_doubt(step.key)
+        if outcome is not RETRY:
+            return lambda: outcome
+    if step.attempt > step.options.retry.max_attempts:
+        lost = WorkerLost(step.attempt - 1)
+
+        def give_up() -> Any:
+            raise lost
+
+        return give_up
+    step.is_intended = True
+    return work

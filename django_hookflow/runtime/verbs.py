@@ -1,0 +1,206 @@
+"""The verbs a workflow is written with. Each says what is asked of a step; when that is done is up to who is asked (:meth:`Verbs._ask`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django_hookflow.durations import is_time_limit
+from django_hookflow.events import types
+from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut
+from django_hookflow.runtime import calls, children
+from django_hookflow.runtime.attempts import StepRequest, perform
+from django_hookflow.runtime.execution import Execution, OnDoubt, Options, Recorded, StepOutcome, Todo
+from django_hookflow.runtime.retries import Retry
+from django_hookflow.texts import checked_signal_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from django_hookflow.registry import Workflow
+
+T = TypeVar("T")
+
+#: Seconds; a hundred years keep every date PostgreSQL and Python compute with in range.
+MAX_SLEEP = 100 * 366 * 86_400
+
+#: HTTP methods that change something on the other side (RFC 9110 §9.2.1 calls the others safe).
+UNSAFE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class _NoDefault:
+    def __repr__(self) -> str:
+        return "NO_DEFAULT"
+
+
+NO_DEFAULT = _NoDefault()
+
+
+class Verbs:
+    """What can be asked of steps. Each id is used once in a pass of the workflow."""
+
+    def __init__(self, execution: Execution, options: Options) -> None:
+        self._execution = execution
+        self._options = options
+
+    def run(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Calls ``fn(*args, **kwargs)`` and records its result, which is what every replay returns.
+
+        ``fn`` runs at least once: a crash between its effect and the record runs it again. The result is JSON or one of
+        the types :mod:`django_hookflow.events.codec` names. Raises WorkflowError when ``fn`` fails for good.
+        """
+        result: T = self._perform(step_id, "run", lambda: fn(*args, **kwargs), self._options)
+        return result
+
+    def atomic(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Like :meth:`run`, in one transaction: what ``fn`` writes through the ORM and the record commit together or not at all.
+
+        The transaction is on the database that holds the log; ``fn``'s writes to others are not covered.
+        """
+        result: T = self._perform(step_id, "atomic", lambda: fn(*args, **kwargs), self._options)
+        return result
+
+    def call(
+        self,
+        step_id: str,
+        url: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Makes an HTTP request durably: ``{"status_code": int, "data": parsed JSON, text or None}``.
+
+        A status of 400 or more fails the step; 5xx and 429 are tried again. Every attempt carries the same
+        ``Idempotency-Key``; that one is about to be made is recorded first if the method changes something on the other
+        side (POST, PUT, PATCH, DELETE). Request headers are never recorded.
+        """
+        options = self._options
+        if method.upper() in UNSAFE_METHODS and options.on_doubt is None:
+            options = replace(options, on_doubt="retry")
+        key = self.idempotency_key(step_id)
+
+        def send() -> dict[str, Any]:
+            return calls.request(url, method, body, headers, idempotency_key=key, timeout=options.timeout)
+
+        result: dict[str, Any] = self._perform(step_id, "call", send, options)
+        return result
+
+    def sleep(self, step_id: str, seconds: float) -> None:
+        """Ends the turn; the run goes on when ``seconds`` have passed by the database's clock.
+
+        Never earlier, unless somebody wakes it (``run.wake()``).
+        """
+        seconds = _checked_seconds(step_id, seconds)
+        self._ask(StepRequest(step_id, types.SLEEP, self._options, lambda step: step.waiting(types.SLEEP, seconds)))
+
+    def wait_for_signal(
+        self, step_id: str, name: str | None = None, timeout: float | None = None, default: Any = NO_DEFAULT
+    ) -> Any:
+        """Ends the turn until the run is sent the signal ``name``, by default the step's id; returns its value.
+
+        One that came before is taken at once: each signal is taken by one wait, in the order of the log. After ``timeout``
+        seconds, by the database's clock, the answer is ``default``; without one SignalTimedOut is raised.
+        """
+        name = checked_signal_name(step_id if name is None else name)
+        seconds = None if timeout is None else _checked_seconds(step_id, timeout, what="timeout")
+        self._execution.journal.check_has_log("ctx.step.wait_for_signal")
+
+        def outcome(step: Recorded) -> Any:
+            if not step.record.is_timed_out:
+                return step.value()
+            if default is NO_DEFAULT:
+                raise SignalTimedOut(step_id, name)
+            return default
+
+        return self._ask(
+            StepRequest(
+                step_id, types.SIGNAL, self._options, lambda step: step.signal(name, seconds), outcome, signal=name
+            )
+        )
+
+    def child(
+        self,
+        step_id: str,
+        workflow: Workflow | str,
+        data: dict[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        on_cancel: children.OnCancel = "cancel",
+    ) -> Any:
+        """Starts a run of ``workflow`` and ends the turn until that has ended; returns its result.
+
+        The run begins in the commit with which this one begins to wait. Its failure, or that it was cancelled, is a
+        WorkflowError that names it; with ``options(timeout=…)`` ChildTimedOut is raised then. When nothing waits for it any
+        more (this run has ended, or was rewound to before the step, or the time was up) it is cancelled, unless
+        ``on_cancel`` is ``"abandon"``. Its id is made of this run's and the step's; with a ``run_id`` of one's own, a run of
+        that id which this step has started before is waited for, and any other is refused (ChildConflict).
+        """
+        self._execution.journal.check_has_log("ctx.step.child")
+
+        def begin(step: Todo) -> StepOutcome:
+            new = children.new_child(self._execution, step_id, workflow, data, run_id, on_cancel)
+            return step.waiting(types.CHILD, self._options.timeout, new.run_id, new)
+
+        def outcome(step: Recorded) -> Any:
+            if step.record.is_timed_out:
+                raise ChildTimedOut(step_id)
+            return step.value()
+
+        return self._ask(StepRequest(step_id, types.CHILD, self._options, begin, outcome))
+
+    def options(
+        self, *, retry: Retry | None = None, timeout: float | None = None, on_doubt: OnDoubt | None = None
+    ) -> Self:
+        """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
+
+        ``timeout``, in seconds: a call gives up then; what a function returns later than that is refused and the attempt
+        has failed (Python cannot stop a function, so it is not cut short; an atomic step's writes roll back).
+
+        ``on_doubt``: record the intent before the step runs, and after a crash in it ``"retry"`` (with the same
+        idempotency key), ``"ask"`` (the run is in doubt until ``run.resolve`` says what came of it), or call the function
+        given, with the idempotency key, which returns the step's result or ``RETRY``.
+        """
+        if timeout is not None and not is_time_limit(timeout):
+            raise ValueError(f"timeout is {timeout!r:.100}: it is a number of seconds above 0, at most ten years")
+        if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
+            raise ValueError(f"on_doubt is {on_doubt!r}: it is 'retry', 'ask' or a callable")
+        if on_doubt not in (None, "retry"):
+            self._execution.journal.check_has_log("on_doubt other than 'retry'")
+        return self._with(Options(retry or self._options.retry, timeout, on_doubt))
+
+    def idempotency_key(self, step_id: str) -> str:
+        """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""
+        return self._execution.idempotency_key(step_id)
+
+    def check_has_log(self, what: str) -> None:
+        """Raises NeedsLog for ``what`` in the stateless mode."""
+        self._execution.journal.check_has_log(what)
+
+    @property
+    def execution(self) -> Execution:
+        return self._execution
+
+    @property
+    def policy(self) -> Options:
+        """That of the next step."""
+        return self._options
+
+    def _with(self, options: Options) -> Self:
+        return type(self)(self._execution, options)
+
+    def _perform(self, step_id: str, kind: str, work: Callable[[], Any], options: Options) -> Any:
+        return self._ask(StepRequest(step_id, kind, options, work=work))
+
+    def _ask(self, asked: StepRequest) -> Any:
+        """Has what is asked of a step done at once, and returns what it came to."""
+        return perform(self._execution, asked)
+
+
+def _checked_seconds(step_id: str, seconds: Any, *, what: str = "seconds") -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        raise TypeError(f"step {step_id!r}: {what} is a finite number of seconds, not {seconds!r}")
+    if not 0 <= seconds <= MAX_SLEEP:
+        raise ValueError(f"step {step_id!r}: {what} is {seconds!r}, it is from 0 to {MAX_SLEEP}")
+    return seconds
