@@ -97,7 +97,7 @@ class TestBeginning:
 
     def test_several_histories_are_kept_apart(self, advance: Advance) -> None:
         waiting = [sleeping.trigger() for _ in range(2)]
-        Relay("inline", receive).run_once()
+        Relay("inline", receive, concurrency=1).run_once()
         advance(61)
         fresh = counted.trigger()
 
