@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--profile] [--json FILE]``."""
+"""``python -m benchmarks [--quick] [--profile | --peers | --crowd] [--json FILE]``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from benchmarks import commits, project
 from benchmarks.beside import measure_beside
 from benchmarks.children import measure_children
 from benchmarks.cleaning import measure_cleaning
+from benchmarks.crowd import measure_crowd
 from benchmarks.exact import count_ten_step_run
+from benchmarks.herd import measure_herd
 from benchmarks.latency import IDLE, measure_latency
 from benchmarks.listing import measure_listing
 from benchmarks.long_run import measure_long_run
 from benchmarks.pages import measure_run_page
+from benchmarks.peers import measure_peers
 from benchmarks.profile import format_profile, measure_profile
 from benchmarks.rebuilding import measure_rebuild
 from benchmarks.report import Figure, format_figures
 from benchmarks.roles import measure_roles
 from benchmarks.rounds import close_connections
 from benchmarks.server import describe_machine, own_database
+from benchmarks.storage import measure_storage
 from benchmarks.verifying import measure_verifying
+from benchmarks.webhook import measure_webhook
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             found["profile"] = measure_profile(conninfo, rounds=rounds, calls=calls)
             print(format_profile(found["profile"]))
         else:
-            figures = measure_everything(conninfo, quick=options.quick, events=options.events)
+            figures = measure(conninfo, options)
             found["figures"] = [figure.as_json() for figure in figures]
             print(format_figures(figures))
         close_connections()
@@ -53,22 +58,43 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="so little of everything that the numbers mean nothing")
     parser.add_argument("--profile", action="store_true", help="say where the time of a step goes instead")
+    parser.add_argument("--peers", action="store_true", help="measure other engines beside this one instead")
+    parser.add_argument("--crowd", action="store_true", help="have fifty thousand runs wake at once instead: minutes")
     parser.add_argument("--events", type=int, default=1_000_000, help="how many the rebuild has (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser.parse_args(arguments)
 
 
+def measure(conninfo: str, options: argparse.Namespace) -> list[Figure]:
+    if options.peers:
+        return measure_peers(conninfo, runs=200, lone=3, rounds=5)
+    if options.crowd:
+        return measure_crowd(conninfo, woken=50_000, triggered=5_000)
+    return measure_everything(conninfo, quick=options.quick, events=options.events)
+
+
 def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figure]:
-    # In this order: the first three look into the outbox, later ones empty the projections, and the last one writes rows
+    # In this order: the first look into the outbox, later ones empty the projections, and the last one writes rows
     # that no log knows.
     counted = count_ten_step_run()
     of_long_run = measure_long_run(100 if quick else 10_000)
     of_latency = measure_latency(conninfo, runs=1 if quick else 15, idle=0.2 if quick else IDLE)
+    of_crowd = measure_crowd(
+        conninfo,
+        woken=20 if quick else 5_000,
+        triggered=20 if quick else 5_000,
+        seconds_to_make=1.0 if quick else 20.0,
+    )
+    of_herd = measure_herd(10 if quick else 2_000)
     return [
         *commits.measure_commits(conninfo, commits.QUICK if quick else commits.Amounts()),
         *counted,
         *of_long_run,
         *of_latency,
+        *of_crowd,
+        *of_herd,
+        *measure_webhook(conninfo, runs=2 if quick else 100, rounds=1 if quick else 5),
+        *measure_storage(5 if quick else 500),
         *measure_children(10 if quick else 1_000, rounds=1 if quick else 5),
         *measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3),
         *measure_verifying(rounds=1 if quick else 3),

@@ -51,13 +51,13 @@ def timed_run() -> tuple[float, float]:
 
 
 @contextmanager
-def relay(conninfo: str) -> Iterator[None]:
+def relay(conninfo: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "benchmarks.relaying", conninfo]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "relaying\n"
         try:
-            yield
+            yield process
         finally:
             process.stdin.close()

@@ -146,7 +146,36 @@ def layers_of(raw: psycopg.Connection[Any]) -> dict[str, tuple[str, Work]]:
         "hookflow_complete, by psycopg": ("psycopg", append_by_psycopg(raw)),
         "hookflow_complete, by events.log": ("Django", append_by_log()),
         "a step of the engine": ("Django", engine_step()),
+        **{name: ("Django", work) for name, work in parts_of_a_run().items()},
     }
+
+
+def parts_of_a_run() -> dict[str, Work]:
+    """In this order, each of them with what the one before has left."""
+    from django_hookflow.events import log
+
+    workflow = profiled_workflow()
+    run_ids: list[str] = []
+    claims: list[log.Claim] = []
+
+    def trigger(calls: int) -> None:
+        run_ids.extend(workflow.trigger() for _ in range(calls))
+
+    def claim(calls: int) -> None:
+        facts = {"worker": "profile", "transport": "inline"}
+        claims.extend(
+            log.claim(workflow.workflow_id, run_ids.pop(), 1, owner="profile", lease_seconds=60, facts=facts)
+            for _ in range(calls)
+        )
+
+    def complete(calls: int) -> None:
+        event = log.NewEvent("run.completed", payload='{"result":null}')
+        for _ in range(calls):
+            claimed = claims.pop()
+            assert claimed.run_uid is not None
+            log.append(claimed.run_uid, claimed.turn_seq, [event], ends_turn=True)
+
+    return {"trigger()": trigger, "claim of a fresh run": claim, "append of run.completed": complete}
 
 
 def append_by_psycopg(raw: psycopg.Connection[Any]) -> Work:

@@ -80,6 +80,19 @@ def trivial_workflow() -> Workflow:
     return trivial
 
 
+@functools.cache
+def sleeping_workflow() -> Workflow:
+    """Sleeps once, and is done."""
+    from django_hookflow import workflow
+
+    @workflow(workflow_id="benchmarks.sleeping")
+    def sleeping(ctx: WorkflowContext) -> None:
+        if not ctx.data.get("is_awake"):
+            ctx.step.sleep("nap", seconds=0)
+
+    return sleeping
+
+
 def do_nothing(value: Any) -> Any:
     return value
 

@@ -19,9 +19,11 @@ def main(conninfo: str) -> None:
     project.configure(conninfo)
     from django_hookflow.delivery.relay import Relay
     from django_hookflow.runtime.receiving import receive
+    from django_hookflow.runtime.turn import beginning
 
     project.trivial_workflow()
-    relay = Relay("inline", receive)
+    project.sleeping_workflow()
+    relay = Relay("inline", receive, beginning=beginning)
     threading.Thread(target=stop_at_end_of_input, args=[relay], daemon=True).start()
     print("relaying", flush=True)
     relay.run_forever()

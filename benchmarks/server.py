@@ -28,8 +28,8 @@ def own_database() -> Iterator[str]:
 
 
 @contextmanager
-def database_on(server: str) -> Iterator[str]:
-    name = f"hookflow_benchmarks_{os.getpid()}"
+def database_on(server: str, prefix: str = "hookflow_benchmarks") -> Iterator[str]:
+    name = f"{prefix}_{os.getpid()}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:

@@ -591,7 +591,10 @@ class OutboxMessage(ReadOnlyModel):
         constraints = [
             models.UniqueConstraint(fields=["run_uid", "kind"], name="django_hookflow_outbox_one_turn_a_run"),
         ]
-        indexes = [models.Index(F("send_at"), name="django_hookflow_outbox_next")]
+        indexes = [
+            models.Index(F("send_at"), name="django_hookflow_outbox_next"),
+            models.Index(F("send_at"), condition=models.Q(seq=1), name="django_hookflow_outbox_new"),
+        ]
 
 
 class Lease(ReadOnlyModel):

@@ -15,8 +15,9 @@ DO $predecessor$ BEGIN IF to_regclass('django_hookflow_event') IS NULL THEN EXEC
 -- 0004 the functions through which the application writes; 0005 what people do to runs; 0006 what readers need;
 -- 0007 checkpoints; 0008 retention.
 --
--- What must stay true: only hookflow_append inserts events, after locking the run's head, and in the same transaction it
--- folds those events into the projections. A function is never edited by a later migration: it is replaced whole.
+-- What must stay true: only hookflow_append and its short ways (hookflow_start, hookflow_complete) insert events, holding the
+-- head of their run, and in the same transaction they fold those events into the projections. A function is never
+-- edited by a later migration: it is replaced whole.
 
 -- Tables of the releases 0.0.x have the names of ours. They are put aside with all that is in them, for the last migration
 -- to bring into the log; their indexes and sequences have names that none of ours has. On a fresh database there are none.

@@ -26,6 +26,8 @@ CREATE TABLE django_hookflow_outbox (
   CONSTRAINT django_hookflow_outbox_one_turn_a_run UNIQUE (run_uid, kind)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX django_hookflow_outbox_next ON django_hookflow_outbox (send_at);
+-- Runs that have not begun, which are not to wait behind all others.
+CREATE INDEX django_hookflow_outbox_new ON django_hookflow_outbox (send_at) WHERE seq = 1;
 
 CREATE UNLOGGED TABLE django_hookflow_lease (
   run_uid    uuid        NOT NULL,

@@ -26,7 +26,7 @@ DO $roles$
 DECLARE
   -- What the application calls to write. Run as the owner.
   writing CONSTANT text[] := ARRAY[
-    'hookflow_start', 'hookflow_claim', 'hookflow_append', 'hookflow_complete', 'hookflow_renew', 'hookflow_release',
+    'hookflow_start', 'hookflow_claim', 'hookflow_take', 'hookflow_append', 'hookflow_complete', 'hookflow_renew', 'hookflow_release',
     'hookflow_operate', 'hookflow_signal', 'hookflow_expire', 'hookflow_take_over', 'hookflow_start_from', 'hookflow_join',
     'hookflow_cancel_orphans', 'hookflow_rejoin'];
   -- What the redactor calls. Run as the owner.

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.utils.encoding import escape_uri_path
 
 from django_hookflow.conf import conf
 from django_hookflow.exceptions import HookFlowException, NotConfigured
+
+if TYPE_CHECKING:
+    from django_hookflow.events.log import Claim
 
 #: What a message announces: a turn, that the run's time may be up, or that it has ended, which may concern other runs.
 TURN, DEADLINE, ENDED = "turn", "deadline", "ended"
@@ -37,7 +40,7 @@ class BadMessage(HookFlowException):
 class Message:
     """One announcement to the run: of the turn at ``seq``, or of what else ``kind`` names.
 
-    ``attempt`` counts announcements from 1, ``delay`` is in seconds.
+    ``attempt`` counts announcements from 1, ``delay`` is in seconds. ``claim``: its turn has begun, for whoever has this.
     """
 
     workflow_id: str
@@ -47,6 +50,7 @@ class Message:
     attempt: int
     delay: float = 0.0
     kind: str = TURN
+    claim: Claim | None = field(default=None, repr=False, compare=False)
 
     def body(self) -> bytes:
         """What is sent: compact JSON whose size depends on the two ids alone, not on how far the run has come."""

@@ -21,7 +21,7 @@ from django_hookflow.delivery.messages import DEADLINE, Message
 from django_hookflow.delivery.transports import SendFailed, get_transport, hand_over
 from django_hookflow.events import log
 from django_hookflow.events.database import cursor, repeated_on_conflict
-from django_hookflow.events.log import LEFT_TO_RELAY, NewRun, Operated, Sending
+from django_hookflow.events.log import LEFT_TO_RELAY, Beginning, NewRun, Operated, Sending
 from django_hookflow.sql import load
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -100,23 +100,37 @@ def _publish(message: Message) -> None:
         logger.exception("%s stays as it is and comes due in %s s", message, conf.overdue_seconds)
 
 
-@repeated_on_conflict
-def take_due(limit: int, *, until: datetime.datetime | None = None) -> list[Message]:
+def take_due(
+    limit: int,
+    *,
+    until: datetime.datetime | None = None,
+    is_new_first: bool = False,
+    beginning: Beginning | None = None,
+) -> list[Message]:
     """Up to ``limit`` messages that are due (and were at ``until``), longest due first, for this caller alone to send.
 
-    One statement and one commit; a message that then does not begin comes due after the overdue time.
+    ``is_new_first``: runs that have not begun come before that, the newest first. One statement and one commit; a message that then does not begin comes due after the overdue time. Turns that
+    ``beginning`` is about have begun with it.
     """
-    with cursor() as c:
-        c.execute(load("outbox_take_due"), {"limit": limit, "until": until, "overdue": conf.overdue_seconds})
-        return [Message(*row) for row in c.fetchall()]
+    taken = log.take(
+        limit,
+        until=until,
+        overdue_seconds=conf.overdue_seconds,
+        is_new_first=is_new_first,
+        beginning=beginning,
+    )
+    return [Message(t.workflow_id, t.run_id, t.seq, t.run_uid, t.attempt, kind=t.kind, claim=t.claim) for t in taken]
 
 
 @repeated_on_conflict
 def reschedule(message: Message, in_seconds: float) -> bool:
     """Has a message that failed sent again after ``in_seconds``, but not before it is due.
 
-    False, and nothing is changed, when the turn has meanwhile begun or ended, or another sender has taken it.
+    False, and nothing is changed, when the turn has meanwhile begun or ended, or another sender has taken it. A turn that was
+    begun with the message, and is not over, is handed back.
     """
+    if message.claim is not None:
+        return log.release(message.run_uid, message.claim.turn_seq, in_seconds)
     with cursor() as c:
         c.execute(
             load("outbox_reschedule"),

@@ -2,7 +2,15 @@
 
 One thread looks into the outbox and hands messages to a crew of workers, never more than there are free hands, so that
 what is taken is sent at once. While there is more than it can take it does not look first; when there is nothing it looks
-ever more rarely, down to one index-only query a second, until it is woken (:mod:`.wakeup`). Each worker keeps its
+ever more rarely, down to one index-only query a second, until it is woken (:mod:`.wakeup`). All relays are woken at once:
+those that find nothing leave it to the others for a moment, until they do find something or it is quiet.
+
+While there is more than it can take, every other look takes runs that have not begun, the newest first. So a new run begins
+soon, however many woke or were triggered before it in the same second, and of all others what is oldest is always among the
+next: half of the hands are for it. By age and not by workflow, since a crowd is as likely to be of one workflow as of many.
+Of all messages the newest would not do: a crowd whose runs take many turns announces newer ones all the time.
+
+Where the relay runs turns itself they begin as it takes their messages, in one statement (``hookflow_take``). Each worker keeps its
 connections, sends with no transaction open and puts a message that failed back into the outbox, later each time. A
 message that arrived needs nothing: its turn moves or ends its row.
 """
@@ -12,20 +20,23 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-from django.db import Error, connections
+from django.db import DatabaseError, Error, connections
 
 from django_hookflow.backoff import backoff_seconds
 from django_hookflow.delivery import outbox
 from django_hookflow.delivery.messages import Message
 from django_hookflow.delivery.transports import SendFailed, Transport, get_transport, hand_over
 from django_hookflow.delivery.transports.base import Receive
+from django_hookflow.delivery.transports.inline import InlineTransport
 from django_hookflow.delivery.wakeup import Listener
-from django_hookflow.events.database import alias, first_line
+from django_hookflow.events.database import alias, first_line, is_connection_lost
+from django_hookflow.events.log import Beginning
 from django_hookflow.exceptions import NotMigrated
 
 logger = logging.getLogger("django_hookflow.delivery")
@@ -36,6 +47,11 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 1.0
 SHORTEST_OUTAGE, LONGEST_OUTAGE = 0.5, 15.0
 #: Seconds after which a worker asks whether its connection still works before it uses it.
 TRUSTED_FOR = 1.0
+#: Seconds for which a relay that has more to do than hands waits for several of them to get free.
+GATHERING = 0.005
+#: Seconds: a relay that was woken in vain, because another was quicker, looks so much later when it is woken the next time,
+#: and twice as late each time from the first to the second.
+SHORTEST_RELUCTANCE, LONGEST_RELUCTANCE = 0.005, 0.1
 #: Seconds: a clock that goes back by less makes nothing late that anybody would notice.
 CLOCK_STEP = 1.0
 
@@ -44,17 +60,25 @@ class Relay:
     """Sends by ``transport`` (an object, a name, or None for the configured one), ``concurrency`` messages at a time."""
 
     def __init__(
-        self, transport: Transport | str | None = None, receive: Receive | None = None, concurrency: int = 8
+        self,
+        transport: Transport | str | None = None,
+        receive: Receive | None = None,
+        concurrency: int = 8,
+        beginning: Callable[[str], Beginning | None] | None = None,
     ) -> None:
         if transport is None or isinstance(transport, str):
             transport = get_transport(transport, receive=receive)
         self.transport = transport
         self.concurrency = concurrency
+        self._beginning = beginning if isinstance(self.transport, InlineTransport) else None
         self.sent = 0
         self.failed = 0
         self._in_flight = 0
         self._more = False  # the last look filled all hands, so there may be more
+        self._is_new_first = False
         self._pause = SHORTEST_PAUSE
+        self._is_woken = False
+        self._reluctance = 0.0
         self._outage = 0.0
         self._now: datetime.datetime | None = None
         self._stopping = False
@@ -70,7 +94,7 @@ class Relay:
             while not self._stopping:
                 if not self._free:
                     self._wait(None)
-                elif not self._hand_out(outbox.take_due(self._free, until=start)):
+                elif not self._hand_out(self._take(until=start)):
                     break
             self._finish()
         return self.sent - before
@@ -111,16 +135,36 @@ class Relay:
     def _look(self) -> float:
         if not self._free:
             return LONGEST_PAUSE  # a worker that gets free ends it
-        due_in = 0.0 if self._more else self._due_in()
-        if due_in is not None and due_in <= 0:
-            free = self._free
-            taken = self._hand_out(outbox.take_due(free))
-            self._more = taken == free
-            if taken:
-                self._pause = SHORTEST_PAUSE
-                return 0.0
+        is_woken, self._is_woken = self._is_woken, False
+        due_in = 0.0 if self._more or is_woken else self._due_in()
+        if due_in is not None and due_in <= 0 and self._hand_out(self._take()):
+            self._pause, self._reluctance = SHORTEST_PAUSE, 0.0
+            return 0.0
+        if is_woken:
+            self._reluctance = min(max(SHORTEST_RELUCTANCE, self._reluctance * 2), LONGEST_RELUCTANCE)
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         return min(pause, due_in) if due_in is not None and due_in > 0 else pause
+
+    def _take(self, until: datetime.datetime | None = None) -> list[Message]:
+        free = self._free
+        self._is_new_first = self._more and not self._is_new_first
+        messages = self._take_and_begin(free, until)
+        self._more = len(messages) == free
+        return messages
+
+    def _take_and_begin(self, free: int, until: datetime.datetime | None) -> list[Message]:
+        take = partial(outbox.take_due, free, until=until, is_new_first=self._is_new_first)
+        beginning = self._beginning(self.transport.name) if self._beginning else None
+        if beginning is None:
+            return take()
+        try:
+            return take(beginning=beginning)
+        except DatabaseError as error:
+            if isinstance(error, NotMigrated) or is_connection_lost(error):
+                raise
+            # A run that cannot be begun is not to keep others from it.
+            logger.warning("turns were not begun together and are begun one by one: %s", error)
+            return take()
 
     def _due_in(self) -> float | None:
         """Seconds until something is to be sent; None when nothing is announced."""
@@ -147,16 +191,32 @@ class Relay:
             self._wait(None)
 
     def _wait(self, seconds: float | None) -> None:
-        """Waits for a worker to report or for ``seconds``, and counts all that has been reported."""
+        """Waits for a worker to report or for ``seconds``, and counts all that has been reported.
+
+        While there is more to do than hands, it waits a moment for others to get free: what is taken together costs less.
+        """
+        busy = self._in_flight
         try:
             self._count(self._outcomes.get(timeout=seconds))
-            while True:
-                self._count(self._outcomes.get_nowait())
         except Empty:
+            if seconds == LONGEST_PAUSE:
+                self._reluctance = 0.0
             return
+        began = monotonic()
+        while True:
+            pause = 0.0
+            if self._more and self._free * 2 < self.concurrency:
+                pause = GATHERING
+            elif self._is_woken and self._in_flight == busy and not self._stopping:
+                pause = self._reluctance
+            try:
+                self._count(self._outcomes.get(timeout=max(0.0, began + pause - monotonic())))
+            except Empty:
+                return
 
     def _count(self, outcome: bool | None) -> None:
         if outcome is None:
+            self._is_woken = True
             return
         self._in_flight -= 1
         self._pause = SHORTEST_PAUSE  # a turn that ended may have announced the next

@@ -6,6 +6,7 @@ import datetime
 import functools
 import random
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -163,12 +164,27 @@ def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
     with connection.wrap_database_errors:
-        cursor = _standing.cursors.get(using)
-        if cursor is None or cursor.connection is not connection.connection or cursor.closed:
-            cursor = _standing.cursors[using] = psycopg.Cursor(connection.connection)
-        cursor.execute(statement, arguments, prepare=conf.prepared_statements)
+        cursor = _standing_cursor(using, connection.connection)
+        try:
+            cursor.execute(statement, arguments, prepare=conf.prepared_statements)
+        except (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement):
+            # A pooler has put another session behind the connection: on this one nothing is prepared any more.
+            cursor.connection.prepare_threshold = None
+            if cursor.connection.info.transaction_status != TransactionStatus.IDLE:
+                raise
+            cursor.execute(statement, arguments)
         answer = cursor.fetchall()
     return answer
+
+
+def _standing_cursor(using: str, session: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
+    cursor = _standing.cursors.get(using)
+    if cursor is None or cursor.connection is not session or cursor.closed:
+        cursor = _standing.cursors[using] = psycopg.Cursor(session)
+        if conf.prepared_statements and session.prepare_threshold is None:
+            # Django forbids psycopg to prepare anything, then; so often nobody else runs a statement.
+            session.prepare_threshold = sys.maxsize
+    return cursor
 
 
 def repeated_on_conflict(call: Callable[P, R]) -> Callable[P, R]:

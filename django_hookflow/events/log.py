@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,7 +96,7 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Beginning:
+class RunStart:
     """When a run is to begin, and what no other run that is under way may have been started with.
 
     ``delay`` is in seconds, ``at`` a moment as facts have it; at most one is given.
@@ -105,7 +107,7 @@ class Beginning:
     at: str | None = None
 
 
-AT_ONCE = Beginning()
+AT_ONCE = RunStart()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,29 @@ class Claim:
     turn_seq: int = 0
     later: float | None = None
     history: list[RecordedEvent] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Turns that whoever takes their messages runs itself: of these workflows. ``facts`` are those of their first events."""
+
+    workflows: list[str]
+    owner: str
+    lease_seconds: float
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A message that is to be sent, or a turn that has begun with its taking (``claim``)."""
+
+    claim: Claim | None
+    workflow_id: str
+    run_id: str
+    seq: int
+    run_uid: UUID
+    attempt: int
+    kind: str
 
 
 #: Names under which the functions refuse.
@@ -162,6 +187,7 @@ _START = (
 )
 _OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _SIGNAL = f"SELECT applied, seq, attempt, delay FROM hookflow_signal(%s, %s, %s, %s, %s, {_SENDING})"
+_TAKE = "SELECT * FROM hookflow_take(%s, %s, make_interval(secs => %s), %s, %s, %s, make_interval(secs => %s), %s)"
 _JOIN = f"SELECT applied, seq, attempt, delay FROM hookflow_join(%s, %s, %s, %s, %s, {_SENDING})"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
@@ -232,7 +258,7 @@ def start(
     *,
     actor: str | None,
     sending: Sending,
-    beginning: Beginning = AT_ONCE,
+    beginning: RunStart = AT_ONCE,
 ) -> Started:
     """Starts the run ``run_id``, once for each ``run_id``, and announces its first turn; see ``hookflow_start``.
 
@@ -259,6 +285,30 @@ def claim(workflow_id: str, run_id: str, seq: int, *, owner: str, lease_seconds:
     answer, run_uid, turn_seq, later = rows[0][:4]
     history = [RecordedEvent(*row[4:]) for row in rows] if answer == "run" else []
     return Claim(answer, run_uid, turn_seq or 0, later, history)
+
+
+@repeated_on_conflict
+def take(
+    limit: int,
+    *,
+    until: datetime.datetime | None,
+    overdue_seconds: float,
+    is_new_first: bool = False,
+    beginning: Beginning | None = None,
+) -> list[Taken]:
+    """Takes due messages, as ``hookflow_take`` says, and begins the turns that ``beginning`` is about."""
+    own: list[Any] = [None, None, None, None]
+    if beginning is not None:
+        own = [beginning.workflows, beginning.owner, beginning.lease_seconds, json.dumps(beginning.facts)]
+    rows = fetch_hot(_TAKE, [limit, until, overdue_seconds, is_new_first, *own])
+    taken = []
+    for message, of_message in itertools.groupby(rows, key=operator.itemgetter(slice(6))):
+        events = list(of_message)
+        turn_seq = events[0][6]
+        history = [RecordedEvent(*row[7:]) for row in events]
+        claim = None if turn_seq is None else Claim("run", message[3], turn_seq, None, history)
+        taken.append(Taken(claim, *message))
+    return taken
 
 
 def read(run_uid: UUID, first: int, last: int) -> list[RecordedEvent]:

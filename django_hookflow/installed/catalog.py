@@ -100,7 +100,7 @@ def _routine(identity: str, text: str | None, is_definer: bool, config: list[str
     if text is None:
         return None
     text = text.replace(f" {log.quoted}.", " ", 1)
-    if is_definer and config == [f"search_path=pg_catalog, {log.quoted}, pg_temp"]:
+    if is_definer and f"search_path=pg_catalog, {log.quoted}, pg_temp" in (config or []):
         return Routine(identity, _without_definer(text), as_owner=True)
     return Routine(identity, text)
 

@@ -38,6 +38,12 @@ class Migration(migrations.Migration):
                     model_name="outboxmessage",
                     index=models.Index(models.F("send_at"), name="django_hookflow_outbox_next"),
                 ),
+                migrations.AddIndex(
+                    model_name="outboxmessage",
+                    index=models.Index(
+                        models.F("send_at"), condition=models.Q(seq=1), name="django_hookflow_outbox_new"
+                    ),
+                ),
                 migrations.AddConstraint(
                     model_name="outboxmessage",
                     constraint=models.UniqueConstraint(

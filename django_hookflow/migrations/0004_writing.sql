@@ -21,11 +21,13 @@
 --   p_goes_on       the turn is over and there is more to do at once, whatever the run waits for
 --   p_grace         how long after it is due a relay sends the message, if the caller promises to and it is due within
 --                   p_reach; null: it sends it when due
+-- Without seq scans, here and below: a plan is kept that was made while nobody was at work, when leases and waits were a page
+-- or none, and a minute later there are a hundred pages of dead ones.
 CREATE FUNCTION hookflow_append(
   p_run_uid uuid, p_expected_seq integer, p_types text[], p_step_ids text[], p_facts json[], p_payloads json[],
   p_actor text, p_ends_turn boolean DEFAULT false, p_goes_on boolean DEFAULT false, p_grace interval DEFAULT NULL,
   p_reach interval DEFAULT NULL, OUT seq integer, OUT next_in float8, OUT handed_on boolean
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   event    django_hookflow_event%ROWTYPE;
@@ -216,28 +218,47 @@ CREATE FUNCTION hookflow_start(
 ) RETURNS TABLE (run_uid uuid, created boolean, same boolean, seq integer, run_id text, due_in float8) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  head    django_hookflow_head%ROWTYPE;
-  v_now   timestamptz;
-  v_start timestamptz;
+  head     django_hookflow_head%ROWTYPE;
+  event    django_hookflow_event%ROWTYPE;
+  v_now    timestamptz := hookflow_now();
+  v_start  timestamptz := greatest(v_now, coalesce(p_at, v_now + make_interval(secs => p_delay)));
+  v_digest bytea;
 BEGIN
+  event.run_uid := p_run_uid;
+  event.seq := 1;
+  event.type := 'run.triggered';
+  event.actor := p_actor;
+  event.facts := hookflow_with_until((p_facts::jsonb || jsonb_build_object('run_id', p_run_id, 'workflow', p_workflow_id)
+    || CASE WHEN p_unique IS NULL THEN '{}' ELSE jsonb_build_object('unique', p_unique) END)::json,
+    hookflow_wait_length(event.type), v_start);
+  event.payload := p_payload;
+  event.recorded_at := v_now;
+  event.salt := CASE WHEN event.payload IS NULL THEN NULL ELSE uuid_send(gen_random_uuid()) END;
+  v_digest := sha256(event.salt || convert_to(event.payload::text, 'UTF8'));
+  event.hash := hookflow_event_hash(sha256(uuid_send(p_run_uid)), p_run_uid, 1, v_now, 1::smallint,
+    event.type, NULL, p_actor, event.facts::text, v_digest);
   LOOP
     INSERT INTO django_hookflow_head AS h (run_uid, run_id, workflow_id, last_seq, fence_seq, last_at, head_hash, unique_key)
-    VALUES (p_run_uid, p_run_id, p_workflow_id, 0, 0, '-infinity', sha256(uuid_send(p_run_uid)), p_unique)
+    VALUES (p_run_uid, p_run_id, p_workflow_id, 1, 0, v_now, event.hash, p_unique)
     ON CONFLICT DO NOTHING;
     IF FOUND THEN
-      p_facts := p_facts::jsonb || jsonb_build_object('run_id', p_run_id, 'workflow', p_workflow_id)
-        || CASE WHEN p_unique IS NULL THEN '{}' ELSE jsonb_build_object('unique', p_unique) END;
-      v_now := hookflow_now();
-      v_start := coalesce(p_at, v_now + make_interval(secs => p_delay));
+      INSERT INTO django_hookflow_event
+        (recorded_at, run_uid, seq, version, type, step_id, actor, facts, payload, salt, hash)
+      VALUES (event.recorded_at, event.run_uid, event.seq, 1, event.type, event.step_id, event.actor, event.facts, event.payload,
+              event.salt, event.hash)
+      RETURNING position INTO event.position;
+      PERFORM hookflow_project(event);
+      seq := 1;
+      due_in := 0;
       IF v_start > v_now THEN
-        SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered', 'run.delayed'], ARRAY[NULL, NULL]::text[],
-          ARRAY[hookflow_with_until(p_facts, 'timeout', v_start), hookflow_with_until('{"timeout": 0}', 'timeout', v_start)::jsonb - 'timeout']::json[],
-          ARRAY[p_payload, NULL], p_actor) AS a;
+        SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.delayed'], ARRAY[NULL]::text[],
+          ARRAY[hookflow_with_until('{"timeout": 0}', 'timeout', v_start)::jsonb - 'timeout']::json[], ARRAY[NULL]::json[], p_actor) AS a;
+        due_in := hookflow_announce(p_run_uid, seq, false, p_grace, p_reach);
       ELSE
-        SELECT a.seq INTO seq FROM hookflow_append(p_run_uid, NULL, ARRAY['run.triggered'], ARRAY[NULL::text], ARRAY[p_facts],
-          ARRAY[p_payload], p_actor) AS a;
+        -- Nobody has yet given it anything to wait for: as hookflow_announce would, at a third of its price.
+        INSERT INTO django_hookflow_outbox (run_uid, seq, announced_at, send_at, attempts)
+        VALUES (p_run_uid, 1, v_now, v_now + coalesce(p_grace, interval '0'), (p_grace IS NOT NULL)::integer);
       END IF;
-      due_in := hookflow_announce(p_run_uid, seq, false, p_grace, p_reach);
       RETURN QUERY SELECT p_run_uid, true, true, seq, p_run_id, due_in;
       RETURN;
     END IF;
@@ -491,13 +512,15 @@ END $$;
 --   failed    the run's time was up              stale     the turn announced at p_seq is over, a later one may be announced
 --   early     the turn is due in `later` seconds busy      another worker holds the lease for `later` seconds more
 -- What has come due is settled before the history is read, so a turn compares no clocks. A turn that was begun and neither
--- ended nor was handed back, and whose lease has run out, is recorded as abandoned.
+-- ended nor was handed back, and whose lease has run out, is recorded as abandoned. p_sent: 1 if the caller takes the message
+-- with the turn, which so has been sent once more. Where some runs are long, PostgreSQL would plan the reading of a history
+-- anew each time, at twice the cost of the whole.
 CREATE FUNCTION hookflow_claim(
-  p_workflow_id text, p_run_id text, p_seq integer, p_owner text, p_lease interval, p_turn json
+  p_workflow_id text, p_run_id text, p_seq integer, p_owner text, p_lease interval, p_turn json, p_sent integer DEFAULT 0
 ) RETURNS TABLE (
   answer text, run_uid uuid, turn_seq integer, later float8,
   seq integer, type text, step_id text, facts text, payload text
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   head       django_hookflow_head%ROWTYPE;
@@ -565,7 +588,8 @@ BEGIN
   ON CONFLICT (run_uid) DO UPDATE SET token = excluded.token, owner = excluded.owner, renewed_at = excluded.renewed_at,
     expires_at = excluded.expires_at;
   -- A turn that has begun was due: should it be lost, the next may begin whatever the clock says then.
-  UPDATE django_hookflow_outbox AS o SET turn_seq = v_turn, due_at = NULL, announced_at = v_now, send_at = least(v_now + p_lease, (
+  UPDATE django_hookflow_outbox AS o SET turn_seq = v_turn, due_at = NULL, announced_at = v_now, attempts = o.attempts + p_sent,
+    send_at = least(v_now + p_lease, (
       SELECT w.due_at FROM django_hookflow_wait AS w WHERE w.run_uid = head.run_uid AND w.step_id = '' AND w.kind = 'deadline'))
     WHERE o.id = announced.id;
   IF v_is_given_up THEN
@@ -576,6 +600,75 @@ BEGIN
     FROM hookflow_event_readable AS e
     WHERE e.run_uid = head.run_uid AND e.type <> 'turn.started'
     ORDER BY e.seq;
+END $$;
+
+-- Takes up to p_limit due messages for one caller to send: counts them as sent once more and puts them off until the turn would
+-- be overdue. Of the workflows p_workflows, which the caller runs itself, it begins the turns with that, as hookflow_claim
+-- says, in one commit and in one writing of the outbox; p_turn gets each message's attempt.
+-- Answers a row for each message whose turn was not begun here, and for each event of the history of one that was.
+--
+-- What has been due longest comes first; with p_new, runs that have not begun do, the newest of them first.
+-- p_until: what was due then.
+-- SKIP LOCKED gives several relays different messages, and keeps clear of runs that an append is just changing: outbox and
+-- head are locked in the other order there, and nobody waits here. A run with a live lease has its turn begun; its row stays
+-- and counts again when the lease has run out, or when the run's time is up, which waits for nobody. One message a statement:
+-- of any number, a plan that is kept might read and sort all that is due.
+CREATE FUNCTION hookflow_take(
+  p_limit integer, p_until timestamptz, p_overdue interval, p_new boolean DEFAULT false,
+  p_workflows text[] DEFAULT NULL, p_owner text DEFAULT NULL, p_lease interval DEFAULT NULL, p_turn json DEFAULT NULL
+) RETURNS TABLE (
+  workflow_id text, run_id text, announced_seq integer, run_uid uuid, attempt integer, kind text,
+  turn_seq integer, seq integer, type text, step_id text, facts text, payload text
+) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+  v_now    timestamptz := hookflow_now();
+  v_oldest timestamptz := '-infinity';
+  v_newest timestamptz := least(v_now, p_until);
+  taken    record;
+BEGIN
+  FOR i IN 1 .. p_limit LOOP
+    IF p_new THEN
+      SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
+        INTO taken
+        FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
+        WHERE (o.kind <> 'turn' OR (SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+                FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
+            OR (SELECT wait.due_at <= v_now
+                FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))
+          AND o.send_at BETWEEN '-infinity' AND v_newest AND o.seq = 1 ORDER BY o.send_at DESC
+        LIMIT 1 FOR UPDATE OF o SKIP LOCKED FOR NO KEY UPDATE OF head SKIP LOCKED;
+      p_new := taken.id IS NOT NULL;
+      v_newest := coalesce(taken.send_at, least(v_now, p_until));
+    END IF;
+    IF NOT p_new THEN
+      SELECT o.id, o.run_uid, o.seq, o.kind::text AS kind, o.send_at, o.attempts + 1 AS attempt, head.workflow_id, head.run_id
+        INTO taken
+        FROM django_hookflow_outbox AS o JOIN django_hookflow_head AS head ON head.run_uid = o.run_uid
+        WHERE (o.kind <> 'turn' OR (SELECT v_now BETWEEN lease.renewed_at AND lease.expires_at
+                FROM django_hookflow_lease AS lease WHERE lease.run_uid = o.run_uid) IS NOT TRUE
+            OR (SELECT wait.due_at <= v_now
+                FROM django_hookflow_wait AS wait WHERE wait.run_uid = o.run_uid AND wait.step_id = '' AND wait.kind = 'deadline'))
+          AND o.send_at BETWEEN v_oldest AND v_newest ORDER BY o.send_at
+        LIMIT 1 FOR UPDATE OF o SKIP LOCKED FOR NO KEY UPDATE OF head SKIP LOCKED;
+      v_oldest := taken.send_at;
+    END IF;
+    EXIT WHEN taken.id IS NULL;
+    IF taken.kind = 'turn' AND taken.workflow_id = ANY (p_workflows) THEN
+      RETURN QUERY
+        SELECT taken.workflow_id, taken.run_id, taken.seq, taken.run_uid, taken.attempt, taken.kind,
+          c.turn_seq, c.seq, c.type, c.step_id, c.facts, c.payload
+        FROM hookflow_claim(taken.workflow_id, taken.run_id, taken.seq, p_owner, p_lease,
+          (p_turn::jsonb || jsonb_build_object('attempt', taken.attempt))::json, 1) AS c
+        WHERE c.answer = 'run';
+      CONTINUE WHEN FOUND;
+    END IF;
+    UPDATE django_hookflow_outbox AS o SET send_at = v_now + p_overdue, attempts = taken.attempt WHERE o.id = taken.id;
+    IF FOUND THEN  -- else the claim has found that the run's time was up
+      RETURN QUERY SELECT taken.workflow_id, taken.run_id, taken.seq, taken.run_uid, taken.attempt, taken.kind,
+        NULL::integer, NULL::integer, NULL::text, NULL::text, NULL::text, NULL::text;
+    END IF;
+  END LOOP;
 END $$;
 
 -- Extends the lease of a turn that is still the run's turn. False: it is not, the run has gone to another worker.

@@ -17,7 +17,7 @@ from django_hookflow.exceptions import TurnLost
 from django_hookflow.models import Head
 from django_hookflow.runtime.joining import hand_on
 from django_hookflow.runtime.stateless import MessageJournal
-from django_hookflow.runtime.turn import Turn, TurnResult, end_overdue, run_turn
+from django_hookflow.runtime.turn import Turn, TurnResult, end_overdue, run_claimed, run_turn
 
 
 def receive(
@@ -29,11 +29,15 @@ def receive(
     content: dict[str, Any] | None = None,
     delivery: dict[str, Any] | None = None,
     is_retry: bool = False,
+    claim: log.Claim | None = None,
 ) -> TurnResult:
     """Does what a message of this kind asks for. Raises UnknownWorkflow; a kind nobody knows is ``stale``.
 
     ``content`` is the body it came in, for the kinds that carry something. Raises BadMessage if that is not there.
+    ``claim``: the message announces a turn, and whoever took it has begun that.
     """
+    if claim is not None:
+        return run_claimed(workflow_id, run_id, claim)
     if kind == CARRIED and not is_stateless():
         return take_over(workflow_id, run_id, carrying.read_predecessors(content or {}), delivery=delivery)
     if kind in CARRIES:

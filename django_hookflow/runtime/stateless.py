@@ -25,7 +25,7 @@ from django_hookflow.delivery.carrying import CarryingMessage, as_text, check_si
 from django_hookflow.delivery.messages import HISTORY
 from django_hookflow.delivery.transports import Transport, get_transport, hand_over
 from django_hookflow.events import types
-from django_hookflow.events.log import Beginning, NewEvent, RecordedEvent
+from django_hookflow.events.log import NewEvent, RecordedEvent, RunStart
 from django_hookflow.exceptions import NeedsLog, NotStarted, TurnLost
 from django_hookflow.runtime.journal import OnConnection
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("django_hookflow.turn")
 _NAMESPACE = uuid.UUID("5b0f9ae2-6d5c-4c5b-9d0c-6f2f6d7a3c11")
 
 
-def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, Any], beginning: Beginning) -> str:
+def start(workflow_id: str, run_id: str, encoded: str, of_the_log: Mapping[str, Any], beginning: RunStart) -> str:
     """Publishes the first message of a run: at once, or when the transaction on the default database commits.
 
     ``encoded`` is the JSON text of its data; ``of_the_log`` is what else the trigger was given. Raises NeedsLog for

@@ -20,7 +20,7 @@ from django_hookflow.delivery.transports import get_transport
 from django_hookflow.durations import Duration, checked_moment, checked_seconds
 from django_hookflow.events import codec, log
 from django_hookflow.events.database import after_other_transactions, alias, find_other_transaction
-from django_hookflow.events.log import Beginning
+from django_hookflow.events.log import RunStart
 from django_hookflow.exceptions import RunConflict, WorkflowError
 from django_hookflow.models import WorkflowRun
 from django_hookflow.runtime import stateless
@@ -94,7 +94,7 @@ def _start(
     encoded: str,
     actor: str | None,
     timeout: float | None,
-    beginning: Beginning,
+    beginning: RunStart,
 ) -> str:
     started = log.start(
         run_uid, run_id, workflow_id, facts, payload, actor=actor, sending=outbox.sending(), beginning=beginning
@@ -110,11 +110,11 @@ def _start(
     return started.run_id
 
 
-def _beginning(delay: Any, at: Any, unique: Any) -> Beginning:
+def _beginning(delay: Any, at: Any, unique: Any) -> RunStart:
     if delay is not None and at is not None:
         raise ValueError("delay and at are both given: say either in how long the run begins, or when")
     delay = None if delay is None else checked_seconds("trigger: delay", delay)
-    return Beginning(checked_unique_key(unique), delay, None if at is None else checked_moment("trigger: at", at))
+    return RunStart(checked_unique_key(unique), delay, None if at is None else checked_moment("trigger: at", at))
 
 
 def _is_same_sealed(run_uid: uuid.UUID, workflow_id: str, encoded: str) -> bool:

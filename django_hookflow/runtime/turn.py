@@ -73,21 +73,44 @@ def run_turn(
     is wanted when its lease has run out. Raises UnknownWorkflow, and InvalidSetting for what cannot be put around it, before
     anything is touched; errors of the workflow never escape, they are what the run came to.
     """
-    workflow = registry.get_workflow(workflow_id)
+    registry.get_workflow(workflow_id)
     wrappers.loaded()
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    facts = {"worker": worker, "transport": conf.transport, **(delivery or {})}
-    version = app_version()
-    if version is not None:
-        facts["version"] = version
+    worker = _worker()
+    facts = _facts_of_turn(worker, delivery or {})
     claim = log.claim(workflow_id, run_id, seq, owner=worker, lease_seconds=conf.lease_seconds, facts=facts)
     if claim.answer == "failed" and claim.run_uid is not None:
         joining.hand_on(claim.run_uid)
     if claim.answer != "run":
         is_wanted = claim.answer == "early" or (claim.answer == "busy" and is_retry)
         return TurnResult(claim.answer, claim.later if is_wanted else None)
+    return run_claimed(workflow_id, run_id, claim)
+
+
+def run_claimed(workflow_id: str, run_id: str, claim: log.Claim) -> TurnResult:
+    """Runs the turn that has been begun so, as :func:`run_turn` says."""
     with LogJournal(workflow_id, run_id, claim) as journal:
-        return Turn(journal, workflow).run()
+        return Turn(journal, registry.get_workflow(workflow_id)).run()
+
+
+def beginning(transport: str) -> log.Beginning | None:
+    """What a relay says that runs turns itself, to begin them as it takes their messages; None where none could be run."""
+    worker = _worker()
+    try:
+        wrappers.loaded()
+        facts = _facts_of_turn(worker, {"transport": transport})
+    except Exception:  # what a project says of its turns cannot be had, as each of them will say
+        return None
+    return log.Beginning(list(registry.registered_workflows()), worker, conf.lease_seconds, facts)
+
+
+def _worker() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _facts_of_turn(worker: str, delivery: dict[str, Any]) -> dict[str, Any]:
+    facts = {"worker": worker, "transport": conf.transport, **delivery}
+    version = app_version()
+    return facts if version is None else {**facts, "version": version}
 
 
 def end_overdue(workflow_id: str, run_id: str) -> TurnResult:

@@ -27,7 +27,7 @@ from django_hookflow.exceptions import OperationRefused
 from django_hookflow.models import DeadLetterEntry, OutboxMessage, StepExecution, Wait, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow
 from django_hookflow.runtime.receiving import receive
-from django_hookflow.runtime.turn import TurnResult, end_overdue, run_turn
+from django_hookflow.runtime.turn import TurnResult, beginning, end_overdue, run_turn
 from django_hookflow.testing import Hookflow
 from tests.crashes.evidence import evidence_against
 from tests.crashes.invariants import result_from_record, violations
@@ -103,6 +103,18 @@ class Schedules(RuleBasedStateMachine):
         self.tally["crashes"] += crash.happened
         connection.close_if_unusable_or_obsolete()
 
+    @rule(at=statement, side=st.sampled_from(["before", "after"]), dies=st.booleans())
+    def relay_and_crash(self, at: int, side: Side, dies: bool) -> None:
+        """A relay that begins all that is due as it takes it is lost with the rest in one of the turns."""
+        crash = Crash(at, side, dies)
+        try:
+            with connection.execute_wrapper(crash):
+                self._relay_by_hand()
+        except (WorkerDied, DatabaseError):
+            assert crash.happened
+        self.tally["crashes"] += crash.happened
+        connection.close_if_unusable_or_obsolete()
+
     @rule(which=which, other=which)
     def deliver_at_once(self, which: int, other: int) -> None:
         """The same message twice, or those of two runs."""
@@ -128,7 +140,7 @@ class Schedules(RuleBasedStateMachine):
     def relay_pass(self, threads: int) -> None:
         """The relay, or the two steps it takes, without its threads: their sessions take more time than all the rest."""
         if threads:
-            Relay("inline", receive, concurrency=threads).run_once()
+            Relay("inline", receive, concurrency=threads, beginning=beginning).run_once()
         else:
             self._relay_by_hand()
         self.tally["relay passes"] += 1
@@ -232,9 +244,9 @@ class Schedules(RuleBasedStateMachine):
         assert not stuck, self._report([f"{run.run_id} is stuck" for run in stuck])
 
     def _relay_by_hand(self) -> int:
-        due = outbox.take_due(100)
+        due = outbox.take_due(100, beginning=beginning("inline"))
         for message in due:
-            self._count(receive(message.kind, message.workflow_id, message.run_id, message.seq))
+            self._count(receive(message.kind, message.workflow_id, message.run_id, message.seq, claim=message.claim))
         return len(due)
 
     def _unblock(self) -> bool:

@@ -12,7 +12,7 @@ from django.test import override_settings
 from django_hookflow.delivery.relay import Relay
 from django_hookflow.models import Lease, OutboxMessage, WorkflowRun
 from django_hookflow.runtime.receiving import receive
-from django_hookflow.runtime.turn import run_turn
+from django_hookflow.runtime.turn import beginning, run_turn
 from django_hookflow.testing import Hookflow
 from tests.crashes.comparison import Outcome, failures_by_cut, outcome_of
 from tests.crashes.evidence import evidence_against
@@ -36,7 +36,7 @@ def deliver_message(announced: OutboxMessage, run_id: str) -> None:
 
 def deliver_by_relay(announced: OutboxMessage, run_id: str) -> None:
     """A pass of the relay, which runs the turn itself: its own statements are cut too."""
-    Relay("inline", receive, concurrency=1).run_once()
+    Relay("inline", receive, concurrency=1, beginning=beginning).run_once()
 
 
 @dataclass

@@ -37,7 +37,9 @@ class Turns:
         self.ran: list[str] = []
         self._behave = behave
 
-    def __call__(self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]) -> Ended:
+    def __call__(
+        self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object], claim: object = None
+    ) -> Ended:
         self.ran.append(run_id)
         return self._behave(run_id)
 

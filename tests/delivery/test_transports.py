@@ -74,7 +74,9 @@ class InlineEnd:
         self._received: list[tuple[str, str, int]] = []
         self._refusal: Result | Exception | None = None
 
-    def _receive(self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]) -> Result:
+    def _receive(
+        self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object], claim: object = None
+    ) -> Result:
         assert delivery["transport"] == "inline"
         self._received.append((workflow_id, run_id, seq))
         if isinstance(self._refusal, Exception):

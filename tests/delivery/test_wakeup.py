@@ -151,3 +151,40 @@ def test_a_connection_that_broke_is_replaced(monkeypatch: pytest.MonkeyPatch) ->
             ask("SELECT pg_terminate_backend(%s)", backends[-1])
     assert len(set(backends)) == 2
     assert WorkflowRun.objects.filter(status="completed").count() == 2
+
+
+def looks(statements: list[str]) -> int:
+    return sum("min(send_at)" in sql or "hookflow_take(" in sql for sql in statements)
+
+
+def test_a_relay_that_is_woken_in_vain_leaves_it_to_the_others(sleepy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten relays that are all woken by each of a thousand triggers a second, most are too late each time."""
+    monkeypatch.setattr(relays, "SHORTEST_RELUCTANCE", NEVER)
+    monkeypatch.setattr(relays, "LONGEST_RELUCTANCE", NEVER)
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    with running(Relay("inline", receive), note):
+        listening()
+        ask("NOTIFY django_hookflow_outbox")
+        wait_until(lambda: looks(statements) >= 2, "it has looked once more than at its start")
+        before = looks(statements)
+        for _ in range(50):
+            ask("NOTIFY django_hookflow_outbox")
+        run_id = noting.trigger()
+        assert looks(statements) <= before + 1
+    assert not is_completed(run_id)  # nobody else was there
+
+
+def test_a_relay_that_was_reluctant_is_quick_again_when_it_has_found_something(sleepy: None) -> None:
+    with running(relay := Relay("inline", receive)):
+        listening()
+        for _ in range(3):
+            ask("NOTIFY django_hookflow_outbox")
+        run_id = noting.trigger()
+        wait_until(lambda: is_completed(run_id), "the run is completed", 30)
+        wait_until(lambda: relay.sent == 1, "it is counted")
+    assert relay._reluctance <= relays.SHORTEST_RELUCTANCE

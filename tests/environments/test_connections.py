@@ -34,10 +34,18 @@ needs_pool = pytest.mark.skipif(
         {"CONN_MAX_AGE": 0},
         {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True},
         {"CONN_MAX_AGE": None, "ATOMIC_REQUESTS": True},
+        {"CONN_MAX_AGE": None, "OPTIONS": {"server_side_binding": True, "prepare_threshold": 0}},
         pytest.param({"OPTIONS": {"pool": True}, "ATOMIC_REQUESTS": True}, marks=needs_pool),
         pytest.param({"OPTIONS": {"pool": {"min_size": 1, "max_size": 3, "timeout": 20}}}, marks=needs_pool),
     ],
-    ids=["closed-after-each-request", "kept", "kept-and-atomic-requests", "pool-and-atomic-requests", "small-pool"],
+    ids=[
+        "closed-after-each-request",
+        "kept",
+        "kept-and-atomic-requests",
+        "kept-and-all-prepared",
+        "pool-and-atomic-requests",
+        "small-pool",
+    ],
 )
 def test_runs_of_ten_steps(database: Database, make_fleet: MakeFleet, entry: dict[str, Any]) -> None:
     """Each step is committed by itself, whatever a request is to its project, and before the next begins."""

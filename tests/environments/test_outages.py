@@ -36,8 +36,12 @@ def check_went_through(fleet: Fleet, run_id: str, steps: list[str], *, again: Co
 def test_postgresql_goes_away_in_a_step(
     server: Server, database_there: Database, make_fleet: MakeFleet, outside: Outside, how: str, kind: str
 ) -> None:
-    """The relay's, which waits for the server to come back. A crash takes the leases along, which are not logged."""
-    fleet = make_fleet(database_there, DJANGO_HOOKFLOW_LEASE_SECONDS=LEASE)
+    """The relay's, which waits for the server to come back. A crash takes the leases along, which are not logged, and
+    what was prepared on the connections."""
+    prepared = how == "crash"
+    fleet = make_fleet(
+        database_there, DJANGO_HOOKFLOW_LEASE_SECONDS=LEASE, DJANGO_HOOKFLOW_PREPARED_STATEMENTS=prepared
+    )
     relay = fleet.start_relay("--transport", "inline")
     outside.close_gate("written")
     fleet.start("waiting", "run-1", kind=kind)

@@ -88,8 +88,7 @@ def test_a_failure_is_replayed_and_a_run_expires(session: Session) -> None:
 
 def test_a_relay(session: Session) -> None:
     run = start(session=session)
-    take = load("outbox_take_due")
-    taken = session.execute(take.encode(), {"limit": 1000, "until": None, "overdue": 300}).fetchall()
+    taken = session.execute("SELECT * FROM hookflow_take(1000, NULL, '300 s')").fetchall()
     (mine,) = [row for row in taken if row[1] == run["run_id"]]
     again = {"run_uid": mine[3], "kind": "turn", "seq": mine[2], "attempt": mine[4], "in_seconds": 5}
     assert session.execute(load("outbox_reschedule").encode(), again).rowcount == 1

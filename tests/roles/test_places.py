@@ -34,8 +34,10 @@ def test_another_schema(dba: DBA) -> None:
     dba.apply(guarded, *MIGRATIONS, ROLES, schema=SEARCH_PATH)
     logins = dba.with_logins(guarded)
     run_to_its_end(in_schema(logins.web), "elsewhere")
-    pinned = "SELECT DISTINCT proconfig FROM pg_proc WHERE prosecdef AND proname LIKE 'hookflow%%'"
-    assert guarded.rows(pinned) == [([f'search_path=pg_catalog, "{SCHEMA}", pg_temp'],)]
+    pinned = """
+        SELECT DISTINCT (SELECT setting FROM unnest(proconfig) AS setting WHERE setting LIKE 'search_path=%%')
+        FROM pg_proc WHERE prosecdef AND proname LIKE 'hookflow%%'"""
+    assert guarded.rows(pinned) == [(f'search_path=pg_catalog, "{SCHEMA}", pg_temp',)]
     events = f'FROM "{SCHEMA}".django_hookflow_event'
     assert logins.web.value(f"SELECT count(*) {events}") == 4
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

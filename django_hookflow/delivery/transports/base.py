@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from django_hookflow import wrappers
@@ -14,6 +14,9 @@ from django_hookflow.delivery.messages import Message
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.exchange import Session
 from django_hookflow.wrappers import Work
+
+if TYPE_CHECKING:
+    from django_hookflow.events.log import Claim
 
 #: When a message that its receiver refused for good is tried again.
 DAY_SECONDS = 86_400.0
@@ -87,7 +90,14 @@ class Receive(Protocol):
     """Does what a message asks for, in this thread: ``runtime.receiving.receive``, which nothing in this package imports."""
 
     def __call__(
-        self, kind: str, workflow_id: str, run_id: str, seq: int, *, delivery: dict[str, object]
+        self,
+        kind: str,
+        workflow_id: str,
+        run_id: str,
+        seq: int,
+        *,
+        delivery: dict[str, object],
+        claim: Claim | None = None,
     ) -> Outcome: ...
 
 

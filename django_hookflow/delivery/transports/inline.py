@@ -27,7 +27,9 @@ class InlineTransport:
             raise SendFailed("only a relay runs turns inline: start manage.py hookflow_relay --transport inline")
         delivery: dict[str, object] = {"transport": self.name, "attempt": message.attempt}
         try:
-            result = self._receive(message.kind, message.workflow_id, message.run_id, message.seq, delivery=delivery)
+            result = self._receive(
+                message.kind, message.workflow_id, message.run_id, message.seq, delivery=delivery, claim=message.claim
+            )
         except Exception as error:
             raise SendFailed(f"the turn of {message} raised {type(error).__name__}: {error}") from error
         if result.retry_after is not None:

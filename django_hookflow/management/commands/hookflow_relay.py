@@ -13,6 +13,7 @@ from django_hookflow.management.base import LogCommand
 from django_hookflow.management.signals import stopped_by_signals
 from django_hookflow.runtime import stopping
 from django_hookflow.runtime.receiving import receive
+from django_hookflow.runtime.turn import beginning
 
 
 class Command(LogCommand):
@@ -32,7 +33,7 @@ class Command(LogCommand):
     def handle(self, *, once: bool, transport: str | None, concurrency: int, **options: Any) -> None:
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1")
-        relay = Relay(transport, receive, concurrency)
+        relay = Relay(transport, receive, concurrency, beginning=beginning)
         relay.transport.check_configured()
         # A turn in flight in this very process finishes the step it is in; the rest of the run is announced for others.
         with stopped_by_signals(lambda: _stop(relay), afterwards=stopping.forget):

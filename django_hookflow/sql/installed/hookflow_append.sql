@@ -4,6 +4,7 @@
 CREATE OR REPLACE FUNCTION hookflow_append(p_run_uid uuid, p_expected_seq integer, p_types text[], p_step_ids text[], p_facts json[], p_payloads json[], p_actor text, p_ends_turn boolean DEFAULT false, p_goes_on boolean DEFAULT false, p_grace interval DEFAULT NULL::interval, p_reach interval DEFAULT NULL::interval, OUT seq integer, OUT next_in double precision, OUT handed_on boolean)
  RETURNS record
  LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 DECLARE
