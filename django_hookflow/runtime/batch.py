@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from django.db import DatabaseError
 
-from django_hookflow.events.types import CHILD
+from django_hookflow.events.types import CHILD, DOUBT
 from django_hookflow.exceptions import StepCompleted
 from django_hookflow.runtime.attempts import StepRequest
 from django_hookflow.runtime.crew import Crew, Job
@@ -116,6 +116,11 @@ class Batch:
         """Records what is left, and ends the turn if a step has not ended, or the turn has taken on its share."""
         waiting = [member for member in self._members if not member.has_ended]
         goes_on = any(member.outcome is None for member in waiting)
+        for (
+            member
+        ) in waiting:  # last, so that it is the run's status, which a turn that went on with others has changed
+            if member.step is not None and member.step.waits_for == DOUBT:
+                self._settle(member, member.step.waiting(DOUBT))
         if not waiting and not self._execution.share.is_over():
             self._record()
         elif self._unrecorded:

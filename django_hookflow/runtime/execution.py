@@ -197,7 +197,14 @@ class Execution:
         if record.state in (COMPLETED, FAILED):
             return Recorded(self, step_id, record)
         step = Doubt if record.state == INTENDED else Todo
-        return step(self, step_id, kind, record.attempts + 1, options, is_waiting=record.state == SUSPENDED)
+        return step(
+            self,
+            step_id,
+            kind,
+            record.attempts + 1,
+            options,
+            waits_for=record.waits_for if record.state == SUSPENDED else "",
+        )
 
     def check_may_begin(self, step: Todo) -> None:
         """Raises Diverged if this is a new step and a recorded one has not been asked for, and what keeps it from working."""
@@ -384,9 +391,14 @@ class Todo:
     is_last: bool = False
     #: The log knows nothing of it.
     is_new: bool = False
-    is_waiting: bool = False
+    #: The kind of its wait, if one stands.
+    waits_for: str = ""
     #: Of a step of a group: what its wait is waited for by, together with others.
     scope: str | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self.waits_for)
 
     @property
     def key(self) -> str:

@@ -20,6 +20,15 @@ WITH head AS MATERIALIZED (
   SELECT id AS run_uid, * FROM django_hookflow_workflowrun WHERE id BETWEEN p_from AND p_to
 ), wait AS MATERIALIZED (
   SELECT * FROM django_hookflow_wait WHERE run_uid BETWEEN p_from AND p_to
+), due AS (
+  -- When the waits of a run are over by themselves, as far as that lets it go on: a group, when its last one is.
+  SELECT run_uid, min(due_at) AS due_at FROM (
+    SELECT run_uid, min(due_at) AS due_at FROM wait
+    WHERE scope IS NULL OR scope = 'task' OR kind = 'backoff' GROUP BY run_uid
+    UNION ALL
+    SELECT run_uid, CASE WHEN count(*) = count(due_at) THEN max(due_at) END FROM wait
+    WHERE scope IS NOT NULL AND scope <> 'task' AND kind <> 'backoff' GROUP BY run_uid, scope
+  ) AS each GROUP BY run_uid
 ), outbox AS MATERIALIZED (
   SELECT * FROM django_hookflow_outbox WHERE run_uid BETWEEN p_from AND p_to
 ), log AS (
@@ -102,10 +111,10 @@ UNION ALL
 SELECT run_id, format('is %s and has announced %s', status, coalesce(announced, 'nothing'))
   FROM run LEFT JOIN (
     SELECT run_uid, string_agg(kind, ', ') AS announced FROM outbox WHERE kind = 'turn' GROUP BY run_uid) AS outbox USING (run_uid)
-  WHERE CASE WHEN EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.scope = 'task')
+  WHERE CASE WHEN EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.scope IS NOT NULL)
     -- Branches that are awaited together: one may wait for somebody while a turn works on another or is announced for it.
     THEN announced IS NULL AND status IN ('pending', 'running', 'in_doubt')
-      AND EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.due_at IS NOT NULL)
+      AND EXISTS (SELECT FROM due WHERE due.run_uid = run.run_uid AND due.due_at IS NOT NULL)
     ELSE announced IS DISTINCT FROM CASE
     WHEN status IN ('pending', 'running') AND NOT EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.kind = 'child')
       OR status IN ('pending', 'running', 'paused', 'in_doubt') AND EXISTS (SELECT FROM wait WHERE wait.run_uid = run.run_uid AND wait.kind = 'deadline')
@@ -115,14 +124,15 @@ UNION ALL
 SELECT run_id, format('is announced for %s and waits until %s', due_at, waits.due)
   FROM outbox JOIN run USING (run_uid) CROSS JOIN LATERAL (
     SELECT CASE WHEN bool_or(kind = 'hold') THEN min(wait.due_at) FILTER (WHERE kind = 'deadline')
-                WHEN bool_or(kind <> 'deadline') THEN min(wait.due_at) END AS due, bool_or(scope = 'task') AS has_branches
+                WHEN bool_or(kind <> 'deadline') THEN (SELECT due.due_at FROM due WHERE due.run_uid = outbox.run_uid) END AS due,
+           bool_or(scope IS NOT NULL) AS has_branches
     FROM wait WHERE wait.run_uid = outbox.run_uid) AS waits
   WHERE outbox.kind = 'turn' AND turn_seq IS NULL AND due_at IS DISTINCT FROM waits.due
     AND NOT (due_at IS NULL AND coalesce(has_branches, false))  -- of which one may go on at once
 -- Status follows from waits: held is paused, a doubt is in doubt, and what has ended waits for nothing.
 UNION ALL
 SELECT run_id, format('is %s and waits for %s', status, coalesce(kinds, 'nothing'))
-  FROM run LEFT JOIN (SELECT run_uid, string_agg(kind, ', ') AS kinds, bool_or(scope = 'task') AS has_branches FROM wait GROUP BY run_uid) AS wait USING (run_uid)
+  FROM run LEFT JOIN (SELECT run_uid, string_agg(kind, ', ') AS kinds, bool_or(scope IS NOT NULL) AS has_branches FROM wait GROUP BY run_uid) AS wait USING (run_uid)
   WHERE (status = 'paused') <> coalesce(kinds LIKE '%hold%', false) OR status = 'in_doubt' AND coalesce(kinds, '') NOT LIKE '%doubt%'
     OR status <> 'in_doubt' AND kinds LIKE '%doubt%' AND has_branches IS NOT TRUE
     OR completed_at IS NOT NULL AND kinds IS NOT NULL

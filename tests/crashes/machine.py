@@ -31,7 +31,7 @@ from django_hookflow.runtime.turn import TurnResult, beginning, end_overdue, run
 from django_hookflow.testing import Hookflow
 from tests.crashes.evidence import evidence_against
 from tests.crashes.invariants import result_from_record, violations
-from tests.crashes.plans import SIGNAL, plan, plan_at_once, plans, timed_plan
+from tests.crashes.plans import SIGNAL, plan, plan_at_once, plan_in_group, plans, timed_plan
 from tests.crashes.wire import Side
 from tests.crashes.workers import Crash, Stall, Worker, WorkerDied, begin_together
 from tests.testapp.models import LedgerEntry
@@ -74,7 +74,7 @@ class Schedules(RuleBasedStateMachine):
     def begin(self, plan_of: list[Any]) -> None:
         self._trigger(plan, plan_of)
 
-    @rule(plan_of=plans, workflow=st.sampled_from([plan, timed_plan, plan_at_once]))
+    @rule(plan_of=plans, workflow=st.sampled_from([plan, timed_plan, plan_at_once, plan_in_group]))
     def trigger(self, plan_of: list[Any], workflow: Workflow) -> None:
         if len(self.runs) < MAX_RUNS:
             self._trigger(workflow, plan_of)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -109,7 +110,24 @@ async def follow_at_once(ctx: WorkflowContext) -> list[Any]:
     return await asyncio.gather(*(branch(*each) for each in enumerate(ctx.data["steps"])))
 
 
+def follow_in_group(ctx: WorkflowContext) -> list[Any]:
+    """The same steps, all of them in one group, worked on by the thread of the turn, as this process simulates many."""
+    with ctx.step.parallel(max_workers=1, on_error="collect") as group:
+        asked: Any = SimpleNamespace(step=group, data=ctx.data, run_id=ctx.run_id)
+        handles = [take(asked, f"{number}-{step['kind']}", step) for number, step in enumerate(ctx.data["steps"])]
+    results: list[Any] = []
+    for step, handle in zip(ctx.data["steps"], handles, strict=True):
+        try:
+            results.append(handle.result())
+        except WorkflowError:
+            if not step["caught"]:
+                raise
+            results.append("caught")
+    return results
+
+
 policy = Retry(max_attempts=MAX_ATTEMPTS, first_delay=10, factor=2, jitter=0)
 plan = workflow(workflow_id="tests.crashes.plan", retry=policy)(follow)
 plan_at_once = workflow(workflow_id="tests.crashes.plan_at_once", retry=policy)(follow_at_once)
+plan_in_group = workflow(workflow_id="tests.crashes.plan_in_group", retry=policy)(follow_in_group)
 timed_plan = workflow(workflow_id="tests.crashes.timed_plan", retry=policy, timeout=TIMEOUT)(follow)
