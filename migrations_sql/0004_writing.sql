@@ -96,6 +96,8 @@ BEGIN
   seq := event.seq;
   IF p_ends_turn THEN
     DELETE FROM django_hookflow_lease WHERE run_uid = p_run_uid;
+  ELSIF 'step.suspended' = ANY (p_types) THEN
+    seq := hookflow_take_signals(p_run_uid);
   END IF;
   IF hookflow_ends_run(event.type) THEN
     DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
@@ -338,6 +340,36 @@ BEGIN
   PERFORM hookflow_announce(p_run_uid, v_seq, v_wait.scope IS NOT DISTINCT FROM 'task', p_grace, p_reach)
   WHERE NOT EXISTS (SELECT FROM django_hookflow_outbox WHERE run_uid = p_run_uid AND kind = 'turn' AND turn_seq IS NOT NULL);
   RETURN true;
+END $$;
+
+-- Settles waits for signals with what has come already: a turn that does not end with them knew nothing of it when it began
+-- to wait. Answers the length of the log.
+CREATE FUNCTION hookflow_take_signals(p_run_uid uuid) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  v_signal record;
+  v_step   text;
+BEGIN
+  FOR v_signal IN
+    SELECT received.seq, received.facts->>'name' AS name, received.payload->'value' AS value
+    FROM django_hookflow_event AS received
+    WHERE received.run_uid = p_run_uid AND received.type = 'signal.received' AND received.payload IS NOT NULL
+      AND received.facts->>'name' IN (SELECT key FROM django_hookflow_wait WHERE run_uid = p_run_uid AND kind = 'signal')
+      AND NOT EXISTS (
+        SELECT FROM django_hookflow_event AS taken
+        WHERE taken.run_uid = p_run_uid AND taken.type = 'step.completed' AND (taken.facts->>'by')::integer = received.seq
+          AND NOT EXISTS (SELECT FROM django_hookflow_event AS superseding
+                          WHERE superseding.run_uid = p_run_uid AND superseding.type = 'step.superseded'
+                            AND superseding.step_id = taken.step_id AND superseding.seq > taken.seq))
+    ORDER BY received.seq
+  LOOP
+    SELECT step_id INTO v_step FROM django_hookflow_wait
+      WHERE run_uid = p_run_uid AND kind = 'signal' AND key = v_signal.name ORDER BY since_seq LIMIT 1;
+    IF FOUND THEN
+      PERFORM hookflow_settle(p_run_uid, v_step, 'signal', ('{"result":' || v_signal.value || '}')::json, NULL, NULL, NULL,
+        v_signal.seq);
+    END IF;
+  END LOOP;
+  RETURN (SELECT last_seq FROM django_hookflow_head WHERE run_uid = p_run_uid);
 END $$;
 
 -- Starts runs out of a run, in the call that appends to it what each follows from. p_seq is how long its log is then. A run:

@@ -8,7 +8,7 @@ REVERSE = """
 DROP FUNCTION hookflow_append, hookflow_complete, hookflow_with_until, hookflow_refuse, hookflow_scopes_due,
   hookflow_announce, hookflow_start,
   hookflow_start_from, hookflow_hand_on, hookflow_rejoin, hookflow_ended_child, hookflow_join, hookflow_cancel_orphans,
-  hookflow_settlement, hookflow_settle, hookflow_time_out, hookflow_expire, hookflow_claim, hookflow_take,
+  hookflow_settlement, hookflow_settle, hookflow_take_signals, hookflow_time_out, hookflow_expire, hookflow_claim, hookflow_take,
   hookflow_renew, hookflow_release;
 """
 

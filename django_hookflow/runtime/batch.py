@@ -63,13 +63,11 @@ class Batch:
         self._max_children = max_children
         self._max_workers = max_workers if execution.journal.has_threads() else 1
         self._members: list[Member] = []
-        self._for_signals: list[Member] = []
         self._unrecorded: list[Member] = []
 
     def perform(self, asked: Sequence[StepRequest]) -> list[StepOutcome]:
         """What each of them came to, in their order. Raises StepCompleted when the turn ends before all have ended."""
         self._members = [Member(self._execution, each, self._scope) for each in asked]
-        self._for_signals = [member for member in self._members if member.asked.signal is not None]
         steps = [member.step for member in self._members if member.step is not None]
         if steps:
             self._execution.check_may_begin(next((step for step in steps if step.is_new), steps[0]))
@@ -139,8 +137,6 @@ class Batch:
                 _append(part, is_last, goes_on)
             except DatabaseError:
                 self._record_each(part, is_last, goes_on)
-            if not is_last:
-                self._take_signals()
 
     def _record_each(self, members: list[Member], ends_turn: bool, goes_on: bool) -> None:
         """The database refuses what one of them has come to at least: that one has failed."""
@@ -150,21 +146,16 @@ class Batch:
                 _append([member], is_last, goes_on)
             except DatabaseError as refusal:
                 assert member.step is not None
+                assert member.outcome is not None
+                if member.outcome.is_of(DOUBT):  # which a failed attempt would make forgotten
+                    why = f"the database refuses to record a doubt: {refusal}"
+                    raise self._execution.journal.lose(why) from refusal
                 member.outcome = member.step.failure(refusal, 0.0)
                 try:
                     _append([member], is_last, goes_on)
                 except DatabaseError as again:
                     why = f"the database refuses to record that step {member.asked.step_id!r} failed: {again}"
                     raise self._execution.journal.lose(why) from refusal
-
-    def _take_signals(self) -> None:
-        """A signal that came while the wait for it was being recorded has found no wait: it is taken now."""
-        for member in self._for_signals:
-            step, name = member.step, member.asked.signal
-            if name is not None and step is not None and not step.is_waiting and not member.has_ended:
-                taken = step.taken_signal(name)
-                if taken is not None:
-                    self._settle(member, taken)
 
 
 def _append(members: Sequence[Member], ends_turn: bool, goes_on: bool) -> None:

@@ -79,7 +79,8 @@ class Crew:
         if self._to_release:
             self._slots.release(self._to_release)
         ended = self._collect() if self._threads else self._do_next()
-        self._under_way -= len(ended)
+        with self._lock:
+            self._under_way -= len(ended)
         self._to_release = len(ended)
         for job in ended:
             if job.error is not None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from django_hookflow.durations import Duration
-from django_hookflow.exceptions import GroupNotEnded
+from django_hookflow.exceptions import GroupNotEnded, HookFlowException, MisplacedStep
 from django_hookflow.registry import Workflow
 from django_hookflow.runtime import children
 from django_hookflow.runtime.attempts import StepRequest
@@ -51,20 +51,32 @@ class Handle(Generic[T]):
         return f"<Handle of step {self.asked.step_id!r}>"
 
 
+class _Notes:
+    """What has been asked of a group's steps; no more is noted than while it ``is_open``."""
+
+    def __init__(self, *, is_open: bool) -> None:
+        self.handles: list[Handle[Any]] = []
+        self.is_open = is_open
+
+
 class _Noting(Verbs):
     """Notes what is asked of steps, and answers a handle instead of a result."""
 
-    def __init__(self, execution: Execution, options: Options, handles: list[Handle[Any]]) -> None:
+    def __init__(self, execution: Execution, options: Options, notes: _Notes) -> None:
         super().__init__(execution, options)
-        self.handles = handles
+        self.notes = notes
 
     def _ask(self, asked: StepRequest) -> Any:
-        checked_step_id(asked.step_id)
-        self.handles.append(handle := Handle[Any](asked))
+        step_id = checked_step_id(asked.step_id)
+        if not self.notes.is_open:
+            raise MisplacedStep(
+                f"step {step_id!r}", "was asked of a group outside of its block: with ctx.step.parallel() as group"
+            )
+        self.notes.handles.append(handle := Handle[Any](asked))
         return handle
 
     def _with(self, options: Options) -> Self:
-        return type(self)(self._execution, options, self.handles)
+        return type(self)(self._execution, options, self.notes)
 
 
 class Group:
@@ -131,9 +143,14 @@ class Group:
         return Group(verbs, self._max_workers, self._on_error)
 
     def __enter__(self) -> Group:
+        notes = self._verbs.notes
+        if notes.is_open or notes.handles:
+            raise HookFlowException("a group is entered once: begin another one with ctx.step.parallel()")
+        notes.is_open = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._verbs.notes.is_open = False
         if kind is None:
             settle(self._verbs, self._max_workers, self._on_error)
 
@@ -141,7 +158,7 @@ class Group:
 def open_group(steps: Verbs, max_workers: int | None, on_error: OnError) -> Group:
     if on_error not in ("raise", "collect"):
         raise ValueError(f"ctx.step.parallel: on_error is {on_error!r:.100}: it is 'raise' or 'collect'")
-    return Group(_noting(steps, "ctx.step.parallel"), checked_workers(max_workers), on_error)
+    return Group(_noting(steps, "ctx.step.parallel", is_open=False), checked_workers(max_workers), on_error)
 
 
 def map_items(
@@ -153,7 +170,7 @@ def map_items(
     max_workers: int | None,
 ) -> list[Any]:
     """As :meth:`.steps.StepManager.map`."""
-    noting = _noting(steps, "ctx.step.map")
+    noting = _noting(steps, "ctx.step.map", is_open=True)
     ids: set[str] = set()
     for number, item in enumerate(items):
         name = f"{checked_step_id(step_id)}[{number if key is None else key(item)}]"
@@ -168,12 +185,12 @@ def map_items(
         settle(noting, 1, "raise", checked_workers(max_workers, DEFAULT_CHILDREN, most=None))
     else:
         settle(noting, checked_workers(max_workers), "raise")
-    return [handle.result() for handle in noting.handles]
+    return [handle.result() for handle in noting.notes.handles]
 
 
 def settle(noting: _Noting, max_workers: int, on_error: OnError, max_children: int | None = None) -> None:
     """Has all that was noted done at once; raises the first failure, in the order in which it was asked for."""
-    handles = noting.handles
+    handles = noting.notes.handles
     if not handles:
         return
     batch = Batch(noting.execution, handles[0].asked.step_id, max_workers, max_children)
@@ -193,6 +210,6 @@ def checked_workers(number: Any, default: int = DEFAULT_WORKERS, most: int | Non
     return number
 
 
-def _noting(steps: Verbs, what: str) -> _Noting:
+def _noting(steps: Verbs, what: str, *, is_open: bool) -> _Noting:
     steps.check_has_log(what)
-    return _Noting(steps.execution, steps.policy, [])
+    return _Noting(steps.execution, steps.policy, _Notes(is_open=is_open))

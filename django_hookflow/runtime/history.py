@@ -98,6 +98,8 @@ class History:
         """Adds what was appended by others after the history was read, as far as it makes a difference to the pass."""
         if event.type == types.SIGNAL_RECEIVED:
             self._add_signal(event)
+        elif event.type == types.STEP_COMPLETED:
+            self._taken.add(json.loads(event.facts).get("by", 0))
 
     def next_signal(self, name: str) -> ReceivedSignal | None:
         """The oldest signal of this name that no step has taken."""

@@ -61,6 +61,7 @@ FUNCTIONS: dict[str, tuple[set[str], bool]] = {
     "hookflow_scopes_due": (NOBODY, False),
     "hookflow_settlement": (NOBODY, False),
     "hookflow_settle": (NOBODY, False),
+    "hookflow_take_signals": (NOBODY, False),
     "hookflow_hand_on": (NOBODY, False),
     "hookflow_ended_child": (NOBODY, False),
     "hookflow_time_out": (NOBODY, False),

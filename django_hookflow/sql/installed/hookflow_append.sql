@@ -68,6 +68,8 @@ BEGIN
   seq := event.seq;
   IF p_ends_turn THEN
     DELETE FROM django_hookflow_lease WHERE run_uid = p_run_uid;
+  ELSIF 'step.suspended' = ANY (p_types) THEN
+    seq := hookflow_take_signals(p_run_uid);
   END IF;
   IF hookflow_ends_run(event.type) THEN
     DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
