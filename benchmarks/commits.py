@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from benchmarks.project import run_to_end, trivial_workflow
+from benchmarks.project import mapping_workflow, run_to_end, trivial_workflow
 from benchmarks.report import Figure
 from benchmarks.rounds import Prepare, Rates, alternate, in_threads, median_rate, median_ratio
 
@@ -26,16 +26,17 @@ EVENTS_A_CALL = 5
 
 @dataclass(frozen=True)
 class Amounts:
-    """Per measurement and thread: raw rows, steps of the one long run, ten-step runs, appends of five events."""
+    """Per measurement and thread: raw rows, steps of the one long run, ten-step runs, appends of five events, items of a map."""
 
     rounds: int = 7
     rows: int = 2_000
     steps: int = 1_500
     runs: int = 120
     appends: int = 600
+    items: int = 10_000
 
 
-QUICK = Amounts(rounds=2, rows=60, steps=40, runs=4, appends=10)
+QUICK = Amounts(rounds=2, rows=60, steps=40, runs=4, appends=10, items=60)
 
 
 def measure_commits(conninfo: str, amounts: Amounts) -> list[Figure]:
@@ -46,7 +47,7 @@ def measure_commits(conninfo: str, amounts: Amounts) -> list[Figure]:
         f"{name}, {threads}": in_threads(prepare, threads)
         for threads in (1, 4)
         for name, prepare in prepared_work(conninfo, amounts).items()
-        if threads == 1 or name != "append"
+        if threads == 1 or name not in ("append", "map")
     }
     return figures(alternate(measures, amounts.rounds))
 
@@ -57,6 +58,7 @@ def prepared_work(conninfo: str, amounts: Amounts) -> dict[str, Prepare]:
         "long": lambda: one_long_run(amounts.steps),
         "short": lambda: ten_step_runs(amounts.runs),
         "append": lambda: appends(amounts.appends),
+        "map": lambda: one_map(amounts.items),
     }
 
 
@@ -90,6 +92,22 @@ def one_long_run(steps: int) -> Callable[[], int]:
         assert answer == "completed", answer
         return steps
 
+    return work
+
+
+def one_map(items: int) -> Callable[[], int]:
+    """Steps of one map in one turn, as above."""
+    from django_hookflow.runtime.turn import run_turn
+
+    workflow = mapping_workflow()
+    run_id = workflow.trigger({"steps": items})
+
+    def work() -> int:
+        answer = run_turn(workflow.workflow_id, run_id, 1, delivery={}).answer
+        assert answer == "completed", answer
+        return items
+
+    run_to_end(workflow, WARM_UP)
     return work
 
 
@@ -141,6 +159,7 @@ def figures(rates: Rates) -> list[Figure]:
         "long": ("steps of one long run", 0.7, 0.6),
         "short": ("steps of ten-step runs, trigger to completion", None, None),
         "append": (f"events, {EVENTS_A_CALL} a call and commit", 2.0, None),
+        "map": ("steps of one map", 2.0, None),
     }
     found = []
     for threads in (1, 4):

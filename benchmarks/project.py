@@ -93,6 +93,18 @@ def sleeping_workflow() -> Workflow:
     return sleeping
 
 
+@functools.cache
+def mapping_workflow() -> Workflow:
+    """``{"steps": n}``: the same n steps, at once."""
+    from django_hookflow import workflow
+
+    @workflow(workflow_id="benchmarks.mapping")
+    def mapping(ctx: WorkflowContext) -> int:
+        return len(ctx.step.map("step", do_nothing, range(ctx.data["steps"])))
+
+    return mapping
+
+
 def do_nothing(value: Any) -> Any:
     return value
 

@@ -78,6 +78,7 @@ def test_the_benchmarks_compare_everything_they_promise(tmp_path: Path) -> None:
         "steps of ten-step runs, trigger to completion, 1 thread": "raw",
         "events, 5 a call and commit, 1 thread": "raw",
         "steps of one long run, 4 threads": "raw",
+        "steps of one map, 1 thread": "raw",
         "steps of ten-step runs, trigger to completion, 4 threads": "raw",
         "step 100 (median of the last 50)": "step 10",
         "last tenth of all steps, the mean": "first tenth",
