@@ -1,6 +1,6 @@
 """Who did what, when and why, over all runs: a page at ``…/workflowrun/activity/``, newest first.
 
-An act is an event of a type that the catalogue calls one, or any event with an actor: a run that somebody triggered. The
+An act is an event of a type that the catalogue calls one, or the beginning of a run that somebody triggered. The
 page is filtered by ``who``, ``what`` and time (``since``, ``until``), and leafed through by ``before``; whatever is asked,
 it looks at no more than :data:`LOOKED_AT` acts, found by an index that holds nothing else.
 """
@@ -161,7 +161,7 @@ class ActivityPage:
 
 def read_acts(asked: ActivityFilter) -> ActivityPage:
     statement = sql.SQL(load("activity")).format(
-        acts=sql.SQL("(actor IS NOT NULL OR type IN ({}))").format(sql.SQL(", ").join(map(sql.Literal, ACTS))),
+        acts=sql.SQL("(type IN ({}) OR type = 'run.triggered' AND actor IS NOT NULL)").format(sql.SQL(", ").join(map(sql.Literal, ACTS))),
         narrowed=asked.conditions,
     )
     given = {"type": asked.what, "looked_at": LOOKED_AT, "limit": PAGE + 1, "reasoned": REASONED}
@@ -199,7 +199,7 @@ class Activity(ReadOnlyAdmin):
             "words": WORDS.items(),
             "zone": timezone.get_current_timezone_name(),
             "times": times(asked),
-            "everybody": asked.query(who=None) if asked.who else "",
+            "everybody": asked.query(who=None),
         }
         return TemplateResponse(
             request, "admin/django_hookflow/activity.html", context, status=400 if asked.problems else None

@@ -117,7 +117,7 @@ class Side:
 def side_of(run: WorkflowRun, *, sees: bool) -> Side:
     state = read_state(run, None)
     rows = [row for row in state.story.rows if not row.superseded][:STEPS_SHOWN]
-    results = results_of(run.pk, [row.seq for row in rows if row.state == "completed"]) if sees else {}
+    results = results_of(run.pk, [row.seq for row in rows if row.state == "completed" and row.kind != "sleep"]) if sees else {}
     cells = {row.step_id: cell_of(row, state, results.get(row.seq), sees=sees) for row in rows}
     data, result = Value(None), Value(None)
     if sees and not state.is_archived:
@@ -131,7 +131,7 @@ def cell_of(row: Row, state: RunState, result: Value | None, *, sees: bool) -> C
         state=row.state,
         kind=row.kind,
         attempts=row.attempts,
-        seconds=row.worked(state.present.now),
+        seconds=row.worked(state.present.now) or row.seconds(state.present.now),
         error=error["type"] if error else "",
         message=error["message"] if error and sees else "",
         result=result,

@@ -25,6 +25,8 @@ class Operation:
 
     name: str
     label: str
+    #: What the button says that does it.
+    verb = ""
     #: The event that records it.
     event: str
     form: type[ReasonForm] = ReasonForm
@@ -64,11 +66,12 @@ class Operation:
 class Cancel(Operation):
     name, label, event = "cancel", "Cancel", "run.cancelled"
     past = "cancelled"
+    verb = "Cancel the run"
     condition = "There is nothing to cancel"
     done = "The run has been cancelled."
     what_happens = (
-        "The run ends before its next step; if it sleeps or waits, it ends at once. A step under way is finished and "
-        "recorded. Nothing that has been done is undone, and a cancelled run cannot be continued."
+        "The run ends before its next step; if it is sleeping or waiting, it ends at once. A step that is running finishes "
+        "and is recorded. Nothing that has been done is undone, and a cancelled run cannot be resumed."
     )
     what_happens_to_many = (
         "Each run ends before its next step. Steps under way are finished and recorded. Nothing that has been done is "
@@ -79,11 +82,12 @@ class Cancel(Operation):
 class Pause(Operation):
     name, label, event = "pause", "Pause", "run.paused"
     past = "paused"
+    verb = "Pause the run"
     condition = "Only a run that goes on by itself can be paused"
     done = "The run has been paused."
     what_happens = (
-        "The run stops before its next step and waits until somebody resumes it. A step under way is finished and "
-        "recorded. Time goes on: a sleep that would end meanwhile has ended."
+        "The run stops before its next step and waits until somebody resumes it. A step that is running finishes and is "
+        "recorded. Sleeps keep running: one that ends in the meantime is over when the run resumes."
     )
     what_happens_to_many = (
         "Each run stops before its next step and waits until somebody resumes it. Time goes on meanwhile."
@@ -93,6 +97,7 @@ class Pause(Operation):
 class Resume(Operation):
     name, label, event = "resume", "Resume", "run.resumed"
     past = "resumed"
+    verb = "Resume the run"
     condition = "Only a paused run, or one that no longer fits its code, can be resumed"
     done = "The run goes on."
     what_happens_to_many = (
@@ -103,26 +108,28 @@ class Resume(Operation):
     def describe(self, situation: Situation) -> str:
         if situation.run.status == "diverged":
             return "The run is tried again with the code as it is now. If that still does not fit, nothing is lost."
-        return "The run goes on where it was stopped. What is left of a sleep, it still sleeps."
+        return "The run continues where it was stopped. If a sleep is not over, it sleeps for the rest of it."
 
 
 class Wake(Operation):
     name, label, event = "wake", "Wake now", "run.woken"
     past = "woken"
+    verb = "Wake the run now"
     condition = "Only a run that sleeps or waits for its next attempt can be woken"
     done = "The run has been woken."
     what_happens_to_many = "Each run that sleeps, or waits for its next attempt, goes on now."
 
     def describe(self, situation: Situation) -> str:
         early = format_duration(situation.wakes_in)
-        return f"The run goes on now and not in {early}: the sleep, or the wait for the next attempt, has then ended."
+        return f"The run continues now instead of in {early}: its sleep, or its wait for the next attempt, ends early."
 
 
 class Replay(Operation):
     name, label, event = "replay", "Replay", "run.replayed"
     past = "replayed"
+    verb = "Replay the run"
     condition = "Only a failed run with an open dead letter can be replayed"
-    done = "The run goes on."
+    done = "The run continues."
     from_start = False
     what_happens_to_many = (
         "Each failed run goes on where it failed. Steps that have completed are not run again; attempts are counted from "
@@ -140,8 +147,8 @@ class Replay(Operation):
 
     def describe(self, situation: Situation) -> str:
         step_id = situation.failure.step_id if situation.failure else ""
-        where = f"at step {step_id}, which it failed in" if step_id else "where it failed, outside any step"
-        return f"The run goes on {where}. Steps that have completed are not run again; attempts are counted from one again."
+        where = f"at step {step_id}, where it failed" if step_id else "where it failed, outside any step"
+        return f"The run continues {where}. Completed steps are not run again, and attempts count from one again."
 
     def carry_out(self, situation: Situation, reason: str, data: dict[str, Any], actor: str) -> bool:
         assert situation.failure is not None
@@ -159,12 +166,13 @@ class Replay(Operation):
 
 
 class Restart(Replay):
-    name, label, event = "restart", "Start afresh", "run.restarted"
+    name, label, event = "restart", "Restart", "run.restarted"
+    verb = "Restart from the beginning"
     done = "A new run does it all from the beginning."
     from_start = True
     what_happens = (
-        "A new run is started with the same data and does everything from the beginning, steps that have completed here "
-        "included. This run stays as it is, and its dead letter counts as replayed."
+        "A new run is started with the same data and does everything from the beginning, including the steps that have "
+        "completed here. This run stays as it is, and its dead letter counts as replayed."
     )
 
     def describe(self, situation: Situation) -> str:
@@ -173,12 +181,13 @@ class Restart(Replay):
 
 class Rewind(Operation):
     name, label, event = "rewind", "Rewind", "run.rewound"
+    verb = "Rewind the run"
     form = RewindForm
     condition = "It cannot be rewound"
     done = "The run has been rewound and goes on."
     what_happens = (
         "The step you choose and all steps recorded after it run again, whatever they did before. Their events stay in "
-        "the log and count no longer. If a worker is at work on the run, what it does from then on is refused."
+        "the log but no longer count. If a worker is running the run, what it does from then on is refused."
     )
 
     def carry_out(self, situation: Situation, reason: str, data: dict[str, Any], actor: str) -> bool:
@@ -187,6 +196,7 @@ class Rewind(Operation):
 
 class Resolve(Operation):
     name, label, event = "resolve", "Resolve the doubt", "step.resolved"
+    verb = "Record this result"
     form = ResolveForm
     condition = "There is no doubt to resolve"
     done = "The doubt is resolved and the run goes on."
@@ -194,8 +204,8 @@ class Resolve(Operation):
     def describe(self, situation: Situation) -> str:
         step_id = situation.doubt.step_id if situation.doubt else ""
         return (
-            f"Step {step_id} was begun, and nobody knows what came of it. Look it up where it took effect, and enter what "
-            f"the step returned. It is recorded as the step's result, and the run goes on with it."
+            f"Step {step_id} was started, and nobody knows whether it finished. Find out where it took effect, and enter "
+            f"what it returned. That is recorded as the step's result, and the run continues with it."
         )
 
     def carry_out(self, situation: Situation, reason: str, data: dict[str, Any], actor: str) -> bool:
@@ -205,11 +215,12 @@ class Resolve(Operation):
 
 class Rebuild(Operation):
     name, label, event = "rebuild", "Rebuild", "run.rebuilt"
+    verb = "Rebuild the run"
     condition = "It cannot be rebuilt"
     done = "What the database shows of the run is as the log has it."
     what_happens = (
-        "The rows that show this run, its waits and its dead letters are folded from the log again, and those that "
-        "differ are put right. The log and the course of the run are not touched."
+        "The rows that show this run, its waits and its dead letters are made from the log again, and those that differ "
+        "are corrected. The log and the progress of the run are not touched."
     )
 
     def carry_out(self, situation: Situation, reason: str, data: dict[str, Any], actor: str) -> bool:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SHOWN_BY = ("as_of", "scale", "steps")
 #: Of what people have done to a run, the latest are shown.
 ACTS_SHOWN = 5
-WITHHELD = "Withheld: it takes the permission “Can see the payloads of workflow runs”."
+WITHHELD = "Hidden: you need the permission “Can see the payloads of workflow runs”."
 
 
 class RunPage(ReadOnlyAdmin):

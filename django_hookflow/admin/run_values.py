@@ -18,6 +18,10 @@ from django_hookflow.timeline.errors import innermost_own_frame
 from django_hookflow.timeline.story import Failure, Story
 
 
+#: Of the message of an error, characters and lines up to which all of it is shown at once.
+MAX_MESSAGE, MAX_LINES = 400, 6
+
+
 @dataclass(frozen=True)
 class Value:
     """A value as far as it is shown; None if there is none. Of what has been redacted, what was kept is shown."""
@@ -39,6 +43,12 @@ class ShownFailure:
     attempts: int
     is_final: bool
     is_redacted: bool
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the message is shown by its beginning, to be unfolded."""
+        message = self.error["message"]
+        return len(message) > MAX_MESSAGE or message.count("\n") > MAX_LINES
 
     @property
     def frame(self) -> str | None:

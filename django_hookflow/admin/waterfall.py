@@ -21,18 +21,21 @@ MIN_WIDTH = 0.5
 LINES_PER_PAGE = 100
 MARKS_PER_LINE = 60
 
+#: Drawn last, so that the pause after an attempt that failed within a moment does not cover it.
+ON_TOP = ("failed", "lost")
+
 #: What a kind of segment is called, in the order of the legend.
 KINDS = {
     "running": "running",
-    "failed": "an attempt that failed",
-    "lost": "a worker lost in it",
+    "failed": "failed attempt",
+    "lost": "worker lost",
     "sleeping": "sleeping",
-    "backoff": "until the next attempt",
+    "backoff": "waiting to retry",
     "suspended": "waiting for something",
-    "waiting": "waiting for a delivery",
+    "waiting": "waiting for delivery",
     "held": "paused",
-    "stopped": "at rest, until somebody acts",
-    "turn": "a turn",
+    "stopped": "stopped until somebody acts",
+    "turn": "turn",
 }
 
 
@@ -155,6 +158,7 @@ class _Pen:
 
     def line(self, row: Row, number: int) -> WaterfallLine:
         marks = [self._segment(segment) for segment in row.segments[-MARKS_PER_LINE:]]
+        marks.sort(key=lambda mark: mark.kind in ON_TOP)
         waited = row.waited(self._now)
         return WaterfallLine(
             name=row.step_id,

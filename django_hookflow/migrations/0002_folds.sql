@@ -90,8 +90,8 @@ WHERE event.type = 'step.completed'
   AND EXISTS (SELECT FROM django_hookflow_head AS head WHERE head.run_uid = event.run_uid AND head.archived_at IS NULL);
 
 -- What people did, over all runs, by time and by who it was; of what a worker does these hold nothing.
-CREATE INDEX django_hookflow_event_acts ON django_hookflow_event (recorded_at DESC) WHERE (actor IS NOT NULL OR type IN ('step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted'));
-CREATE INDEX django_hookflow_event_acts_of ON django_hookflow_event (actor, recorded_at DESC) WHERE (actor IS NOT NULL OR type IN ('step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted'));
+CREATE INDEX django_hookflow_event_acts ON django_hookflow_event (recorded_at DESC) WHERE (type IN ('step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted') OR type = 'run.triggered' AND actor IS NOT NULL);
+CREATE INDEX django_hookflow_event_acts_of ON django_hookflow_event (actor, recorded_at DESC) WHERE (type IN ('step.resolved', 'run.cancelled', 'run.paused', 'run.resumed', 'run.woken', 'run.replayed', 'run.replay_repeated', 'run.restarted', 'run.rewound', 'run.rebuilt', 'run.noted', 'signal.received', 'dead_letter.removed', 'event.redacted') OR type = 'run.triggered' AND actor IS NOT NULL);
 
 -- The event being appended, into the projections of its run.
 CREATE FUNCTION hookflow_project(event django_hookflow_event) RETURNS void LANGUAGE plpgsql AS $$

@@ -151,7 +151,7 @@ $$;
 --@ In every text `event` is one event: a variable where events are appended, a row of the log where they are folded.
 
 --@ acts
-(actor IS NOT NULL OR type IN ({{catalogue.acts}}))
+(type IN ({{catalogue.acts}}) OR type = 'run.triggered' AND actor IS NOT NULL)
 --@ kind
 CASE WHEN event.type = 'step.suspended' THEN event.facts->>'kind' END
 --@ WorkflowRun. What it was started as, once:

@@ -51,6 +51,7 @@ def test_who_did_what_to_which_run_and_why(superuser: Client) -> None:
     history.add(run, "run.paused", actor="ada", reason="looking <b>")
     history.add(run, "step.resolved", "charge", actor="ada", reason="it was paid")
     history.add(silent, "run.cancelled", reason="by code")
+    history.add(run, "step.superseded", "validate", actor="ada")  # which follows from what somebody did
     history.add(silent, "signal.received", actor="bob", name="approval", value={"secret": 1})
 
     assert shown(superuser) == [

@@ -49,7 +49,7 @@ def test_events_stand_in_order_with_actor_payload_and_hash(superuser: Client) ->
 
     events = section(open_run(superuser, run), "events")
 
-    assert events.one("h2").text == "Events (2)"
+    assert events.one("h2").text == "Events (2), times in UTC"
     assert log_of(open_run(superuser, run)) == ["#1 run.triggered by alice", "#2 run.cancelled by bob"]
     second = events.one("li", id="e2")
     assert second.one("pre").text == '{"reason": "wrong order"}'

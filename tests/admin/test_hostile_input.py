@@ -62,7 +62,7 @@ HOSTILE = {
     "a tab": "stuck",
 }
 LISTS = (
-    "q p o all _popup _to_field _facets _changelist_filters status__exact state workflow when since until "
+    "q p o all subject _popup _to_field _facets _changelist_filters status__exact state workflow when since until "
     "workflow_id run_id__exact id id__exact id__in data__a created_at__gte created_at__year created_at__date "
     "created_at__isnull created_at__day__gte created_at__in created_at__range created_at__foo error_message__regex"
 )
@@ -96,6 +96,11 @@ def addresses(run: WorkflowRun) -> Iterator[tuple[str, list[str]]]:
         yield f"{page}change/", PAGE_PARAMETERS
         yield f"{page}history/", ["p", "all"]
     yield f"{RUNS}{run.pk}/events.json", ["as_of"]
+    yield f"{RUNS}activity/", ["who", "what", "since", "until", "before"]
+    yield f"{RUNS}{run.pk}/compare/", ["with"]
+    yield f"{RUNS}start/", ["workflow"]
+    yield f"{RUNS}{run.pk}/start/", ["workflow"]
+    yield f"{RUNS}{run.pk}/proof/", ["x"]
     for name in OPERATIONS:
         yield f"{RUNS}{run.pk}/operate/{name}/", ["step", "seen", "_changelist_filters"]
 

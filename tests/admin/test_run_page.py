@@ -131,7 +131,7 @@ def test_who_may_not_see_payloads_sees_that_they_are_withheld(staff: Callable[..
 
     assert b"DE89" not in response.content
     assert b"CardDeclined" in response.content
-    assert facts(parse(response))["Data"].startswith("Withheld")
+    assert facts(parse(response))["Data"].startswith("Hidden")
     assert section(parse(response), "steps").rows()[0][-1] == "withheld"
     assert client.get(f"{RUNS}{run}/events.json").status_code == 403
 
@@ -144,7 +144,7 @@ def test_an_attempt_that_failed_is_shown_while_it_is_to_be_tried_again(superuser
     page = open_run(superuser, run)
 
     assert sentence(page).startswith("Failed at charge, attempt 1 of 4; tries again in ")
-    assert page.one("h2", id="error-title").text == "The last error in charge; it is tried again"
+    assert page.one("h2", id="error-title").text == "Latest error in charge; it will be retried"
     assert page.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
 
 

@@ -211,6 +211,29 @@
         }
     }
 
+    /* Copy buttons copy what stands before them. Only where the browser lets a page do that. */
+    function setUpCopying() {
+        if (!navigator.clipboard) {
+            return;
+        }
+        page().classList.add("hookflow-can-copy");
+        page().addEventListener("click", async (event) => {
+            const button = event.target.closest(".hookflow-copy");
+            if (!button) {
+                return;
+            }
+            try {
+                await navigator.clipboard.writeText(button.previousElementSibling.textContent);
+                button.textContent = "Copied";
+            } catch (error) {
+                button.textContent = "Not copied";
+            }
+            window.setTimeout(() => {
+                button.textContent = "Copy";
+            }, 2000);
+        });
+    }
+
     document.addEventListener("DOMContentLoaded", () => {
         if (!page()) {
             return;
@@ -220,6 +243,7 @@
         }
         setUpSwitch();
         setUpSlider();
+        setUpCopying();
         document.addEventListener("visibilitychange", () => (document.hidden ? pause() : begin()));
         plan();
     });
