@@ -161,7 +161,9 @@ class ActivityPage:
 
 def read_acts(asked: ActivityFilter) -> ActivityPage:
     statement = sql.SQL(load("activity")).format(
-        acts=sql.SQL("(type IN ({}) OR type = 'run.triggered' AND actor IS NOT NULL)").format(sql.SQL(", ").join(map(sql.Literal, ACTS))),
+        acts=sql.SQL("(type IN ({}) OR type = 'run.triggered' AND actor IS NOT NULL)").format(
+            sql.SQL(", ").join(map(sql.Literal, ACTS))
+        ),
         narrowed=asked.conditions,
     )
     given = {"type": asked.what, "looked_at": LOOKED_AT, "limit": PAGE + 1, "reasoned": REASONED}

@@ -117,7 +117,11 @@ class Side:
 def side_of(run: WorkflowRun, *, sees: bool) -> Side:
     state = read_state(run, None)
     rows = [row for row in state.story.rows if not row.superseded][:STEPS_SHOWN]
-    results = results_of(run.pk, [row.seq for row in rows if row.state == "completed" and row.kind != "sleep"]) if sees else {}
+    results = (
+        results_of(run.pk, [row.seq for row in rows if row.state == "completed" and row.kind != "sleep"])
+        if sees
+        else {}
+    )
     cells = {row.step_id: cell_of(row, state, results.get(row.seq), sees=sees) for row in rows}
     data, result = Value(None), Value(None)
     if sees and not state.is_archived:

@@ -17,7 +17,6 @@ from django_hookflow.sql import load
 from django_hookflow.timeline.errors import innermost_own_frame
 from django_hookflow.timeline.story import Failure, Story
 
-
 #: Of the message of an error, characters and lines up to which all of it is shown at once.
 MAX_MESSAGE, MAX_LINES = 400, 6
 

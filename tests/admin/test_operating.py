@@ -160,7 +160,7 @@ def test_a_paused_run_is_resumed(hookflow: Hookflow, superuser: Client) -> None:
 
 def test_a_woken_run_goes_on_at_once(hookflow: Hookflow, superuser: Client) -> None:
     run = asleep(hookflow)
-    assert "The run goes on now and not in 1 h" in open_page(superuser, run, "wake").text
+    assert "The run continues now instead of in 1 h" in open_page(superuser, run, "wake").text
 
     operate(superuser, run, "wake")
 
@@ -169,7 +169,7 @@ def test_a_woken_run_goes_on_at_once(hookflow: Hookflow, superuser: Client) -> N
 
 def test_a_failed_run_is_replayed_from_the_step_it_failed_in(hookflow: Hookflow, superuser: Client) -> None:
     run = failed(hookflow)
-    assert "at step charge, which it failed in" in open_page(superuser, run, "replay").text
+    assert "at step charge, where it failed" in open_page(superuser, run, "replay").text
     broken.clear()
 
     operate(superuser, run, "replay")
@@ -219,7 +219,7 @@ def test_a_step_that_is_not_there_is_refused_in_the_form(hookflow: Hookflow, sup
 
 def test_a_doubt_is_resolved_with_a_result(hookflow: Hookflow, superuser: Client) -> None:
     run = in_doubt(hookflow)
-    assert "Step charge was begun, and nobody knows what came of it." in open_page(superuser, run, "resolve").text
+    assert "Step charge was started, and nobody knows whether it finished." in open_page(superuser, run, "resolve").text
 
     operate(superuser, run, "resolve", result='{"id": "ch_1", "paid": true}')
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.staticfiles import finders
 from django.db import connection
+from django.test import override_settings
 
 from django_hookflow.events import log
 from django_hookflow.models import WorkflowRun
@@ -40,7 +42,7 @@ def test_a_completed_run_shows_what_it_was_given_and_what_it_returned(superuser:
     shown = facts(page)
     assert (status(page), sentence(page)[:12]) == ("Completed", "Completed in")
     assert page.one("head").one("title").text.startswith("Run order-1 |")
-    assert shown["Run id"] == "order-1"
+    assert shown["Run id"] == "order-1 Copy"
     assert shown["Workflow"] == "shop.process"
     assert shown["Data"] == '{"order": 7}'
     assert shown["Result"] == '{"paid": true}'
@@ -330,7 +332,9 @@ def test_who_may_not_operate_is_offered_nothing(staff: Callable[..., Client]) ->
 
     page = open_run(staff("view_workflowrun"), run)
 
-    assert page.all("ul", **{"class": "hookflow-actions"}) == page.all("details", **{"data-key": "refused"}) == []
+    (offered,) = page.all("ul", **{"class": "hookflow-actions"})
+    assert [a.text for a in offered.all("a")] == ["Compare"]
+    assert page.all("details", **{"data-key": "refused"}) == []
 
 
 @pytest.mark.parametrize("key", ["0198c0de-0000-7000-8000-000000000000", "no-uuid", "1"])
@@ -377,3 +381,44 @@ def test_style_sheets_are_linked_and_take_all_colours_from_the_palette(superuser
     ]
     assert colours
     assert all("var(--" in c or c.endswith((": inherit;", ": none;", ": transparent;")) for c in colours)
+
+
+def test_a_long_error_is_shown_by_its_beginning_and_unfolds(superuser: Client) -> None:
+    long, many, short = start("long"), start("many"), start("short")
+    fail(long, error={**ERROR, "message": "x" * 1_500})
+    fail(many, error={**ERROR, "message": "line\n" * 50})
+    fail(short)
+
+    for run, is_long in ((long, True), (many, True), (short, False)):
+        box = open_run(superuser, run).one("div", id="hookflow-failure")
+        assert bool(box.all("details", **{"data-key": "message"})) == is_long
+    shown = open_run(superuser, long).one("div", id="hookflow-failure")
+    assert shown.one("p", **{"class": "hookflow-error"}).text == "x" * 1_500
+
+
+@pytest.mark.usefixtures("shop_code")
+def test_one_button_stands_out_where_something_is_to_be_done(superuser: Client) -> None:
+    broken, fine = start("broken"), start("fine")
+    fail(broken)
+    complete(fine)
+
+    def outstanding(run: UUID) -> list[str]:
+        return [a.text for a in open_run(superuser, run).all("a") if "hookflow-do" in a.attributes.get("class", "")]
+
+    assert outstanding(broken) == ["Replay"]
+    assert outstanding(fine) == []
+
+
+def test_which_code_has_run_it(superuser: Client) -> None:
+    run, old = start("order-1"), start("order-2")
+    for version in ("v1", "v1", "v2"):
+        add(run, "turn.started", worker="w", version=version)
+
+    assert facts(open_run(superuser, run))["Code version"] == "v1, then v2"
+    assert facts(open_run(superuser, old))["Code version"] == "not recorded"
+
+
+def test_times_have_their_zone(superuser: Client) -> None:
+    run = start()
+    with override_settings(TIME_ZONE="Europe/Berlin"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (CET|CEST)", facts(open_run(superuser, run))["Triggered"])

@@ -112,3 +112,19 @@ def test_a_step_is_as_long_as_it_worked_though_somebody_paused_the_run_meanwhile
     (line,) = drawn.lines
     assert (line.took, line.ran, line.waited) == ("1 min", "1 min", "–")
     assert line.marks[0].words.startswith("attempt 1: completed, 1 min, from 00:00:01")
+
+
+def test_an_attempt_that_failed_at_once_is_drawn_over_the_long_pause_after_it() -> None:
+    failed = {"kind": "run", "attempt": 1, "took": 0.01, "retry_in": 36_000}
+    until = at(36_001).isoformat().replace("+00:00", "Z")
+    events = story(
+        (0, "run.triggered", None, {}),
+        (0.5, "turn.started", None, {}),
+        (1, "step.failed", "charge", failed),
+        (1, "step.suspended", "charge", {"kind": "backoff", "seconds": 36_000, "until": until, "attempt": 1}),
+    )
+
+    (line,) = draw(story_of(events), at(2), is_living=True, is_linear=True).lines
+
+    assert [mark.kind for mark in line.marks] == ["backoff", "failed"]
+    assert line.marks[-1].width >= 0.5

@@ -17,6 +17,7 @@ from tests.browser import stories
 from tests.browser.axe import find_barriers
 from tests.browser.conftest import NARROW, WIDE, open_page
 from tests.checkout import REPOSITORY
+from tests.testapp.models import LedgerEntry
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -145,6 +146,27 @@ def test_acting_on_many_runs_under_a_theme(
     assert page.locator(".hookflow-counts td").all_inner_texts() == ["0", "0", "1"]
     assert "it is failed" in page.locator(".hookflow-refusals").inner_text()
     assert find_barriers(page, within="#content-main") == []
+    assert opened.troubles == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_other_pages_under_a_theme(
+    browser: Browser, server: str, theme: str, failed: WorkflowRun, scheme: str
+) -> None:
+    thing = LedgerEntry.objects.create(account="Order 1", amount=1)
+    stories.process_order.trigger({}, "about", subject=thing)
+    opened = open_page(browser, server, User.objects.create_superuser("root"), color_scheme=scheme, viewport=WIDE)
+    for address in ("activity/", "start/", f"{failed.pk}/compare/", f"{failed.pk}/proof/", f"{failed.pk}/start/"):
+        page = opened.go(f"{RUNS}{address}")
+        assert page.locator(".hookflow h1").is_visible(), address
+        assert find_barriers(page, within="#content-main") == [], address
+        assert_framed(page)
+    page = opened.go(f"/admin/testapp/ledgerentry/{thing.pk}/change/")
+    assert find_barriers(page, within=".hookflow-about") == []
+    page.get_by_role("link", name="Runs", exact=True).click()
+    page.wait_for_url("**subject=testapp.ledgerentry**")
+    assert page.get_by_role("link", name="about").count() == 1
     assert opened.troubles == []
     page.context.close()
 
