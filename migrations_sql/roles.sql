@@ -38,7 +38,7 @@ DECLARE
     'hookflow_status_after', 'hookflow_ends_run', 'hookflow_is_act', 'hookflow_settles_of_run',
     'hookflow_fold_runs', 'hookflow_fold_waits', 'hookflow_fold_dead_letters',
     'hookflow_fold_runs_as_of', 'hookflow_fold_waits_as_of', 'hookflow_fold_steps_as_of', 'hookflow_fold_dead_letters_as_of',
-    'hookflow_fold_runs_until', 'hookflow_uid_at', 'hookflow_time_of', 'hookflow_month', 'hookflow_partitions'];
+    'hookflow_fold_runs_until', 'hookflow_ended_child', 'hookflow_uid_at', 'hookflow_time_of', 'hookflow_month', 'hookflow_partitions'];
   -- What the application writes without a function: when a message is sent next, and how far a subscriber has read.
   -- Neither says anything about a run.
   written CONSTANT text[] := ARRAY[

@@ -100,7 +100,7 @@ class Deployment:
         """One pass of a relay: the number of messages it sent."""
         done = self.manage("hookflow_relay", "--once")
         assert done.returncode == 0, done.stderr
-        return int(done.stdout.removeprefix("sent "))
+        return int(done.stdout.removeprefix("Done: ").removesuffix(" sent\n"))
 
     def start(
         self, workflow: str, data: dict[str, Any] | None = None, run_id: str | None = None, *, via: str = "start"

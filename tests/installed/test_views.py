@@ -31,7 +31,7 @@ def test_a_view_whose_options_were_changed(view: str) -> None:
 
 
 def test_a_view_that_is_gone_or_became_a_table() -> None:
-    assert found_after("DROP VIEW hookflow_operations")["E026"].endswith("are gone: view hookflow_operations.")
+    assert found_after("DROP VIEW hookflow_operations")["E026"].endswith("are missing: view hookflow_operations.")
     seen = found_after("DROP VIEW hookflow_operations; CREATE TABLE hookflow_operations (run_id text)")
     assert "view hookflow_operations (it is a table)" in seen["E025"]
 

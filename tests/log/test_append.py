@@ -163,10 +163,11 @@ def test_time_in_a_run_never_goes_back() -> None:
 
 
 def test_moments_at_which_waits_are_due_are_the_databases() -> None:
-    """Whoever appends gives seconds; what else it knows stands beside the moment, and one without seconds has none."""
+    """Whoever appends gives seconds, or the moment itself; a wait without either has none."""
     uid = start()["run_uid"]
-    append(uid, 1, ("step.suspended", "nap", None, {"seconds": 90, "kind": "sleep", "until": "1970-01-01T00:00:00Z"}))
+    append(uid, 1, ("step.suspended", "nap", None, {"seconds": 90, "kind": "sleep"}))
     append(uid, 2, ("step.suspended", "call", None, {"kind": "callback", "key": "k"}))
+    append(uid, 3, ("step.suspended", "till", None, {"kind": "sleep", "until": "2070-01-01T00:00:00Z"}))
     facts = [event["facts"] for event in log_of(uid)][1:]
     (row,) = ask(
         "SELECT (%s::timestamptz - recorded_at) AS later FROM django_hookflow_event WHERE run_uid = %s AND seq = 2",
@@ -176,6 +177,7 @@ def test_moments_at_which_waits_are_due_are_the_databases() -> None:
     assert facts[0] | {"until": ""} == {"kind": "sleep", "seconds": 90, "until": ""}
     assert facts[0]["until"].endswith("Z")
     assert facts[1] == {"kind": "callback", "key": "k"}
+    assert facts[2] == {"kind": "sleep", "until": "2070-01-01T00:00:00Z"}
 
 
 def test_nothing_is_appended_by_an_append_of_nothing() -> None:

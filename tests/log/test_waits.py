@@ -78,6 +78,12 @@ SETTLED_BY: list[tuple[Event, tuple[str, str], list[Event], list[Event]]] = [
         [TURN, ("run.woken", None, None), ("run.rewound", None, None)],
         [step("a"), BACKOFF],
     ),
+    (
+        ("run.delayed", None, None, {"until": "2070-01-01T00:00:00Z"}),
+        ("", "start"),
+        [TURN, ("run.woken", None, None)],
+        [("run.noted", None, {"reason": ""})],
+    ),
     (HOLD, ("", "hold"), [("run.resumed", None, None), ("run.rewound", None, None)], [step("a"), TURN, RUN_BACKOFF]),
     (DIVERGENCE, ("", "divergence"), [("run.resumed", None, None), ("run.rewound", None, None)], [step("a"), TURN]),
 ]

@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django import VERSION
+from django.contrib import admin
 from django.core.management import call_command
 from django.test import Client
 
@@ -469,3 +470,28 @@ def test_signing_with_a_pair_of_keys(hookflow: Hookflow, names: dict[str, Any], 
     output = StringIO()
     call_command("hookflow_verify", "--checkpoint", str(tmp_path / "checkpoint.jsonl"), stdout=output)
     assert "order-7" not in output.getvalue()
+
+
+@shows("From a thing of yours to its runs and back")
+def test_what_a_run_is_about(hookflow: Hookflow) -> None:
+    @workflow(workflow_id="guide.about")
+    def process_order(ctx: WorkflowContext) -> None:
+        """Has nothing to do."""
+
+    order = LedgerEntry.objects.create(account="order", amount=1)
+    find_block("From a thing of yours to its runs and back").run(process_order=process_order, order=order)
+    (run,) = WorkflowRun.objects.for_subject(order)
+    assert run.subject == order
+
+
+@shows("From a thing of yours to its runs and back", 2)
+def test_the_page_of_a_thing_has_its_runs(hookflow: Hookflow) -> None:
+    ours = type(admin.site._registry[LedgerEntry])  # which is put back
+    admin.site.unregister(LedgerEntry)
+    try:
+        names = find_block("From a thing of yours to its runs and back", 2).run(Order=LedgerEntry)
+        assert isinstance(admin.site._registry[LedgerEntry], names["OrderAdmin"])
+        assert names["OrderAdmin"].change_form_template == "admin/django_hookflow/subject/change_form.html"
+    finally:
+        admin.site.unregister(LedgerEntry)
+        admin.site.register(LedgerEntry, ours)

@@ -121,7 +121,7 @@ class TestLater:
             ({"at": timezone.now().replace(tzinfo=None)}, ValueError, "has no time zone"),
             ({"at": timezone.now() + timedelta(days=365_00 * 2)}, ValueError, "more than a hundred years ahead"),
             ({"unique": ""}, InvalidText, "unique '' is empty"),
-            ({"unique": 17}, InvalidText, "unique 17 is int: it is text"),
+            ({"unique": 17}, InvalidText, "unique 17 is int, not text"),
             ({"unique": "x" * 256}, InvalidText, "is longer than 255 characters"),
         ],
     )
