@@ -71,7 +71,7 @@ def test_the_benchmarks_compare_everything_they_promise(tmp_path: Path) -> None:
         assert f"{setting}: {told['machine'][setting]}" in output
     for name, figure in figures.items():
         assert name in output
-        assert figure["value"] > 0, name
+        assert figure["value"] > 0 or "touch no index" in name, name
     compared = {re.sub(r"[\d,]{4,}", "…", name): figure["of"] for name, figure in figures.items() if figure["of"]}
     assert compared == {
         "steps of one long run, 1 thread": "raw",
@@ -113,6 +113,9 @@ def test_the_profile_tells_every_layer(tmp_path: Path) -> None:
         "hookflow_complete, by psycopg",
         "hookflow_complete, by events.log",
         "a step of the engine",
+        "trigger()",
+        "claim of a fresh run",
+        "append of run.completed",
     ]
     assert all(name in output for name in layers)
     assert all(layer["wall"] > 0 and layer["client"] > 0 for layer in layers.values())

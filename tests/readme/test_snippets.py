@@ -421,15 +421,6 @@ def test_as_of(hookflow: Hookflow, names: dict[str, Any]) -> None:
     assert (told["failed_then"], told["newest_then"]) == (0, [])
 
 
-@shows("From a thing of yours to its runs")
-def test_a_thing_and_its_runs(hookflow: Hookflow, names: dict[str, Any]) -> None:
-    order = LedgerEntry.objects.create(account="order-7", amount=1)
-    left = find_block("From a thing of yours to its runs").run(**names, order=order)
-    assert [run.run_id for run in left["about_it"]] == [left["run_id"]]
-    assert left["about_it"].get().subject == order
-    assert left["OrderAdmin"].change_form_template
-
-
 # Which mailer a project has is its own affair; the snippet sends mail as Django's documentation does.
 @pytest.mark.filterwarnings("ignore:Django 2028 will not have a default mailer")
 @shows("Subscribers")
