@@ -1,18 +1,25 @@
-"""Runs in every condition, to be looked at in the admin: asleep, waiting for somebody, failed, replayed, in doubt, diverged, rewound.
+"""Runs in every condition, to be looked at in the admin: asleep, waiting, failed, replayed, in doubt, diverged, rewound.
 
-Each comes about as it would in life. Imported once Django is set up.
+And runs that do several things at once: steps in threads, other runs, an async function. Each comes about as it would in life. Imported once Django is set up.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django_hookflow.demo.postgres import attempts_until
 from django_hookflow.demo.shop.models import Order
 from django_hookflow.demo.shop.orders import place_order, start_for
-from django_hookflow.demo.shop.workflows import refund_order, ship_parcel, welcome_customer
+from django_hookflow.demo.shop.workflows import (
+    compare_couriers,
+    furnish_office,
+    refund_order,
+    ship_parcel,
+    welcome_customer,
+)
 from django_hookflow.demo.stage import DemoFailed
 from django_hookflow.models import DeadLetterEntry, StepExecution, Wait, WorkflowRun
 
@@ -36,6 +43,35 @@ class Gallery:
         self._diverge()
         self._rewind(finished)
         self._ask()
+        self._fan_out()
+        self._delay()
+        self._gather()
+
+    def _fan_out(self) -> None:
+        run_id = f"furnish-{start_for(furnish_office, 'furnish', 'Leslie', is_unlucky=True).pk}"
+        self._wait_until(lambda: Wait.objects.filter(run__run_id=run_id, kind="signal").exists(), f"{run_id} asks")
+        run = WorkflowRun.objects.get(run_id=run_id)
+        run.signal("approval", {"approved": "yes"}, actor="admin")
+        self._wait_until(
+            lambda: (
+                run.children.filter(status="completed").exists()
+                and Wait.objects.filter(run__parent=run, kind="signal").exists()
+            ),
+            f"{run_id} has one child that ended and one that waits",
+        )
+        self._tell(run_id, "approved; reserved four things at once, one of them twice")
+        for child in run.children.order_by("created_at"):
+            how = "has ended" if child.status == "completed" else "waits for the payment"
+            self._tell(child.run_id, f"its child, {how}")
+
+    def _delay(self) -> None:
+        order = start_for(ship_parcel, "parcel", "Margaret", delay=timedelta(hours=1))
+        self._tell(f"parcel-{order.pk}", "begins in an hour")
+
+    def _gather(self) -> None:
+        run_id = f"couriers-{start_for(compare_couriers, 'couriers', 'Alan').pk}"
+        self._wait_for(run_id, "completed")
+        self._tell(run_id, "asked three couriers at once, in an async function")
 
     def _ask(self) -> None:
         run_id = f"refund-{start_for(refund_order, 'refund', 'Alan').pk}"

@@ -31,7 +31,7 @@ WAITS: dict[str, tuple[int, Kind, str]] = {
     types.DOUBT: (1, "stopped", "doubted"),
     types.SLEEP: (2, "sleeping", "sleeping"),
     types.BACKOFF: (2, "backoff", "backoff"),
-    types.START: (2, "waiting", ""),
+    types.START: (2, "sleeping", ""),
 }
 OTHER_WAIT: tuple[int, Kind, str] = (3, "suspended", "suspended")
 #: How a turn has ended that ends with a wait.

@@ -8,9 +8,10 @@ from typing import Literal
 
 from django_hookflow.events.types import CHILD, SIGNAL
 
-#: ``running``: a turn works; ``lost``: it did, and nobody knows how far it came; ``sleeping``: until a time the workflow
-#: chose; ``backoff``: until the next attempt; ``suspended``: for something else that a step waits for; ``waiting``: for a
-#: delivery; ``held``: paused by an operator; ``stopped``: failed, in doubt or diverged, until somebody acts.
+#: ``running``: a turn works; ``lost``: it did, and nobody knows how far it came; ``sleeping``: until a time that the
+#: workflow or its trigger chose; ``backoff``: until the next attempt; ``suspended``: for something else that a step
+#: waits for; ``waiting``: for a delivery; ``held``: paused by an operator; ``stopped``: failed, in doubt or diverged,
+#: until somebody acts.
 Kind = Literal["running", "lost", "sleeping", "backoff", "suspended", "waiting", "held", "stopped"]
 
 #: Kinds in which somebody works on the run.

@@ -73,10 +73,18 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
         assert browser.get(link).text.count("<h1>Please confirm</h1>") == 1
         assert "<h1>Thank you</h1>" in browser.post(link, {"approved": "yes"}).text
         assert "<h1>This link has been used</h1>" in browser.get(link).text
+        for told in (
+            "furnish-8 .* one of them twice",
+            "furnish-8:parcel-.* its child, has ended",
+            "furnish-8:invoice-.* its child, waits for the payment",
+            "parcel-9 .* begins in an hour",
+            "couriers-10 .* asked three couriers at once",
+        ):
+            assert re.search(told, demo.output)
         assert "<td>order-1</td>" in browser.get(shop).text
         placed = browser.post(f"{shop}orders/", {"csrfmiddlewaretoken": browser.cookies["csrftoken"]})
-        assert "<td>order-8</td>" in placed.text
-        demo.wait_for('"parcel-8"')
+        assert "<td>order-11</td>" in placed.text
+        demo.wait_for('"parcel-11"')
         wait_until(lambda: browser.get(shop).text.count(COMPLETED) == 3, "it is completed")
         page = browser.get(shop).text
         assert page.count("<td>validate, wait-for-payment, charge, ledger, fulfil</td>") == 3
@@ -86,7 +94,7 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
         form = {"username": user, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         inside = browser.post(login.url, form, headers={"Referer": login.url})
         assert inside.status_code == 200
-        for run_id in ("order-1", "order-2", "parcel-3", "order-4", "order-5", "welcome-6", "refund-7", "order-8"):
+        for run_id in ("order-1", "order-2", "parcel-3", "order-4", "order-5", "welcome-6", "refund-7", "order-11"):
             assert run_id in inside.text
         assert browser.get(f"{shop}static/admin/css/base.css").status_code == 200
 

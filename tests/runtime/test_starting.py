@@ -102,8 +102,9 @@ class TestLater:
     def test_it_says_so(self, hookflow: Hookflow) -> None:
         run = run_of(order.trigger(delay=7200))
         present = present_of(run.id)
-        sentence = sentence_for(run, story_of(events_of(run.id), present), present)
-        assert sentence.startswith("Not to begin yet, begins in ")
+        story = story_of(events_of(run.id), present)
+        assert sentence_for(run, story, present).startswith("Not to begin yet, begins in ")
+        assert story.life[-1].kind == "sleeping", "it waits for a time, not for a delivery"
 
     @pytest.mark.parametrize(
         ("when", "error", "problem"),

@@ -15,7 +15,7 @@ class Order(models.Model):
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.PLACED)
     #: How the customer likes to be written to.
     channel = models.CharField(max_length=20, default="mail")
-    #: Once, the worker that books the courier for it is killed in the middle.
+    #: Once, the worker that books the courier for it is killed in the middle, or the warehouse does not answer.
     is_unlucky = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

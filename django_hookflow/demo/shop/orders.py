@@ -10,6 +10,8 @@ from django_hookflow.demo.shop.models import Order
 from django_hookflow.demo.shop.workflows import process_order
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from django_hookflow import Workflow
 
 
@@ -21,11 +23,14 @@ def place_order(customer: str, amount: int, **data: object) -> Order:
     return order
 
 
-def start_for(workflow: Workflow, name: str, customer: str, **fields: object) -> Order:
+def start_for(
+    workflow: Workflow, name: str, customer: str, *, delay: timedelta | None = None, **fields: object
+) -> Order:
     """Another workflow, for an order that is there already."""
     with transaction.atomic():
         order = Order.objects.create(customer=customer, amount=1_000, **fields)
-        workflow.trigger({"order_id": order.pk}, f"{name}-{order.pk}", actor="shop", label=label_of(order))
+        run_id = f"{name}-{order.pk}"
+        workflow.trigger({"order_id": order.pk}, run_id, actor="shop", label=label_of(order), delay=delay)
     return order
 
 
