@@ -104,6 +104,14 @@ def fetch(asked: Asked, *, timeout: float, limit: int) -> Answer:
     return _in_time(exchange, session, asked, timeout)
 
 
+def check(asked: Asked) -> None:
+    """Raises, as :func:`fetch` would, for a request that cannot be sent to anybody."""
+    try:
+        requests.Request(asked.method, asked.url, headers=asked.headers, data=asked.body).prepare()
+    except Exception as error:
+        raise _reworded(error, asked) from None
+
+
 def send(
     session: Session,
     asked: Asked,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from django_hookflow import signal_view, views
+from django_hookflow import callback_view, signal_view, views
 
 app_name = "django_hookflow"
 
@@ -13,6 +13,7 @@ _of_0_0 = [path("workflow/<str:workflow_id>/", views.workflow, name="workflow_we
 
 urlpatterns = [
     path("workflow/<str:workflow_id>/", views.workflow, name="workflow"),
+    path("callback/<uuid:run_uid>/<uuid:key>/", callback_view.callback, name="callback"),
     path("signal/<str:token>/", signal_view.signal, name="signal"),
     path("", include((_of_0_0, "django_hookflow_workflows"))),
 ]

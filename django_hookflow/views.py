@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, UnreadableP
 from django.views.decorators.csrf import csrf_exempt
 
 from django_hookflow.conf import conf
-from django_hookflow.delivery.messages import BadMessage, Received, parse_body, webhook_url
+from django_hookflow.delivery.messages import BadMessage, Received, parse_body, public_url
 from django_hookflow.delivery.signature import InvalidSignature, verify
 from django_hookflow.exceptions import NeedsLog, NotMigrated, UnknownWorkflow
 from django_hookflow.runtime.receiving import receive as receive_message
@@ -54,17 +54,7 @@ def receive(request: HttpRequest, workflow_id: str) -> JsonResponse:
 
 
 def _authenticated_message(request: HttpRequest, workflow_id: str) -> Received:
-    if request.method != "POST":
-        raise Refused(405, "deliveries are POST requests", {"Allow": "POST"})
-    body = read_body(request)
-    urls = {request.build_absolute_uri()}
-    if conf.domain:
-        # As published: a proxy may have taken a part of the path away that is in DJANGO_HOOKFLOW_WEBHOOK_PATH.
-        urls |= {conf.domain + request.get_full_path(), webhook_url(workflow_id)}
-    try:
-        verify(request.headers.get("Upstash-Signature", ""), body, urls)
-    except InvalidSignature as error:
-        raise Refused(401, str(error)) from error
+    body = authenticated_body(request, f"workflow/{workflow_id}/")
     try:
         received = parse_body(body)
     except BadMessage as error:
@@ -74,9 +64,25 @@ def _authenticated_message(request: HttpRequest, workflow_id: str) -> Received:
     return received
 
 
-def read_body(request: HttpRequest) -> bytes:
+def authenticated_body(request: HttpRequest, path: str, limit: int | None = None) -> bytes:
+    """The body of a signed request to ``path`` below ``django_hookflow.urls``. Raises Refused."""
+    if request.method != "POST":
+        raise Refused(405, "deliveries are POST requests", {"Allow": "POST"})
+    body = read_body(request, limit)
+    urls = {request.build_absolute_uri()}
+    if conf.domain:
+        # As published: a proxy may have taken a part of the path away that is in DJANGO_HOOKFLOW_WEBHOOK_PATH.
+        urls |= {conf.domain + request.get_full_path(), public_url(path)}
+    try:
+        verify(request.headers.get("Upstash-Signature", ""), body, urls)
+    except InvalidSignature as error:
+        raise Refused(401, str(error)) from error
+    return body
+
+
+def read_body(request: HttpRequest, limit: int | None = None) -> bytes:
     """The request's body, refused for its size before it is read."""
-    limit = conf.max_payload_size
+    limit = conf.max_payload_size if limit is None else limit
     too_large = Refused(413, f"the body is larger than {limit:,} bytes (DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE)")
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not length.isdecimal() or int(length) > limit:

@@ -29,7 +29,7 @@ from django_hookflow.admin.search import Found, ask, find, looked_for
 from django_hookflow.admin.sparkline import draw_last_steps
 from django_hookflow.admin.summary import Summary, summarise
 from django_hookflow.conf import conf
-from django_hookflow.events.types import BACKOFF, CHILD, DEADLINE, SIGNAL, SLEEP
+from django_hookflow.events.types import BACKOFF, CALLBACK, CHILD, DEADLINE, SIGNAL, SLEEP
 from django_hookflow.models import DeadLetterEntry, Wait, WorkflowRun, WorkflowRunStatus
 from django_hookflow.sql import load
 
@@ -64,7 +64,7 @@ TABS = {
     "cancelled": "Cancelled",
 }
 #: Kinds of wait that make a running run one that sleeps, waits for somebody or something else, or for its next attempt.
-WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, CHILD, "callback"], "retrying": [BACKOFF]}
+WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, CHILD, CALLBACK], "retrying": [BACKOFF]}
 STATES = (*WAITS, "stuck")
 NEEDS_SOMEBODY = ("stuck", "failed", "in_doubt", "diverged")
 

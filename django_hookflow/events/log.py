@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import IntegrityError
 
 from django_hookflow.events.database import cursor, diagnosis, fetch_hot, only_for, repeated_on_conflict
-from django_hookflow.events.types import STEP_COMPLETED
+from django_hookflow.events.types import CHILD, STEP_COMPLETED
 from django_hookflow.exceptions import ArchivedRun, ConcurrentAppend, OperationRefused, UnknownRun
 from django_hookflow.sql import load
 
@@ -188,7 +188,7 @@ _START = (
 _OPERATE = f"SELECT applied, seq, attempt, delay FROM hookflow_operate(%s, %s, %s, %s, %s, %s, {_SENDING})"
 _SIGNAL = f"SELECT applied, seq, attempt, delay FROM hookflow_signal(%s, %s, %s, %s, %s, {_SENDING})"
 _TAKE = "SELECT * FROM hookflow_take(%s, %s, make_interval(secs => %s), %s, %s, %s, make_interval(secs => %s), %s)"
-_JOIN = f"SELECT applied, seq, attempt, delay FROM hookflow_join(%s, %s, %s, %s, %s, {_SENDING})"
+_JOIN = f"SELECT applied, seq, attempt, delay FROM hookflow_join(%s, %s, %s, %s, %s, {_SENDING}, %s)"
 _CLAIM = "SELECT * FROM hookflow_claim(%s, %s, %s, %s, make_interval(secs => %s), %s)"
 
 
@@ -412,9 +412,11 @@ def ending(run_uid: UUID) -> Ending | None:
         return None if row is None else Ending(*row)
 
 
-def join(run_uid: UUID, step_id: str, key: str, *, failure: str | None, payload: str, sending: Sending) -> Operated:
-    """Settles a step's wait for its child, as ``hookflow_join`` says. Raises UnknownRun when the run has gone."""
-    return _operated(_JOIN, run_uid, step_id, key, failure, payload, sending.grace, sending.reach)
+def join(
+    run_uid: UUID, step_id: str, key: str, *, failure: str | None, payload: str, sending: Sending, kind: str = CHILD
+) -> Operated:
+    """Settles a step's wait for its child, or another ``kind`` of wait, as ``hookflow_join`` says. Raises UnknownRun when the run has gone."""
+    return _operated(_JOIN, run_uid, step_id, key, failure, payload, sending.grace, sending.reach, kind)
 
 
 @repeated_on_conflict

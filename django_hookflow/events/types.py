@@ -81,8 +81,8 @@ SIGNAL_RECEIVED = "signal.received"
 EVENT_REDACTED = "event.redacted"
 EVENT_RETAINED = "event.retained"
 
-#: Kinds of wait. The first five are of a step (a backoff also of the run, between steps), the others of the run itself.
-SLEEP, BACKOFF, DOUBT, SIGNAL, CHILD = "sleep", "backoff", "doubt", "signal", "child"
+#: Kinds of wait. The first six are of a step (a backoff also of the run, between steps), the others of the run itself.
+SLEEP, BACKOFF, DOUBT, SIGNAL, CHILD, CALLBACK = "sleep", "backoff", "doubt", "signal", "child", "callback"
 HOLD, DIVERGENCE, DEADLINE, START = "hold", "divergence", "deadline", "start"
 #: The scope of a wait that others are not waited for with: the run goes on as soon as it is over.
 TASK = "task"
@@ -142,8 +142,10 @@ _TYPES = (
     ),
     EventType(
         STEP_RETRIED,
-        "the pause after a failed attempt is over; attempt number `attempt` comes next",
-        facts=("attempt",),
+        "the pause after a failed attempt is over; attempt number `attempt` comes next. Of an offloaded call: that attempt goes "
+        "on, since it was `answered`, or `timed_out`",
+        facts=("attempt", "answered", "timed_out"),
+        payload=("answer",),
         settles_step=True,
     ),
     EventType(

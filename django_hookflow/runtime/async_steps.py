@@ -259,10 +259,16 @@ class AsyncStepManager:
         return await self._pass.ask(step_id, perform)
 
     def options(
-        self, *, retry: Retry | None = None, timeout: Duration | None = None, on_doubt: OnDoubt | None = None
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        on_doubt: OnDoubt | None = None,
+        offload: bool = False,
     ) -> AsyncStepManager:
         """As of a synchronous workflow; an async function is cancelled when its ``timeout`` is over."""
-        return AsyncStepManager(self._pass, self._steps.options(retry=retry, timeout=timeout, on_doubt=on_doubt))
+        steps = self._steps.options(retry=retry, timeout=timeout, on_doubt=on_doubt, offload=offload)
+        return AsyncStepManager(self._pass, steps)
 
     def idempotency_key(self, step_id: str) -> str:
         return self._steps.idempotency_key(step_id)

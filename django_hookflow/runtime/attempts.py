@@ -22,7 +22,7 @@ from django_hookflow.runtime.turn_loop import run_to_end
 
 @dataclass(frozen=True)
 class StepRequest:
-    """What is asked of a step: to wait, which ``begin`` begins, or to do ``work``.
+    """What is asked of a step: to do ``work``, or what ``begin`` answers: that it waits, or the work of this attempt.
 
     ``outcome`` answers what a step that has ended came to. ``signal`` is the name of the one that it waits for.
     """
@@ -30,10 +30,14 @@ class StepRequest:
     step_id: str
     kind: str
     options: Options
-    begin: Callable[[Todo], StepOutcome] | None = None
+    begin: Callable[[Todo], StepOutcome | Callable[[], Any]] | None = None
     outcome: Callable[[Recorded], Any] = Recorded.value
     work: Callable[[], Any] | None = None
     signal: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.options.offload and self.kind != "call":
+            raise ValueError(f"step {self.step_id!r}: options(offload=True) is for ctx.step.call and no other step")
 
     def work_of(self, step: Todo, *, is_awaited: bool = False) -> Callable[[], Any] | StepOutcome:
         """The work of an attempt with what the project puts around it, or at once what it comes to: that it waits, say.
@@ -44,9 +48,9 @@ class StepRequest:
         work = self.work if self.work is None or is_awaited else partial(_done, step, self.work)
         if self.begin is not None:
             begun = self.begin(step)
-            if turn is None or self.kind != types.CHILD:
+            if isinstance(begun, StepOutcome) and (turn is None or self.kind != types.CHILD):
                 return begun
-            work = partial(_same, begun)
+            work = partial(_same, begun) if isinstance(begun, StepOutcome) else begun
         assert work is not None
         if turn is not None:
             about = replace(turn, what="step", kind=step.kind, step_id=step.step_id, attempt=step.attempt)

@@ -58,8 +58,19 @@ def request(
 ) -> dict[str, Any]:
     """``{"status_code": int, "data": parsed JSON, text or None}``. Raises CallFailed on a failing status.
 
+    ``timeout`` is in seconds, for the whole of it. The rest as for :func:`asked_for`; other errors are those of
+    :func:`exchange.fetch`.
+    """
+    asked = asked_for(url, method, body, headers, idempotency_key)
+    answer = fetch(asked, timeout=timeout or TIMEOUT, limit=conf.max_payload_size)
+    text = decoded(answer.content, answer.encoding)
+    return result_of(asked, answer.status, answer.size, retry_after_seconds(answer.headers), text)
+
+
+def asked_for(url: str, method: str, body: Any, headers: Mapping[str, str] | None, idempotency_key: str) -> Asked:
+    """The request that is sent.
+
     A ``body`` that is text or bytes is sent as it is, any other as JSON. An ``Idempotency-Key`` among ``headers`` wins.
-    ``timeout`` is in seconds, for the whole of it. Other errors are those of :func:`exchange.fetch`.
     """
     sent: CaseInsensitiveDict[str] = CaseInsensitiveDict(
         {"Idempotency-Key": idempotency_key, "User-Agent": "django-hookflow"}
@@ -68,11 +79,14 @@ def request(
     if body is not None and not isinstance(body, (str, bytes)):
         body = json.dumps(body, allow_nan=False)
         sent.setdefault("Content-Type", "application/json")
-    asked = Asked(method.upper(), url, sent, body.encode() if isinstance(body, str) else body)
-    answer = fetch(asked, timeout=timeout or TIMEOUT, limit=conf.max_payload_size)
-    if answer.status >= 400:
-        raise CallFailed(asked, answer.status, answer.size, retry_after_seconds(answer.headers))
-    return _result(answer.status, _decoded(answer.content, answer.encoding))
+    return Asked(method.upper(), url, sent, body.encode() if isinstance(body, str) else body)
+
+
+def result_of(asked: Asked, status: int, size: int, retry_after: float | None, text: str) -> dict[str, Any]:
+    """What is made of an answer. Raises CallFailed."""
+    if status >= 400:
+        raise CallFailed(asked, status, size, retry_after)
+    return _result(status, text)
 
 
 def _result(status: int, text: str) -> dict[str, Any]:
@@ -85,7 +99,8 @@ def _result(status: int, text: str) -> dict[str, Any]:
     return result
 
 
-def _decoded(raw: bytes, charset: str | None) -> str:
+def decoded(raw: bytes, charset: str | None) -> str:
+    """The text of an answer's body."""
     text = raw.decode(_codec_name(charset), "replace")
     return text.removeprefix("\ufeff")
 

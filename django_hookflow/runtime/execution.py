@@ -62,12 +62,14 @@ class Options:
     """How a step is to be run.
 
     ``timeout`` is in seconds (None: no limit of ours). With ``on_doubt`` the intent is recorded before the step runs,
-    and it says what to do when a crash leaves nobody to tell what came of it.
+    and it says what to do when a crash leaves nobody to tell what came of it. ``offload``: the transport makes a call's
+    request, if it can.
     """
 
     retry: Retry = DEFAULT_RETRY
     timeout: float | None = None
     on_doubt: OnDoubt | None = None
+    offload: bool = False
 
 
 class Diverged(BaseException):
@@ -527,8 +529,10 @@ class Todo:
             "attempt": self.attempt,
             **{name: fact for name, fact in given.items() if fact is not None},
         }
+        if wait in (types.DOUBT, types.CALLBACK):
+            facts["step_kind"] = self.kind
         if wait == types.DOUBT:
-            facts |= {"step_kind": self.kind, "attempt": self.attempt - 1}
+            facts["attempt"] = self.attempt - 1
         return NewEvent(types.STEP_SUSPENDED, self.step_id, json.dumps(facts), starts=starts)
 
     def _event(self, type_: str, payload: str | None = None, **facts: Any) -> NewEvent:

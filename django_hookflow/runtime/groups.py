@@ -136,10 +136,15 @@ class Group:
         return handle
 
     def options(
-        self, *, retry: Retry | None = None, timeout: Duration | None = None, on_doubt: OnDoubt | None = None
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        on_doubt: OnDoubt | None = None,
+        offload: bool = False,
     ) -> Group:
         """The same group with a policy for the next call, as ``ctx.step.options``."""
-        verbs = self._verbs.options(retry=retry, timeout=timeout, on_doubt=on_doubt)
+        verbs = self._verbs.options(retry=retry, timeout=timeout, on_doubt=on_doubt, offload=offload)
         return Group(verbs, self._max_workers, self._on_error)
 
     def __enter__(self) -> Group:

@@ -32,6 +32,8 @@ class StepRecord:
     #: Of a wait that is over: the seq of the event that brought its result, 0 for none; whether its time was up.
     by: int = 0
     is_timed_out: bool = False
+    #: Whether the attempt that is to go on has been answered, which is its payload then.
+    is_answered: bool = False
 
     @property
     def is_redacted(self) -> bool:
@@ -156,6 +158,8 @@ class History:
             step.kind = step.kind or facts.get("step_kind") or facts["kind"]
         elif event.type == types.STEP_RETRIED:
             step.state = READY
+            step.is_answered, step.is_timed_out = facts.get("answered", False), facts.get("timed_out", False)
+            step.payload = event.payload if step.is_answered else step.payload
         elif event.type != types.STEP_RESOLVED:
             step.kind, step.attempts = facts["kind"], facts["attempt"]
             step.error, step.payload = facts.get("error", ""), event.payload

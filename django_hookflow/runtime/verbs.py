@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django_hookflow.durations import Duration, checked_moment, checked_seconds, in_seconds, is_time_limit
 from django_hookflow.events import types
 from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepCompleted
-from django_hookflow.runtime import calls, children
+from django_hookflow.runtime import calls, children, offloading
 from django_hookflow.runtime.attempts import StepRequest, perform
 from django_hookflow.runtime.execution import Execution, OnDoubt, Options, Recorded, StepOutcome, Todo
 from django_hookflow.runtime.retries import Retry
@@ -73,6 +73,10 @@ class Verbs:
         A status of 400 or more fails the step; 5xx and 429 are tried again. Every attempt carries the same
         ``Idempotency-Key``; that one is about to be made is recorded first if the method changes something on the other
         side (POST, PUT, PATCH, DELETE). Request headers are never recorded.
+
+        With ``options(offload=True)`` and the transport ``qstash``, QStash makes the request, and the turn ends until it
+        reports the answer; one that is not there ``timeout`` and DJANGO_HOOKFLOW_OVERDUE_SECONDS later has failed. With
+        other transports the turn makes it.
         """
         options = self._options
         if method.upper() in UNSAFE_METHODS and options.on_doubt is None:
@@ -82,6 +86,13 @@ class Verbs:
         def send() -> dict[str, Any]:
             return calls.request(url, method, body, headers, idempotency_key=key, timeout=options.timeout)
 
+        if options.offload and offloading.is_possible():
+
+            def begin(step: Todo) -> Callable[[], Any]:
+                return offloading.work_of(step, partial(calls.asked_for, url, method, body, headers, key))
+
+            offloaded: dict[str, Any] = self._ask(StepRequest(step_id, "call", options, begin))
+            return offloaded
         result: dict[str, Any] = self._perform(step_id, "call", send, options)
         return result
 
@@ -159,7 +170,12 @@ class Verbs:
         return self._ask(StepRequest(step_id, types.CHILD, self._options, begin, outcome))
 
     def options(
-        self, *, retry: Retry | None = None, timeout: Duration | None = None, on_doubt: OnDoubt | None = None
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        on_doubt: OnDoubt | None = None,
+        offload: bool = False,
     ) -> Self:
         """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
 
@@ -170,6 +186,8 @@ class Verbs:
         ``on_doubt``: record the intent before the step runs, and after a crash in it ``"retry"`` (with the same
         idempotency key), ``"ask"`` (the run is in doubt until ``run.resolve`` says what came of it), or call the function
         given, with the idempotency key, which returns the step's result or ``RETRY``.
+
+        ``offload``: no process waits for the answer to a :meth:`call`, where the transport can see to that.
         """
         seconds = in_seconds(timeout)
         if seconds is not None and not is_time_limit(seconds):
@@ -180,7 +198,11 @@ class Verbs:
             raise ValueError(f"on_doubt is {on_doubt!r}: it must be 'retry', 'ask' or a callable")
         if on_doubt not in (None, "retry"):
             self._execution.journal.check_has_log("on_doubt other than 'retry'")
-        return self._with(Options(retry or self._options.retry, seconds, on_doubt))
+        if not isinstance(offload, bool):
+            raise ValueError(f"offload is {offload!r:.100}: it must be True or False")
+        if offload:
+            self._execution.journal.check_has_log("options(offload=True)")
+        return self._with(Options(retry or self._options.retry, seconds, on_doubt, offload))
 
     def idempotency_key(self, step_id: str) -> str:
         """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""

@@ -76,6 +76,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "key": _plain("key", "of {}"),
     "unique": _plain("unique", "unique: {}"),
     "resolved": lambda facts: "resolved",
+    "answered": lambda facts: "answered",
     "timed_out": lambda facts: "timed out",
     "name": _plain("name", "{}"),
     "id": _plain("id", "id {}"),

@@ -315,7 +315,7 @@ class _Fold:
 
     def _retry(self, event: Event, facts: dict[str, Any]) -> None:
         self._settle_step(event)
-        self.story.retries += 1
+        self.story.retries += not (facts.get("answered") or facts.get("timed_out"))
         row = self._rows.get(event.step_id)
         if row is not None:
             row.state, row.seq, self._due = "pending", event.seq, row

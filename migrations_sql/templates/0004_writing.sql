@@ -253,6 +253,12 @@ BEGIN
     type := 'step.retried';
     facts := json_build_object('attempt', (v_began->>'attempt')::integer + 1);
     RETURN;
+  ELSIF p_wait.kind = 'callback' AND v_began->>'step_kind' IS NOT NULL THEN  -- the attempt goes on with the answer
+    type := 'step.retried';
+    facts := json_build_object('attempt', (v_began->>'attempt')::integer,
+      CASE WHEN p_outcome IS NULL THEN 'timed_out' ELSE 'answered' END, true);
+    payload := p_outcome;
+    RETURN;
   END IF;
   type := 'step.completed';
   facts := json_build_object('kind', CASE p_wait.kind WHEN 'doubt' THEN v_began->>'step_kind' ELSE p_wait.kind END,
@@ -418,10 +424,11 @@ CREATE FUNCTION hookflow_ended_child(p_wait django_hookflow_wait) RETURNS SETOF 
                     WHERE ended.run_uid = child.id AND ended.type = 'run.completed' AND ended.facts->>'continued_by' IS NOT NULL)
 $$;
 
--- Settles the wait of a step for the child that p_key names: with the payload of its result or, if p_failure is not null, of
--- its failure. `applied` is false if no such wait stands (any more); the rest as hookflow_operate answers it.
+-- Settles the wait of a step for the child, or other p_kind, that p_key names: with the payload of its result or, if p_failure
+-- is not null, of its failure. `applied` is false if no such wait stands (any more); the rest as hookflow_operate answers it.
 CREATE FUNCTION hookflow_join(
-  p_run_uid uuid, p_step_id text, p_key text, p_failure json, p_payload json, p_grace interval, p_reach interval
+  p_run_uid uuid, p_step_id text, p_key text, p_failure json, p_payload json, p_grace interval, p_reach interval,
+  p_kind text DEFAULT 'child'
 ) RETURNS TABLE (applied boolean, seq integer, attempt integer, delay float8) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -429,8 +436,8 @@ DECLARE
 BEGIN
   PERFORM FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid FOR NO KEY UPDATE;
   applied := EXISTS (SELECT FROM django_hookflow_wait AS w WHERE w.run_uid = p_run_uid AND w.step_id = p_step_id
-                     AND w.kind = 'child' AND w.key = p_key)
-    AND hookflow_settle(p_run_uid, p_step_id, 'child', p_payload, NULL, p_grace, p_reach, NULL, p_failure);
+                     AND w.kind = p_kind AND w.key = p_key)
+    AND hookflow_settle(p_run_uid, p_step_id, p_kind, p_payload, NULL, p_grace, p_reach, NULL, p_failure);
   SELECT h.last_seq INTO v_last FROM django_hookflow_head AS h WHERE h.run_uid = p_run_uid;
   SELECT o.seq, o.attempts, greatest(0, coalesce(extract(epoch FROM o.due_at - hookflow_now()), 0)) INTO seq, attempt, delay
     FROM django_hookflow_outbox AS o WHERE o.run_uid = p_run_uid AND o.kind = 'turn' AND o.turn_seq IS NULL AND o.seq = v_last;

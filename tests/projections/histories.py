@@ -42,7 +42,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("key", "scope"), st.none() | words),
     **dict.fromkeys(("took", "seconds"), seconds),
     **dict.fromkeys(("message", "traceback", "reason", "error", "from", "name", "status", "updated_at"), words),
-    **dict.fromkeys(("result", "payload", "value"), values),
+    **dict.fromkeys(("result", "payload", "value", "answer"), values),
     "retry_in": st.none() | seconds,
     "until": st.sampled_from(["2026-01-01T00:00:00.000000Z", "2030-12-31T23:59:59.999999Z"]),
     "unique": words,
@@ -50,7 +50,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "note": words,
     "fingerprint": st.text("0123456789abcdef", max_size=16),
     "resolved": st.just(True),
-    "timed_out": st.just(True),
+    **dict.fromkeys(("answered", "timed_out"), st.just(True)),
     "id": st.uuids().map(str),  # a run takes a signal's id once
     "path": st.none() | st.lists(words, max_size=3),
 }

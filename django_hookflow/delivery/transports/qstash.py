@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
@@ -68,11 +69,7 @@ class QStashTransport:
     def send(self, message: Message) -> None:
         """Returns when QStash has taken the message. A few seconds at most, also when QStash hangs."""
         self.check_configured()
-        _refuse_in_tests()
-        url = f"{base_url()}/v2/publish/{message.url()}"
-        answer = _ask(Asked("POST", url, self._headers(message), message.body()))
-        if not 200 <= answer.status < 300:
-            raise SendFailed(_problem(answer), retry_after=retry_after_seconds(answer.headers))
+        publish(message.url(), self._headers(message), message.body())
 
     def withdraw(self, run_uid: UUID) -> None:
         """Cancels the run's messages at QStash, by their label. Raises SendFailed if QStash did not answer with success."""
@@ -95,6 +92,14 @@ class QStashTransport:
         if message.delay > 0:
             headers["Upstash-Delay"] = f"{math.ceil(message.delay)}s"
         return headers
+
+
+def publish(url: str, headers: Mapping[str, str], body: bytes | None) -> None:
+    """Has QStash send a request to ``url``. Returns when it has taken it; raises SendFailed if it has not."""
+    _refuse_in_tests()
+    answer = _ask(Asked("POST", f"{base_url()}/v2/publish/{url}", headers, body))
+    if not 200 <= answer.status < 300:
+        raise SendFailed(_problem(answer), retry_after=retry_after_seconds(answer.headers))
 
 
 def _ask(asked: Asked) -> Answer:

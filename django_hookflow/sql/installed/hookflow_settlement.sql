@@ -13,6 +13,12 @@ BEGIN
     type := 'step.retried';
     facts := json_build_object('attempt', (v_began->>'attempt')::integer + 1);
     RETURN;
+  ELSIF p_wait.kind = 'callback' AND v_began->>'step_kind' IS NOT NULL THEN  -- the attempt goes on with the answer
+    type := 'step.retried';
+    facts := json_build_object('attempt', (v_began->>'attempt')::integer,
+      CASE WHEN p_outcome IS NULL THEN 'timed_out' ELSE 'answered' END, true);
+    payload := p_outcome;
+    RETURN;
   END IF;
   type := 'step.completed';
   facts := json_build_object('kind', CASE p_wait.kind WHEN 'doubt' THEN v_began->>'step_kind' ELSE p_wait.kind END,
