@@ -264,7 +264,9 @@ def test_one_runs_rows_come_by_the_key(view: str, many_runs: None) -> None:
         plan = explain(f"SELECT * FROM {view} WHERE {condition}")
         assert "Seq Scan" not in plan, plan
         # An index of acts alone is as good: there are none among these runs.
-        assert "_pkey" in plan or "event_pk" in plan or "recorded_at_idx" in plan and view == "hookflow_operations", plan
+        assert "_pkey" in plan or "event_pk" in plan or ("recorded_at_idx" in plan and view == "hookflow_operations"), (
+            plan
+        )
 
 
 @pytest.mark.parametrize("view", COLUMNS)
