@@ -83,7 +83,7 @@ def test_a_workflow_whose_call_would_not_run_it_is_refused() -> None:
         yield ctx.step.run("a", int)
 
     async def async_generator(ctx: WorkflowContext) -> Any:
-        yield await ctx.step.run("a", int)
+        yield ctx.step.run("a", int)
 
     for function in (generator, async_generator):
         with pytest.raises(InvalidWorkflow, match=f"{function.__name__} has a yield"):
