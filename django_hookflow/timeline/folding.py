@@ -31,7 +31,7 @@ from django_hookflow.timeline.facts import (
     text,
 )
 from django_hookflow.timeline.life import ENDED, LOST, RUNNING, WAITING, Life, State
-from django_hookflow.timeline.story import BUSY, Failure, Kind, Mark, Progress, Row, Segment, Story, TurnSpan
+from django_hookflow.timeline.story import BUSY, Failure, Kind, Mark, Row, SaidProgress, Segment, Story, TurnSpan
 
 #: As what a wait is shown, what its step is in meanwhile, and which of several waits is shown: the lowest rank, then the one
 #: that is due first. Those of rank 0 stand before a turn that is still at work.
@@ -356,7 +356,7 @@ class _Fold:
         done, total = (facts.get(name) for name in ("done", "total"))
         if is_number(done):
             note = text(payload_of(event).get("note"))
-            self.story.progress = Progress(done, total if is_number(total) else None, note)
+            self.story.progress = SaidProgress(done, total if is_number(total) else None, note)
 
     def _restart(self, event: Event, facts: dict[str, Any]) -> None:
         if facts.get("run_id"):

@@ -144,7 +144,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Progress:
+class SaidProgress:
     """What the workflow said last of how far it is: ``done`` of ``total``, where that is known."""
 
     done: float
@@ -176,7 +176,7 @@ class Story:
     restarted_as: list[str] = field(default_factory=list)
     #: What started it if nobody did by hand, by ``kind``: the ``run_id`` that it names, of a parent or a run gone before.
     origin: dict[str, str] = field(default_factory=dict)
-    progress: Progress | None = None
+    progress: SaidProgress | None = None
     #: The run that goes on in its place.
     continued_as: str = ""
     start: datetime.datetime | None = None
