@@ -102,7 +102,7 @@ def test_what_an_atomic_step_takes_back_is_recorded_with_its_failure(hookflow: H
         ((2, 1), "ctx.progress: done is 2, which is more than the total, 1"),
         ((1, float("inf")), "ctx.progress: total is a finite number, not inf"),
         ((1, 2, "x" * 256), "is longer than 255 characters"),
-        ((1, 2, None), "note None is NoneType: it is text"),
+        ((1, 2, None), "note None is NoneType, not text"),
     ],
 )
 def test_what_is_no_progress_is_refused(hookflow: Hookflow, arguments: Any, problem: str) -> None:
