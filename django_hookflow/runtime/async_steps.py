@@ -32,10 +32,11 @@ from django_hookflow.exceptions import DuplicateStep, MisplacedStep, StepComplet
 from django_hookflow.registry import Workflow
 from django_hookflow.runtime.attempts import StepRequest, attempt, perform
 from django_hookflow.runtime.children import OnCancel
-from django_hookflow.runtime.execution import Diverged, Execution, OnDoubt, Recorded, StepOutcome, Todo
+from django_hookflow.runtime.execution import Diverged, Execution
 from django_hookflow.runtime.groups import Handle, Noted, OnError, note_items
 from django_hookflow.runtime.history import SUSPENDED, StepRecord
 from django_hookflow.runtime.retries import Retry
+from django_hookflow.runtime.step import OnDoubt, Recorded, StepOutcome, Todo
 from django_hookflow.runtime.steps import StepManager
 from django_hookflow.runtime.turn_loop import TurnLoop, current_step, is_async, limited, turn_loop
 from django_hookflow.runtime.verbs import NO_DEFAULT

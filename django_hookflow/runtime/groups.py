@@ -16,8 +16,9 @@ from django_hookflow.registry import Workflow
 from django_hookflow.runtime import children
 from django_hookflow.runtime.attempts import StepRequest
 from django_hookflow.runtime.batch import Batch
-from django_hookflow.runtime.execution import Execution, OnDoubt, Options, StepOutcome
+from django_hookflow.runtime.execution import Execution
 from django_hookflow.runtime.retries import Retry
+from django_hookflow.runtime.step import OnDoubt, Options, StepOutcome
 from django_hookflow.runtime.turn_loop import is_async
 from django_hookflow.runtime.verbs import NO_DEFAULT, Verbs
 from django_hookflow.texts import checked_step_id

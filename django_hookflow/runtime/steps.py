@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_hookflow.runtime.execution import Options
 from django_hookflow.runtime.groups import Group, OnError, map_items
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
+from django_hookflow.runtime.step import Options
 from django_hookflow.runtime.verbs import Verbs
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from django_hookflow.events import types
 from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut
 from django_hookflow.runtime import calls, children
 from django_hookflow.runtime.attempts import StepRequest, perform
-from django_hookflow.runtime.execution import Execution, OnDoubt, Options, Recorded, StepOutcome, Todo
+from django_hookflow.runtime.execution import Execution
 from django_hookflow.runtime.retries import Retry
+from django_hookflow.runtime.step import OnDoubt, Options, Recorded, StepOutcome, Todo
 from django_hookflow.texts import checked_signal_name
 
 if TYPE_CHECKING:
