@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from django_hookflow.feed.subscribers import on_event
     from django_hookflow.github import dispatch_workflow, trigger_github_workflow
     from django_hookflow.runtime.context import WorkflowContext
-    from django_hookflow.runtime.execution import RETRY
     from django_hookflow.runtime.retries import Retry
+    from django_hookflow.runtime.step import RETRY
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,7 @@ __all__ = [
 
 #: Imported when first asked for: Django imports this module before its settings and apps are ready.
 _LATE = {
-    "RETRY": "django_hookflow.runtime.execution",
+    "RETRY": "django_hookflow.runtime.step",
     "Retry": "django_hookflow.runtime.retries",
     "WorkflowContext": "django_hookflow.runtime.context",
     "dispatch_workflow": "django_hookflow.github",

@@ -37,9 +37,9 @@ from django_hookflow.events.types import CHILD, RUN_COMPLETED, RUN_FAILED, STEP_
 from django_hookflow.models import Lease, OutboxMessage, Wait, WorkflowEvent, WorkflowRun
 from django_hookflow.registry import Workflow, forget_local_workflows, registered_workflows
 from django_hookflow.runtime import failures
-from django_hookflow.runtime.execution import cause_of, facts_of_completion, payload_of
 from django_hookflow.runtime.joining import hand_on
 from django_hookflow.runtime.postbox import Postbox
+from django_hookflow.runtime.step import cause_of, facts_of_completion, payload_of
 from django_hookflow.runtime.trigger import trigger
 from django_hookflow.runtime.turn import TurnResult, run_turn
 from django_hookflow.test_environment import is_test_database

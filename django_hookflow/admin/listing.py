@@ -29,7 +29,7 @@ from django_hookflow.admin.search import Found, ask, find, looked_for
 from django_hookflow.admin.sparkline import draw_last_steps
 from django_hookflow.admin.summary import Summary, summarise
 from django_hookflow.conf import conf
-from django_hookflow.events.types import BACKOFF, CALLBACK, CHILD, DEADLINE, SIGNAL, SLEEP
+from django_hookflow.events.types import BACKOFF, CALLBACK, CHILD, DEADLINE, SIGNAL, SLEEP, START
 from django_hookflow.models import DeadLetterEntry, Wait, WorkflowRun, WorkflowRunStatus
 from django_hookflow.sql import load
 
@@ -63,8 +63,10 @@ TABS = {
     "completed": "Completed",
     "cancelled": "Cancelled",
 }
-#: Kinds of wait that make a running run one that sleeps, waits for somebody or something else, or for its next attempt.
-WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, CHILD, CALLBACK], "retrying": [BACKOFF]}
+#: Kinds of wait that make a run one that sleeps, waits for somebody or something else, or for its next attempt.
+WAITS = {"sleeping": [SLEEP], "waiting": [SIGNAL, CHILD, CALLBACK, START], "retrying": [BACKOFF]}
+#: The statuses of the runs of a tab; a run that is to begin later is pending.
+WAITING_STATUSES = {"waiting": ("running", "pending")}
 STATES = (*WAITS, "stuck")
 NEEDS_SOMEBODY = ("stuck", "failed", "in_doubt", "diverged")
 
@@ -96,8 +98,15 @@ class ShownRun:
     why_stuck: str
     shows_message: bool
     wakes_at: datetime.datetime | None = None
-    #: The name of a signal, or the id of a run.
-    waits_for: str | None = None
+    waits_for_signal: str | None = None
+    waits_for_run: str | None = None
+    starts_at: datetime.datetime | None = None
+
+    @property
+    def waits_for(self) -> str:
+        if self.waits_for_signal is not None:
+            return self.waits_for_signal
+        return "" if self.waits_for_run is None else f"run {self.waits_for_run}"
 
 
 class RunChangeList(ChangeList):
@@ -148,8 +157,8 @@ class RunChangeList(ChangeList):
         return runs.filter(status=name) if name else runs
 
     def of_waits(self, name: str) -> QuerySet[WorkflowRun]:
-        """Running runs that wait so: found by their waits where those are few; where they are many, most runs have one."""
-        runs = self.of_any_state.filter(status="running")
+        """Runs that wait so: found by their waits where those are few; where they are many, most runs have one."""
+        runs = self.of_any_state.filter(status__in=WAITING_STATUSES.get(name, ("running",)))
         if (few := self.few_waiting[name]) is not None:
             return runs.filter(pk__in=few)
         # A value that is looked up for each run as the list comes by it. EXISTS may become a join with all waits there are.
@@ -241,8 +250,17 @@ class RunChangeList(ChangeList):
         keys = [run.pk for run in runs]
         pictures = draw_last_steps(keys, self.queryset.db)
         waits = Wait.objects.using(self.queryset.db).filter(run__in=keys).exclude(kind=DEADLINE)
-        named = Min("key", filter=Q(kind__in=(SIGNAL, CHILD)))
-        waiting = {uid: rest for uid, *rest in waits.order_by().values_list("run").annotate(Min("due_at"), named=named)}
+        found = (
+            waits.order_by()
+            .values_list("run")
+            .annotate(
+                Min("due_at"),
+                signal=Min("key", filter=Q(kind=SIGNAL)),
+                child=Min("key", filter=Q(kind=CHILD)),
+                starts_at=Min("due_at", filter=Q(kind=START)),
+            )
+        )
+        waiting = {uid: rest for uid, *rest in found}
         going_on = [run.pk for run in runs if run.status in ("pending", "running")]
         stuck = reasons_stuck(going_on, self.now, self.queryset.db)
         for run in runs:

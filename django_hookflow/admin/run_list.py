@@ -100,8 +100,11 @@ class RunList(ReadOnlyAdmin):
 def why_it_stands_so(run: ListedRun) -> SafeString:
     if run.shown.why_stuck:
         return format_html(' <span class="hookflow-why hookflow-stuck">{}</span>', run.shown.why_stuck)
-    if run.shown.wakes_at is not None or run.shown.waits_for is not None:
-        named = "" if run.shown.waits_for is None else f" for {run.shown.waits_for}"
+    if run.shown.starts_at is not None:
+        starts = shown_time(run.shown.starts_at, today="%H:%M:%S")
+        return format_html(' <span class="hookflow-wakes">starts at {}</span>', starts)
+    if run.shown.wakes_at is not None or run.shown.waits_for:
+        named = f" for {run.shown.waits_for}" if run.shown.waits_for else ""
         wakes = run.shown.wakes_at
         until = "" if wakes is None else format_html(" until {}", shown_time(wakes, today="%H:%M:%S"))
         return format_html(' <span class="hookflow-wakes">waits{}{}</span>', named, until)

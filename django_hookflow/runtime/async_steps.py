@@ -13,11 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import datetime
+import heapq
 import json
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import DatabaseError
 
@@ -25,18 +28,36 @@ from django_hookflow.clock import clock
 from django_hookflow.durations import Duration
 from django_hookflow.events import types
 from django_hookflow.events.log import NewEvent
-from django_hookflow.exceptions import MisplacedStep, StepCompleted, WorkflowError
-from django_hookflow.runtime.attempts import attempt
+from django_hookflow.exceptions import DuplicateStep, MisplacedStep, StepCompleted, WorkflowError
+from django_hookflow.registry import Workflow
+from django_hookflow.runtime.attempts import StepRequest, attempt, perform
 from django_hookflow.runtime.children import OnCancel
-from django_hookflow.runtime.execution import Diverged, Execution, OnDoubt, Recorded, Todo
+from django_hookflow.runtime.execution import Diverged, Execution
+from django_hookflow.runtime.groups import Handle, Noted, OnError, note_items
 from django_hookflow.runtime.history import SUSPENDED, StepRecord
 from django_hookflow.runtime.retries import Retry
+from django_hookflow.runtime.step import OnDoubt, Recorded, StepOutcome, Todo
 from django_hookflow.runtime.steps import StepManager
 from django_hookflow.runtime.turn_loop import TurnLoop, current_step, is_async, limited, turn_loop
 from django_hookflow.runtime.verbs import NO_DEFAULT
 from django_hookflow.texts import checked_step_id
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Limit:
+    """How many steps of a group are under way at once: at work, and of children those that run, too."""
+
+    most: int
+    is_of_children: bool = False
+    taken: int = 0
+
+    def __post_init__(self) -> None:
+        self.queue: deque[AskedStep] = deque()
 
 
 @dataclass(eq=False)
@@ -49,6 +70,7 @@ class AskedStep:
     future: asyncio.Future[Any]
     #: Of a step whose function is async: how to begin it.
     begin: Callable[[], Recorded | tuple[Todo, Callable[[], Any]]] | None = None
+    limit: Limit | None = None
 
 
 @dataclass(eq=False)
@@ -67,8 +89,11 @@ class AsyncPass:
     def __init__(self, execution: Execution, loop: TurnLoop) -> None:
         self.execution = execution
         self._loop = loop
+        #: By the seq of their outcome, then in the order asked.
+        self._recorded: list[tuple[int, int, AskedStep]] = []
         self._asked: list[AskedStep] = []
         self._in_flight: list[InFlight] = []
+        self._count = 0
         self.waiting: list[AskedStep] = []
         execution.held = []
         execution.aside = loop.standing_still
@@ -81,7 +106,7 @@ class AsyncPass:
             self._go_on()
             self._loop.run_ready()
         result = task.result()
-        left = [each.step_id for each in (*self._asked, *self.waiting, *(one.asked for one in self._in_flight))]
+        left = [each.step_id for each in self._unanswered()]
         if left:
             raise WorkflowError(
                 f"the workflow has ended, and nobody has awaited {', '.join(map(repr, left))}: await what was begun with "
@@ -89,7 +114,17 @@ class AsyncPass:
             )
         return result
 
-    async def ask(self, step_id: str, perform: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
+    def _unanswered(self) -> Iterable[AskedStep]:
+        recorded, in_flight = (each for *_, each in self._recorded), (each.asked for each in self._in_flight)
+        return *recorded, *self._asked, *self.waiting, *in_flight
+
+    async def ask(
+        self,
+        step_id: str,
+        perform: Callable[[], Any],
+        begin: Callable[[], Any] | None = None,
+        limit: Limit | None = None,
+    ) -> Any:
         """Has the pass perform a step, and answers what came of it."""
         step_id = checked_step_id(step_id)
         inside = current_step.get()
@@ -99,9 +134,62 @@ class AsyncPass:
             )
         self.execution.check_may_ask(step_id)
         record = self.execution.history.find(step_id)
-        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin)
-        self._asked.append(asked)
+        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin, limit)
+        if record is not None and record.has_ended:
+            self._count += 1
+            heapq.heappush(self._recorded, (record.seq, self._count, asked))
+        elif limit is None:
+            self._asked.append(asked)
+        elif limit.taken < limit.most:
+            limit.taken += 1
+            self._asked.append(asked)
+        else:
+            limit.queue.append(asked)
         return await asked.future
+
+    async def ask_all(self, handles: list[Handle[Any]], limit: Limit, on_error: OnError) -> None:
+        """Has the steps of a group performed at once; raises the first failure, in the order asked, when all have ended."""
+        answers = await asyncio.gather(
+            *(self.ask_request(handle.asked, limit) for handle in handles), return_exceptions=True
+        )
+        for handle, answer in zip(handles, answers, strict=True):
+            if isinstance(answer, DuplicateStep):
+                raise answer
+            handle.outcome = StepOutcome(error=answer) if isinstance(answer, Exception) else StepOutcome(value=answer)
+        if on_error == "raise":
+            for handle in handles:
+                handle.result()
+
+    async def ask_request(self, request: StepRequest, limit: Limit | None = None) -> Any:
+        is_awaited = request.kind == "run" and is_async(request.work)
+        begin = partial(self._begin_request, request) if is_awaited else None
+        return await self.ask(request.step_id, partial(perform, self.execution, request), begin, limit)
+
+    def _begin_request(self, request: StepRequest) -> Recorded | tuple[Todo, Callable[[], Any]]:
+        """A step whose function is async: what is recorded of it, or the attempt and its work.
+
+        The work is an async function, or where something is put around it a plain one that waits for it in a thread.
+        """
+        step = self.execution.begin(request.step_id, request.kind, request.options)
+        if isinstance(step, Recorded):
+            return step
+        if self.execution.turn is not None and request.work is not None:
+            request = replace(request, work=partial(self.from_thread, request.work, request.options.timeout))
+        to_do = request.work_of(step, is_awaited=True)
+        if isinstance(to_do, StepOutcome):
+            step.record(to_do)
+            raise StepCompleted(step.step_id)
+        return step, to_do
+
+    def release(self, asked: AskedStep) -> None:
+        """A step is under way no more: the next of its group comes in its place."""
+        limit, asked.limit = asked.limit, None
+        if limit is None:
+            return
+        if limit.queue:
+            self._asked.append(limit.queue.popleft())
+        else:
+            limit.taken -= 1
 
     def from_thread(self, work: Callable[[], Coroutine[Any, Any, Any]], timeout: float | None) -> Any:
         """What the coroutine comes to, for a thread that waits for it: of a step that something is put around."""
@@ -109,9 +197,10 @@ class AsyncPass:
 
     def _go_on(self) -> None:
         """Does the next thing that is to be done. Raises what ends the turn."""
-        recorded = [each for each in self._asked if each.record is not None and each.record.has_ended]
-        if recorded:
-            self._perform(min(recorded, key=_seq_of))
+        if self._recorded:
+            *_, recorded = heapq.heappop(self._recorded)
+            recorded.limit = None  # it takes nobody's place
+            self._perform(recorded)
         elif ended := next((each for each in self._in_flight if each.task.done()), None):
             self._in_flight.remove(ended)
             self._record(ended)
@@ -133,10 +222,10 @@ class AsyncPass:
         if new is not None and unasked is not None:
             raise Diverged.unasked(unasked, new.step_id)
         asked = next((each for each in self._asked if each.begin is not None), self._asked[0])
+        self._asked.remove(asked)
         if asked.begin is None:
             self._perform(asked)
             return
-        self._asked.remove(asked)
         with self._outcome_for(asked):
             begun = asked.begin()
             if isinstance(begun, Recorded):
@@ -164,7 +253,6 @@ class AsyncPass:
             ended.asked.future.set_result(recorded)
 
     def _perform(self, asked: AskedStep) -> None:
-        self._asked.remove(asked)
         with self._outcome_for(asked):
             asked.future.set_result(asked.perform())
 
@@ -197,11 +285,15 @@ class _Outcome:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> bool:
         if isinstance(error, StepCompleted) and not self._pass.execution.journal.over:
             self._pass.waiting.append(self._asked)
+            if self._asked.limit is not None and not self._asked.limit.is_of_children:
+                self._pass.release(self._asked)
             return True
         if isinstance(error, Exception) and not self._asked.future.done():
             self._asked.future.set_exception(error)
-            return True
-        return False
+            error = None
+        if self._asked.future.done():
+            self._pass.release(self._asked)
+        return kind is not None and error is None
 
 
 class AsyncStepManager:
@@ -213,10 +305,8 @@ class AsyncStepManager:
 
     async def run(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As of a synchronous workflow; ``fn`` may be async, and then runs together with others that are awaited."""
-        perform = partial(self._steps.run, step_id, fn, *args, **kwargs)
         work = partial(fn, *args, **kwargs)
-        begin = partial(self._steps.begin_async, step_id, work, self._pass.from_thread) if is_async(fn) else None
-        return await self._pass.ask(step_id, perform, begin)
+        return await self._pass.ask_request(StepRequest(step_id, "run", self._steps.policy, work=work))
 
     async def atomic(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As of a synchronous workflow; ``fn`` is a plain function, for Django has no transactions in async code."""
@@ -258,6 +348,24 @@ class AsyncStepManager:
         perform = partial(self._steps.child, step_id, workflow, data, run_id=run_id, on_cancel=on_cancel)
         return await self._pass.ask(step_id, perform)
 
+    def parallel(self, *, max_workers: int | None = None, on_error: OnError = "raise") -> AsyncGroup:
+        """As of a synchronous workflow: ``async with ctx.step.parallel() as group``. Async functions work at once."""
+        return AsyncGroup(self._pass, self._steps, max_workers, on_error)
+
+    async def map(
+        self,
+        step_id: str,
+        work: Callable[[Any], Any] | Workflow,
+        items: Iterable[Any],
+        *,
+        key: Callable[[Any], Any] | None = None,
+        max_workers: int | None = None,
+    ) -> list[Any]:
+        """As of a synchronous workflow; of children the next begins when one has ended. Async functions work at once."""
+        handles, most = note_items(self._steps, step_id, work, items, key, max_workers)
+        await self._pass.ask_all(handles, Limit(most, is_of_children=isinstance(work, Workflow)), "raise")
+        return [handle.result() for handle in handles]
+
     def options(
         self,
         *,
@@ -272,6 +380,25 @@ class AsyncStepManager:
 
     def idempotency_key(self, step_id: str) -> str:
         return self._steps.idempotency_key(step_id)
+
+
+class AsyncGroup(Noted):
+    """Steps that run at once: ``async with ctx.step.parallel() as group``. Nothing begins before the block ends."""
+
+    def __init__(self, pass_: AsyncPass, steps: StepManager, max_workers: int | None, on_error: OnError) -> None:
+        super().__init__(steps, max_workers, on_error)
+        self._pass = pass_
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._verbs.notes.is_open = False
+        if kind is None:
+            await self._pass.ask_all(self._verbs.notes.handles, Limit(self._max_workers), self._on_error)
 
 
 def run_async(execution: Execution, steps: StepManager, call: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
@@ -291,7 +418,3 @@ def _doubt_of(asked: AskedStep) -> NewEvent | None:
 
 def _is_doubt(event: NewEvent) -> bool:
     return event.type == types.STEP_SUSPENDED and json.loads(event.facts)["kind"] == types.DOUBT
-
-
-def _seq_of(asked: AskedStep) -> int:
-    return asked.record.seq if asked.record is not None else 0

@@ -15,8 +15,9 @@ from django_hookflow.events import types
 from django_hookflow.events.database import check_transaction
 from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import StepTimedOut, WorkerLost
-from django_hookflow.runtime.execution import RETRY, Doubt, Execution, Options, Recorded, StepOutcome, Todo
+from django_hookflow.runtime.execution import Execution
 from django_hookflow.runtime.journal import check_no_transaction
+from django_hookflow.runtime.step import RETRY, Doubt, Options, Recorded, StepOutcome, Todo
 from django_hookflow.runtime.turn_loop import run_to_end
 
 

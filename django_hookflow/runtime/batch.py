@@ -18,7 +18,8 @@ from django_hookflow.events.types import CHILD, DOUBT
 from django_hookflow.exceptions import StepCompleted
 from django_hookflow.runtime.attempts import StepRequest
 from django_hookflow.runtime.crew import Crew, Job
-from django_hookflow.runtime.execution import Execution, Recorded, StepOutcome, Todo
+from django_hookflow.runtime.execution import Execution
+from django_hookflow.runtime.step import Recorded, StepOutcome, Todo
 
 #: Events that are appended in one call, at most.
 EVENTS_A_CALL = 500

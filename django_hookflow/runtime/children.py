@@ -15,7 +15,7 @@ from django_hookflow.events.log import NewRun
 from django_hookflow.exceptions import ChildConflict, WorkflowError
 from django_hookflow.registry import Workflow
 from django_hookflow.runtime import failures
-from django_hookflow.runtime.execution import cause_of, payload_of
+from django_hookflow.runtime.step import cause_of, payload_of
 from django_hookflow.runtime.trigger import uuid7
 from django_hookflow.texts import MAX_RUN_ID, checked_run_id
 

@@ -15,7 +15,8 @@ from django.db import connections
 from django_hookflow.runtime.attempts import attempt_beside
 
 if TYPE_CHECKING:
-    from django_hookflow.runtime.execution import Execution, StepOutcome, Todo
+    from django_hookflow.runtime.execution import Execution
+    from django_hookflow.runtime.step import StepOutcome, Todo
 
 #: Steps whose work has ended and is not recorded yet, at most: as many may run again when a worker dies.
 MOST_UNRECORDED = 100

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -13,8 +16,10 @@ from django_hookflow.registry import Workflow
 from django_hookflow.runtime import children
 from django_hookflow.runtime.attempts import StepRequest
 from django_hookflow.runtime.batch import Batch
-from django_hookflow.runtime.execution import Execution, OnDoubt, Options, StepOutcome
+from django_hookflow.runtime.execution import Execution
 from django_hookflow.runtime.retries import Retry
+from django_hookflow.runtime.step import OnDoubt, Options, StepOutcome
+from django_hookflow.runtime.turn_loop import is_async
 from django_hookflow.runtime.verbs import NO_DEFAULT, Verbs
 from django_hookflow.texts import checked_step_id
 
@@ -66,6 +71,12 @@ class _Noting(Verbs):
         super().__init__(execution, options)
         self.notes = notes
 
+    def run(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        handle: Any = super().run(step_id, fn, *args, **kwargs)
+        if is_async(fn):  # which an async workflow awaits itself, and so is to know
+            handle.asked = replace(handle.asked, work=partial(fn, *args, **kwargs))
+        return handle
+
     def _ask(self, asked: StepRequest) -> Any:
         step_id = checked_step_id(asked.step_id)
         if not self.notes.is_open:
@@ -79,15 +90,17 @@ class _Noting(Verbs):
         return type(self)(self._execution, options, self.notes)
 
 
-class Group:
-    """Steps that run at once: ``with ctx.step.parallel() as group``. Nothing begins before the block ends.
+class Noted:
+    """Steps that are noted for a group.
 
     Each method is that of ``ctx.step``, and answers a :class:`Handle`.
     """
 
-    def __init__(self, verbs: _Noting, max_workers: int, on_error: OnError) -> None:
-        self._verbs = verbs
-        self._max_workers = max_workers
+    def __init__(self, steps: Verbs, max_workers: int | None, on_error: OnError) -> None:
+        if on_error not in ("raise", "collect"):
+            raise ValueError(f"ctx.step.parallel: on_error is {on_error!r:.100}: it is 'raise' or 'collect'")
+        self._verbs = _noting(steps, "ctx.step.parallel", is_open=False)
+        self._max_workers = checked_workers(max_workers)
         self._on_error = on_error
 
     def run(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> Handle[T]:
@@ -142,28 +155,32 @@ class Group:
         timeout: Duration | None = None,
         on_doubt: OnDoubt | None = None,
         offload: bool = False,
-    ) -> Group:
+    ) -> Self:
         """The same group with a policy for the next call, as ``ctx.step.options``."""
-        verbs = self._verbs.options(retry=retry, timeout=timeout, on_doubt=on_doubt, offload=offload)
-        return Group(verbs, self._max_workers, self._on_error)
+        group = copy(self)
+        group._verbs = self._verbs.options(  # noqa: SLF001 of a copy of this one
+            retry=retry, timeout=timeout, on_doubt=on_doubt, offload=offload
+        )
+        return group
 
-    def __enter__(self) -> Group:
+    def _open(self) -> None:
         notes = self._verbs.notes
         if notes.is_open or notes.handles:
             raise HookFlowException("a group is entered once: begin another one with ctx.step.parallel()")
         notes.is_open = True
+
+
+class Group(Noted):
+    """Steps that run at once: ``with ctx.step.parallel() as group``. Nothing begins before the block ends."""
+
+    def __enter__(self) -> Self:
+        self._open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._verbs.notes.is_open = False
         if kind is None:
-            settle(self._verbs, self._max_workers, self._on_error)
-
-
-def open_group(steps: Verbs, max_workers: int | None, on_error: OnError) -> Group:
-    if on_error not in ("raise", "collect"):
-        raise ValueError(f"ctx.step.parallel: on_error is {on_error!r:.100}: it is 'raise' or 'collect'")
-    return Group(_noting(steps, "ctx.step.parallel", is_open=False), checked_workers(max_workers), on_error)
+            settle(self._verbs.execution, self._verbs.notes.handles, self._max_workers, self._on_error)
 
 
 def map_items(
@@ -175,6 +192,23 @@ def map_items(
     max_workers: int | None,
 ) -> list[Any]:
     """As :meth:`.steps.StepManager.map`."""
+    handles, most = note_items(steps, step_id, work, items, key, max_workers)
+    if isinstance(work, Workflow):
+        settle(steps.execution, handles, 1, "raise", most)
+    else:
+        settle(steps.execution, handles, most, "raise")
+    return [handle.result() for handle in handles]
+
+
+def note_items(
+    steps: Verbs,
+    step_id: str,
+    work: Callable[[Any], Any] | Workflow,
+    items: Iterable[Any],
+    key: Callable[[Any], Any] | None,
+    max_workers: int | None,
+) -> tuple[list[Handle[Any]], int]:
+    """A step for each item, and how many of them may be under way at once."""
     noting = _noting(steps, "ctx.step.map", is_open=True)
     ids: set[str] = set()
     for number, item in enumerate(items):
@@ -187,18 +221,21 @@ def map_items(
         else:
             noting.run(name, work, item)
     if isinstance(work, Workflow):
-        settle(noting, 1, "raise", checked_workers(max_workers, DEFAULT_CHILDREN, most=None))
-    else:
-        settle(noting, checked_workers(max_workers), "raise")
-    return [handle.result() for handle in noting.notes.handles]
+        return noting.notes.handles, checked_workers(max_workers, DEFAULT_CHILDREN, most=None)
+    return noting.notes.handles, checked_workers(max_workers)
 
 
-def settle(noting: _Noting, max_workers: int, on_error: OnError, max_children: int | None = None) -> None:
+def settle(
+    execution: Execution,
+    handles: list[Handle[Any]],
+    max_workers: int,
+    on_error: OnError,
+    max_children: int | None = None,
+) -> None:
     """Has all that was noted done at once; raises the first failure, in the order in which it was asked for."""
-    handles = noting.notes.handles
     if not handles:
         return
-    batch = Batch(noting.execution, handles[0].asked.step_id, max_workers, max_children)
+    batch = Batch(execution, handles[0].asked.step_id, max_workers, max_children)
     for handle, outcome in zip(handles, batch.perform([handle.asked for handle in handles]), strict=True):
         handle.outcome = outcome
     if on_error == "raise":

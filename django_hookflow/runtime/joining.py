@@ -23,7 +23,7 @@ from django_hookflow.events.database import alias, repeated_on_conflict
 from django_hookflow.events.log import Ending
 from django_hookflow.exceptions import HookFlowException, RedactedHistory, RunCancelled, UnknownRun
 from django_hookflow.runtime import failures
-from django_hookflow.runtime.execution import cause_of, payload_of
+from django_hookflow.runtime.step import cause_of, payload_of
 
 logger = logging.getLogger("django_hookflow.turn")
 

@@ -39,7 +39,7 @@ from django_hookflow.exchange import Asked, ResponseTooLarge, check
 from django_hookflow.models import Head, Wait, WorkflowEvent, WorkflowRun
 from django_hookflow.retry_after import retry_after_seconds
 from django_hookflow.runtime import calls
-from django_hookflow.runtime.execution import StepOutcome, Todo
+from django_hookflow.runtime.step import StepOutcome, Todo
 
 #: What a report holds beside the answer's body, in bytes, at most.
 ROOM = 256 * 1024

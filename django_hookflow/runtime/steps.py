@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_hookflow.runtime.execution import Options
-from django_hookflow.runtime.groups import Group, OnError, map_items, open_group
+from django_hookflow.runtime.groups import Group, OnError, map_items
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
+from django_hookflow.runtime.step import Options
 from django_hookflow.runtime.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class StepManager(Verbs):
         begins to wait. Leaving the block raises the first failure, in the order asked, once all have ended; with
         ``on_error="collect"`` only ``.result()`` raises. ``ctx.step.options(…).parallel()`` is the policy of each.
         """
-        return open_group(self, max_workers, on_error)
+        return Group(self, max_workers, on_error)
 
     def map(
         self,

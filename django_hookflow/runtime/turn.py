@@ -29,10 +29,11 @@ from django_hookflow.runtime import failures, joining
 from django_hookflow.runtime.async_steps import run_async
 from django_hookflow.runtime.children import Continuation, successor_of
 from django_hookflow.runtime.context import WorkflowContext
-from django_hookflow.runtime.execution import Diverged, Execution, cause_of, payload_of
+from django_hookflow.runtime.execution import Diverged, Execution
 from django_hookflow.runtime.history import History
 from django_hookflow.runtime.journal import LogJournal, TurnJournal, check_no_transaction
 from django_hookflow.runtime.retries import DEFAULT_RETRY
+from django_hookflow.runtime.step import cause_of, payload_of
 from django_hookflow.runtime.steps import StepManager, first_options
 from django_hookflow.wrappers import Work, WorkerGone
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_hookflow.durations import Duration, checked_moment, checked_seconds, in_seconds, is_time_limit
 from django_hookflow.events import types
-from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut, StepCompleted
+from django_hookflow.exceptions import ChildTimedOut, SignalTimedOut
 from django_hookflow.runtime import calls, children, offloading
 from django_hookflow.runtime.attempts import StepRequest, perform
-from django_hookflow.runtime.execution import Execution, OnDoubt, Options, Recorded, StepOutcome, Todo
+from django_hookflow.runtime.execution import Execution
 from django_hookflow.runtime.retries import Retry
+from django_hookflow.runtime.step import OnDoubt, Options, Recorded, StepOutcome, Todo
 from django_hookflow.texts import checked_signal_name
 
 if TYPE_CHECKING:
@@ -223,24 +224,6 @@ class Verbs:
 
     def _with(self, options: Options) -> Self:
         return type(self)(self._execution, options)
-
-    def begin_async(
-        self, step_id: str, work: Callable[[], Any], from_thread: Callable[..., Any]
-    ) -> Recorded | tuple[Todo, Callable[[], Any]]:
-        """A step whose function is async: what is recorded of it, or the attempt and its work.
-
-        The work is an async function, or where something is put around it a plain one that calls ``from_thread``.
-        """
-        step = self._execution.begin(step_id, "run", self._options)
-        if isinstance(step, Recorded):
-            return step
-        if self._execution.turn is not None:
-            work = partial(from_thread, work, self._options.timeout)
-        to_do = StepRequest(step_id, "run", self._options, work=work).work_of(step, is_awaited=True)
-        if isinstance(to_do, StepOutcome):
-            step.record(to_do)
-            raise StepCompleted(step_id)
-        return step, to_do
 
     def _perform(self, step_id: str, kind: str, work: Callable[[], Any], options: Options) -> Any:
         return self._ask(StepRequest(step_id, kind, options, work=work))

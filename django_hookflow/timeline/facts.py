@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from django.utils.dateparse import parse_datetime
 
@@ -43,6 +43,10 @@ def error_of(event: Event) -> dict[str, str]:
 
 def text(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def number(value: Any) -> int:

@@ -19,9 +19,19 @@ from typing import Any, ClassVar, Protocol
 
 from django_hookflow.events import types
 from django_hookflow.events.types import CATALOGUE, EventType
-from django_hookflow.timeline.facts import Event, error_of, facts_of, moment, number, payload_of, seconds, text
+from django_hookflow.timeline.facts import (
+    Event,
+    error_of,
+    facts_of,
+    is_number,
+    moment,
+    number,
+    payload_of,
+    seconds,
+    text,
+)
 from django_hookflow.timeline.life import ENDED, LOST, RUNNING, WAITING, Life, State
-from django_hookflow.timeline.story import BUSY, Failure, Kind, Mark, Row, Segment, Story, TurnSpan
+from django_hookflow.timeline.story import BUSY, Failure, Kind, Mark, Row, SaidProgress, Segment, Story, TurnSpan
 
 #: As what a wait is shown, what its step is in meanwhile, and which of several waits is shown: the lowest rank, then the one
 #: that is due first. Those of rank 0 stand before a turn that is still at work.
@@ -342,6 +352,12 @@ class _Fold:
     def _complete_run(self, event: Event, facts: dict[str, Any]) -> None:
         self.story.continued_as = text(facts.get("continued_by"))
 
+    def _progress(self, event: Event, facts: dict[str, Any]) -> None:
+        done, total = (facts.get(name) for name in ("done", "total"))
+        if is_number(done):
+            note = text(payload_of(event).get("note"))
+            self.story.progress = SaidProgress(done, total if is_number(total) else None, note)
+
     def _restart(self, event: Event, facts: dict[str, Any]) -> None:
         if facts.get("run_id"):
             self.story.restarted_as.append(text(facts["run_id"]))
@@ -376,6 +392,7 @@ class _Fold:
     _own: ClassVar[dict[str, Callable[[_Fold, Event, dict[str, Any]], None]]] = {
         types.RUN_TRIGGERED: _trigger,
         types.RUN_COMPLETED: _complete_run,
+        types.RUN_PROGRESSED: _progress,
         types.TURN_STARTED: _begin_turn,
         types.TURN_ABANDONED: _lose_turn,
         types.TURN_FAILED: _fail_turn,

@@ -15,13 +15,13 @@ from django_hookflow.sql import load
 
 #: The types whose payloads hold what a story shows: why something was done, and what went wrong.
 REASONED = [each.name for each in CATALOGUE.values() if "reason" in each.payload]
-TEXTS = ("reason", "message", "traceback")
+TEXTS = ("reason", "message", "traceback", "note")
 FAILED = [each.name for each in CATALOGUE.values() if "message" in each.payload]
 
 
 @dataclass(slots=True)
 class EventExcerpt:
-    """An event with what a story needs of it: all facts, and of the payload a reason or an error, cut; else None."""
+    """An event with what a story needs of it: all facts, and of the payload a reason, an error or a note, cut; else None."""
 
     seq: int
     type: str

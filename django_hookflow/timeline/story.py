@@ -144,6 +144,22 @@ class Failure:
     asked: str | None = None
 
 
+@dataclass(slots=True)
+class SaidProgress:
+    """What the workflow said last of how far it is: ``done`` of ``total``, where that is known."""
+
+    done: float
+    total: float | None
+    note: str = ""
+
+    @property
+    def counted(self) -> str:
+        return f"{self.done:,}" if self.total is None else f"{self.done:,} of {self.total:,}"
+
+    def __str__(self) -> str:
+        return f"{self.counted}, {self.note}" if self.note else self.counted
+
+
 @dataclass
 class Story:
     """What the events of a run, up to a point, come to."""
@@ -161,6 +177,7 @@ class Story:
     restarted_as: list[str] = field(default_factory=list)
     #: What started it if nobody did by hand, by ``kind``: the ``run_id`` that it names, of a parent or a run gone before.
     origin: dict[str, str] = field(default_factory=dict)
+    progress: SaidProgress | None = None
     #: The run that goes on in its place.
     continued_as: str = ""
     start: datetime.datetime | None = None

@@ -173,6 +173,7 @@ class Drawing:
         related = RELATED.get(story.origin.get("kind", ""))
         if related:
             facts[related] = clean(story.origin.get("run_id", ""))
+        facts["progress"] = clean(str(story.progress or ""))
         facts["goes on as"] = clean(story.continued_as)
         facts["again as"] = ", ".join(clean(run_id) for run_id in story.restarted_as)
         for name, fact in facts.items():

@@ -152,6 +152,22 @@ def test_what_waits_for_a_signal_says_for_which_and_until_when(superuser: Client
     assert timed["status_badge"].startswith("Running waits for approval until ")
 
 
+def test_what_waits_for_a_run_or_for_its_beginning_says_so(superuser: Client) -> None:
+    parent = start("parent")
+    add(parent, "turn.started", worker="w")
+    add(parent, "step.suspended", "ask", kind="child", attempt=1, key="its-child")
+    later = timezone.now() + datetime.timedelta(hours=1)
+    add(start("later"), "run.delayed", until=later.isoformat())
+    sleeping("asleep")
+
+    page = open_list(superuser, state="waiting")
+
+    delayed, waiting = rows(page)
+    assert waiting["status_badge"] == "Running waits for run its-child"
+    assert delayed["status_badge"].startswith("Pending starts at ")
+    assert counts(page)["Waiting"] == "2"
+
+
 def test_a_turn_that_nobody_begins_makes_a_run_stuck(superuser: Client) -> None:
     overdue, resent, fresh = start("overdue"), start("resent", "shop.other"), start("fresh")
     move_outbox(overdue, due_at=ago(hours=1), send_at=ago(hours=1))

@@ -184,6 +184,16 @@ def test_a_sleeping_run_says_where_it_sleeps_and_when_it_wakes(superuser: Client
     assert facts(page)["Wakes"]
 
 
+def test_what_the_workflow_said_last_of_its_progress(superuser: Client, staff: Callable[..., Client]) -> None:
+    run = start()
+    assert "Progress" not in facts(open_run(superuser, run))
+    add(run, "run.progressed", done=2, total=10)
+    add(run, "run.progressed", done=3, total=10, note="booked")
+
+    assert facts(open_run(superuser, run))["Progress"] == "3 of 10, booked"
+    assert facts(open_run(staff("view_workflowrun"), run))["Progress"] == "3 of 10"
+
+
 def test_a_redacted_value_is_marked_and_what_was_kept_of_it_is_shown(superuser: Client) -> None:
     run = start(data={"iban": "DE89 3704", "order": 7})
     add(run, "turn.started", worker="w")

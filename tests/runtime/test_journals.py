@@ -18,10 +18,11 @@ from django_hookflow.events.log import NewEvent
 from django_hookflow.exceptions import HistoryTooLarge, NeedsLog, OpenTransaction, TurnLost, WorkflowError
 from django_hookflow.models import WorkflowRun
 from django_hookflow.runtime.context import WorkflowContext as Context
-from django_hookflow.runtime.execution import Diverged, Execution, facts_of_completion
+from django_hookflow.runtime.execution import Diverged, Execution
 from django_hookflow.runtime.history import History
 from django_hookflow.runtime.journal import EndOfHistory, HistoryJournal, Journal, LogJournal, check_no_transaction
 from django_hookflow.runtime.stateless import MessageJournal
+from django_hookflow.runtime.step import facts_of_completion
 from django_hookflow.runtime.steps import StepManager, first_options
 from django_hookflow.testing import Hookflow
 from tests.log.calls import append, ask

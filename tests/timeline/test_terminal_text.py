@@ -84,3 +84,17 @@ def test_a_frame_of_a_groups_member_is_found() -> None:
         'ExceptionGroup: two (2)\n  +---- 1 of 2 ----\n  |   File "/srv/shop/bank.py", line 3, in pay\n  |     pass\n'
     )
     assert innermost_own_frame(text) == "/srv/shop/bank.py:3 in pay"
+
+
+@pytest.mark.parametrize(
+    ("facts", "payload", "shown"),
+    [
+        ({"done": 3, "total": 10}, {"note": "booked"}, "progress  3 of 10, booked"),
+        ({"done": 1500}, None, "progress  1,500"),
+        ({"done": "three", "total": 10}, None, None),
+    ],
+)
+def test_progress_stands_in_the_head(facts: object, payload: object, shown: str | None) -> None:
+    story = story_of([EventExcerpt(1, "run.progressed", None, None, T0, False, facts, payload)])
+    lines = Drawing().draw(Header("order-1", "shop.order", "running"), story, T0, "")
+    assert next((line for line in lines if line.startswith("progress")), None) == shown
