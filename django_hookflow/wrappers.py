@@ -108,7 +108,7 @@ def load(path: str) -> Any:
         found = import_string(path)
         wrapper = found() if isinstance(found, type) else found
     except Exception as error:  # the project's code, which may raise anything
-        problem = f"names {path!r}, which cannot be had ({type(error).__name__}: {error})"
+        problem = f"names {path!r}, which cannot be loaded ({type(error).__name__}: {error})"
         raise InvalidSetting(SETTING, problem, remedy) from error
     methods = [getattr(wrapper, name, None) for name in METHODS]
     if not any(map(callable, methods)):

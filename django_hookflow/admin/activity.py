@@ -96,7 +96,7 @@ class ActivityFilter:
             problems.append("Nobody has a name like that.")
             who = ""
         if what and what not in WORDS:
-            problems.append(f"“{what[:80]}” is nothing that can be done to a run.")
+            problems.append(f"“{what[:80]}” is not something that is done to runs.")
         since, until = (_moment(query.get(name, ""), problems) for name in ("since", "until"))
         return cls(who[:255], what, since, until, _before(query.get("before", ""), problems), problems)
 

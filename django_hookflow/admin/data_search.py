@@ -51,7 +51,7 @@ class DataTerm:
         try:
             keys = [json.loads(key) if key.startswith('"') else key for key in KEY.findall(found["path"])]
         except ValueError as error:
-            raise CannotSearch(f"{found['path']} is no path of keys with dots between.") from error
+            raise CannotSearch(f"{found['path']} is not a path: write keys with dots between them.") from error
         wanted = " || ".join(f"@ == {value}" for value in values_of(found["value"].strip()))
         return cls(found["column"], f"${''.join(f'.{json.dumps(key)}' for key in keys)} ? ({wanted})")
 
@@ -85,12 +85,12 @@ def search_data(question: DataTerm, runs: QuerySet[WorkflowRun]) -> tuple[list[U
                 "A time or a workflow narrows it down; an index reaches all of them."
             )
     except TookTooLong:
-        return [], f"Given up after {SECONDS:g} s, although there is an index: ask for something rarer."
+        return [], f"Gave up after {SECONDS:g} s, although there is an index: ask for something rarer."
     except EmptyResultSet:
         return [], ""
     except (DataError, ProgrammingError) as error:
         raise CannotSearch("PostgreSQL does not take this for a path and a value.") from error
-    return [], f"Given up after {SECONDS:g} s: choose a workflow, or a shorter time."
+    return [], f"Gave up after {SECONDS:g} s: choose a workflow, or a shorter time."
 
 
 def ask(question: DataTerm, runs: QuerySet[WorkflowRun], looked_at: int) -> list[UUID]:

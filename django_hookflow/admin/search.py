@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Events that are looked through for a step or a message, from the newest; a tenth as many failures.
 LOOKED_AT = 100_000
-WITHHELD = "It takes the permission “Can see the payloads of workflow runs” to search in data."
+WITHHELD = "Searching in data needs the permission “Can see the payloads of workflow runs”."
 
 
 @dataclass(frozen=True)

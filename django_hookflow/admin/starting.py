@@ -191,11 +191,11 @@ def prefilled(request: HttpRequest, run: WorkflowRun | None) -> tuple[dict[str, 
     if run.workflow_id not in registered_workflows():
         notes.append(f"This server has no code for {run.workflow_id}, so it cannot be started here.")
     if not may_see_payloads(request):
-        notes.append("You may not see what the run was started with: enter the data anew.")
+        notes.append("You may not see what the run was started with: enter the data yourself.")
     elif isinstance(run.data, dict) and run.data.keys() == {TAG}:
-        notes.append("What the run was started with is sealed: enter the data anew.")
+        notes.append("What the run was started with is sealed: enter the data yourself.")
     elif run.events.filter(seq=1, payload_digest__isnull=False).exists() or not isinstance(run.data, dict):
-        notes.append("What the run was started with has been redacted: enter the data anew.")
+        notes.append("What the run was started with has been redacted: enter the data yourself.")
     else:
         initial["data"] = json.dumps(run.data, indent=2, ensure_ascii=False)
     return initial, notes

@@ -82,7 +82,7 @@ def read_step_times(runs: Any) -> StepTimes:
         except EmptyResultSet:
             return StepTimes([])
         return StepTimes([line_of(*row[:9]) for row in rows], note_of(rows, most))
-    return StepTimes([], f"Given up after {SECONDS:g} s: choose one workflow, or a shorter time.")
+    return StepTimes([], f"Gave up after {SECONDS:g} s: choose one workflow, or a shorter time.")
 
 
 def note_of(rows: list[Any], most: int) -> str:

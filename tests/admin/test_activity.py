@@ -107,7 +107,7 @@ def test_of_one_kind_it_looks_so_far_back_and_offers_to_go_on(
     [
         ({"since": "yesterday"}, "“yesterday” is no date or time"),
         ({"until": "2026-13-01"}, "“2026-13-01” is no date or time"),
-        ({"what": "run.completed"}, "“run.completed” is nothing that can be done to a run"),
+        ({"what": "run.completed"}, "“run.completed” is not something that is done to runs"),
         ({"who": "a\0b"}, "Nobody has a name like that"),
         ({"before": "2026-01-01T00:00:00/x"}, "This link leads nowhere"),
         ({"before": "x/1"}, "“x” is no date or time"),

@@ -108,4 +108,4 @@ def test_one_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
     found = read_step_times(WorkflowRun.objects.extra(where=["pg_sleep(60) IS NOT NULL"]))
 
-    assert (found.lines, found.note) == ([], "Given up after 0.05 s: choose one workflow, or a shorter time.")
+    assert (found.lines, found.note) == ([], "Gave up after 0.05 s: choose one workflow, or a shorter time.")

@@ -299,9 +299,9 @@ class TestErrors:
 
 
 BAD = {
-    "missing": ("project_of_nobody.Wrapper", "cannot be had (ModuleNotFoundError"),
-    "no_dot": ("wrapper", "cannot be had (ImportError"),
-    "empty": ("", "cannot be had (ImportError"),
+    "missing": ("project_of_nobody.Wrapper", "cannot be loaded (ModuleNotFoundError"),
+    "no_dot": ("wrapper", "cannot be loaded (ImportError"),
+    "empty": ("", "cannot be loaded (ImportError"),
     "useless": ("decimal.Decimal", "which has none of them"),
     "function": ("json.dumps", "which has none of them"),
 }
