@@ -111,7 +111,7 @@ def test_who_may_not_see_payloads_cannot_ask_what_is_in_them(staff: Callable[...
     page = open_list(staff("view_workflowrun"), q="data.order:17")
 
     assert ids(page) == []
-    assert "It takes the permission" in note(page)
+    assert "Searching in data needs the permission" in note(page)
 
 
 def test_the_newest_that_the_filters_leave_are_looked_through_and_it_says_how_many(
