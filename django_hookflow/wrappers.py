@@ -70,7 +70,7 @@ class Work:
 
 
 def loaded() -> tuple[Any, ...]:
-    """The wrappers, outermost first. Raises InvalidSetting for one that cannot be had."""
+    """The wrappers, outermost first. Raises InvalidSetting for one that cannot be loaded."""
     return (*_loaded(tuple(conf.wrappers)), *innermost)
 
 

@@ -45,7 +45,7 @@ WORDS = {
     types.RUN_RESUMED: "Resumed",
     types.RUN_WOKEN: "Woke",
     types.RUN_REPLAYED: "Replayed",
-    types.RUN_REPLAY_REPEATED: "Asked again for a replay",
+    types.RUN_REPLAY_REPEATED: "Requested the replay again",
     types.RUN_RESTARTED: "Started again from the beginning",
     types.RUN_REWOUND: "Rewound",
     types.RUN_REBUILT: "Rebuilt",
@@ -93,7 +93,7 @@ class ActivityFilter:
         problems: list[str] = []
         who, what = query.get("who", "").strip(), query.get("what", "").strip()
         if "\0" in who:
-            problems.append("Nobody has a name like that.")
+            problems.append("A name cannot contain a NUL character.")
             who = ""
         if what and what not in WORDS:
             problems.append(f"“{what[:80]}” is not something that is done to runs.")
@@ -135,7 +135,7 @@ def _moment(text: str, problems: list[str]) -> datetime.datetime | None:
     try:
         return read_moment(text.strip())
     except IncorrectLookupParameters:
-        problems.append(f"“{text[:80]}” is no date or time: write 2026-01-31, or 2026-01-31T14:03.")
+        problems.append(f"“{text[:80]}” is not a date or time: write 2026-01-31, or 2026-01-31T14:03.")
         return None
 
 
@@ -144,7 +144,7 @@ def _before(text: str, problems: list[str]) -> tuple[datetime.datetime, int] | N
     if not text:
         return None
     if not (position.isascii() and position.isdigit() and len(position) < 19):
-        problems.append("This link leads nowhere: begin at the newest.")
+        problems.append("This link is not valid: start from the newest.")
         return None
     read = _moment(moment, problems)
     return (read, int(position)) if read else None

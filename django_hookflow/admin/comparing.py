@@ -210,7 +210,10 @@ def find_other(run: WorkflowRun, asked: str) -> tuple[WorkflowRun | None, str]:
     if other.pk == run.pk:
         return None, "That is this run itself."
     if other.workflow_id != run.workflow_id:
-        return None, f"Run {other.run_id} is of another workflow, {other.workflow_id}: its steps are other steps."
+        return (
+            None,
+            f"Run {other.run_id} belongs to another workflow, {other.workflow_id}, so its steps cannot be compared.",
+        )
     return other, ""
 
 

@@ -62,7 +62,7 @@ def values_of(text: str) -> list[str]:
         try:
             return [json.dumps(json.loads(text))]
         except ValueError as error:
-            raise CannotSearch(f"The value {text} begins with a quote and is no JSON text.") from error
+            raise CannotSearch(f"The value {text} begins with a quote but is not a valid JSON string.") from error
     if text[:1] in "[{":
         raise CannotSearch("A list or an object cannot be searched for: search for one value in it.")
     is_plain = text in ("true", "false", "null") or NUMBER.fullmatch(text)
@@ -85,12 +85,12 @@ def search_data(question: DataTerm, runs: QuerySet[WorkflowRun]) -> tuple[list[U
                 "A time or a workflow narrows it down; an index reaches all of them."
             )
     except TookTooLong:
-        return [], f"Gave up after {SECONDS:g} s, although there is an index: ask for something rarer."
+        return [], f"Gave up after {SECONDS:g} s, even with the index: search for a rarer value."
     except EmptyResultSet:
         return [], ""
     except (DataError, ProgrammingError) as error:
-        raise CannotSearch("PostgreSQL does not take this for a path and a value.") from error
-    return [], f"Gave up after {SECONDS:g} s: choose a workflow, or a shorter time."
+        raise CannotSearch("PostgreSQL does not accept this path and value.") from error
+    return [], f"Gave up after {SECONDS:g} s: choose a workflow, or a shorter period."
 
 
 def ask(question: DataTerm, runs: QuerySet[WorkflowRun], looked_at: int) -> list[UUID]:

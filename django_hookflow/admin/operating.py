@@ -138,7 +138,7 @@ class RunOperations(ReadOnlyAdmin):
             self.message_user(request, f"Nothing was done: {str(error).removeprefix('hookflow: ')}.", messages.ERROR)
             return
         if not applied:
-            self.message_user(request, "Nothing was changed: it was so already.", messages.WARNING)
+            self.message_user(request, "Nothing changed: the run was already in this state.", messages.WARNING)
             return
         self.log_change(request, situation.run, f"{operation.label}: {form.given_reason}")
         other = WorkflowRun.objects.filter(run_id=situation.other_run_id).first() if situation.other_run_id else None
@@ -153,7 +153,7 @@ class RunOperations(ReadOnlyAdmin):
         if form.is_valid():
             operation.repeat(situation, done, form.given_reason, actor)
         who = "you" if done.actor == actor else done.actor or "somebody"
-        text = f"Nothing was done again: {who} did this after you had opened the page (event #{done.seq})."
+        text = f"Nothing was done: {who} did this after you had opened the page (event #{done.seq})."
         self.message_user(request, text, messages.WARNING)
 
 

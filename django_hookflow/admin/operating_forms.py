@@ -103,7 +103,7 @@ class ResolveForm(ReasonForm):
         except NotSerializable as error:
             raise forms.ValidationError(f"{error}.") from error
         except RecursionError as error:
-            raise forms.ValidationError("This is nested too deeply.") from error
+            raise forms.ValidationError("This JSON is nested too deeply.") from error
         except ValueError as error:
             raise forms.ValidationError(f"This is not JSON: {error}.") from error
         return value

@@ -168,7 +168,7 @@ class Replay(Operation):
 class Restart(Replay):
     name, label, event = "restart", "Restart", "run.restarted"
     verb = "Restart from the beginning"
-    done = "A new run does it all from the beginning."
+    done = "A new run does everything from the beginning."
     from_start = True
     what_happens = (
         "A new run is started with the same data and does everything from the beginning, including the steps that have "
@@ -217,7 +217,7 @@ class Rebuild(Operation):
     name, label, event = "rebuild", "Rebuild", "run.rebuilt"
     verb = "Rebuild the run"
     condition = "It cannot be rebuilt"
-    done = "What the database shows of the run is as the log has it."
+    done = "What the database shows of the run now matches the log."
     what_happens = (
         "The rows that show this run, its waits and its dead letters are made from the log again, and those that differ "
         "are corrected. The log and the progress of the run are not touched."

@@ -54,10 +54,10 @@ class StartForm(ReasonForm):
         widget=forms.Textarea(attrs={"rows": 10, "spellcheck": "false", "class": "hookflow-json"}),
     )
     label = forms.CharField(
-        required=False, max_length=255, help_text="What people know the run by, such as the number of an order."
+        required=False, max_length=255, help_text="What people call the run, such as an order number."
     )
     run_id = forms.CharField(
-        label="Run id", required=False, max_length=255, help_text="Leave it empty for an id of its own."
+        label="Run id", required=False, max_length=255, help_text="Leave empty to have an id generated."
     )
     own_id = forms.UUIDField(widget=forms.HiddenInput)
     seen = None  # type: ignore[assignment]  # there is no log yet that somebody could have seen
@@ -75,12 +75,12 @@ class StartForm(ReasonForm):
         try:
             plain = json.loads(self.cleaned_data["data"], parse_constant=refuse_constant)
         except RecursionError as error:
-            raise forms.ValidationError("This is nested too deeply.") from error
+            raise forms.ValidationError("This JSON is nested too deeply.") from error
         except ValueError as error:
             raise forms.ValidationError(f"This is not JSON: {error}.") from error
         if not isinstance(plain, dict):
             raise forms.ValidationError(
-                'Data is a JSON object: it begins with { and ends with }, such as {"order": 17}.'
+                'Data must be a JSON object: it begins with { and ends with }, such as {"order": 17}.'
             )
         if masked := [place for place, value in walk(plain) if value == MASK]:
             more = f" and {len(masked) - MASKS_NAMED} more" if len(masked) > MASKS_NAMED else ""
@@ -100,7 +100,7 @@ class StartForm(ReasonForm):
         except NotSerializable as error:
             raise forms.ValidationError(f"{error}.") from error
         except (RecursionError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-            raise forms.ValidationError(f"A value with a key that begins with $ cannot be read: {error}.") from error
+            raise forms.ValidationError(f"A value that has a key beginning with $ cannot be read: {error}.") from error
         return data
 
     def clean_label(self) -> str:
@@ -175,7 +175,7 @@ class Starting(ReadOnlyAdmin):
 
     def _say_started(self, request: HttpRequest, run: WorkflowRun, form: StartForm) -> None:
         if form.was_there:
-            self.message_user(request, "Nothing was started: this run was there already.", messages.WARNING)
+            self.message_user(request, "Nothing was started: this run already exists.", messages.WARNING)
             return
         self.log_addition(request, run, f"Started by hand: {form.given_reason}")
         self.message_user(request, "The run has been started.", messages.SUCCESS)
@@ -217,7 +217,7 @@ def start(request: HttpRequest, form: StartForm, like: WorkflowRun | None) -> Wo
                 run.note(form.given_reason, actor=actor)
             return run
     except RunConflict:
-        form.add_error("run_id", "There is another run with this id, with other data or of another workflow.")
+        form.add_error("run_id", "A run with this id already exists, with other data or for another workflow.")
     except HookFlowException as error:
         form.add_error(None, f"{str(error).removeprefix('hookflow: ')}.")
     return None

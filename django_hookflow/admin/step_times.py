@@ -82,14 +82,16 @@ def read_step_times(runs: Any) -> StepTimes:
         except EmptyResultSet:
             return StepTimes([])
         return StepTimes([line_of(*row[:9]) for row in rows], note_of(rows, most))
-    return StepTimes([], f"Gave up after {SECONDS:g} s: choose one workflow, or a shorter time.")
+    return StepTimes([], f"Gave up after {SECONDS:g} s: choose one workflow, or a shorter period.")
 
 
 def note_of(rows: list[Any], most: int) -> str:
     if rows and rows[0][9] >= most:
-        return f"Of the newest {most:,} runs of this time only: a shorter time, or one workflow, shows all."
+        return (
+            f"Only the newest {most:,} runs of this period are counted: a shorter period, or one workflow, shows all."
+        )
     if rows and rows[0][10] >= ATTEMPTS:
-        return f"Of {ATTEMPTS:,} attempts only: a shorter time, or one workflow, shows all."
+        return f"Of {ATTEMPTS:,} attempts only: a shorter period, or one workflow, shows all."
     return f"The {SHOWN} steps that took the most time." if len(rows) == SHOWN else ""
 
 

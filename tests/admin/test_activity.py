@@ -105,12 +105,12 @@ def test_of_one_kind_it_looks_so_far_back_and_offers_to_go_on(
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ({"since": "yesterday"}, "“yesterday” is no date or time"),
-        ({"until": "2026-13-01"}, "“2026-13-01” is no date or time"),
+        ({"since": "yesterday"}, "“yesterday” is not a date or time"),
+        ({"until": "2026-13-01"}, "“2026-13-01” is not a date or time"),
         ({"what": "run.completed"}, "“run.completed” is not something that is done to runs"),
-        ({"who": "a\0b"}, "Nobody has a name like that"),
-        ({"before": "2026-01-01T00:00:00/x"}, "This link leads nowhere"),
-        ({"before": "x/1"}, "“x” is no date or time"),
+        ({"who": "a\0b"}, "A name cannot contain a NUL character"),
+        ({"before": "2026-01-01T00:00:00/x"}, "This link is not valid"),
+        ({"before": "x/1"}, "“x” is not a date or time"),
     ],
 )
 def test_what_is_not_understood_is_said_and_nothing_is_shown(

@@ -136,7 +136,7 @@ def test_what_takes_too_long_is_given_up_and_nothing_else_is(monkeypatch: pytest
     found = find_causes(slow, None, timezone.now(), sees_messages=True, links=lambda term: ("", ""))
 
     assert found.was_given_up
-    assert "There are too many failures to sum up" in render_to_string(
+    assert "There are too many failures to summarize" in render_to_string(
         "admin/django_hookflow/causes.html", {"causes": found}
     )
     assert ask("SHOW statement_timeout") == [{"statement_timeout": "0"}]

@@ -89,7 +89,7 @@ def test_what_there_is_nothing_to_compare_with(superuser: Client) -> None:
         "nobody <b>": "There is no run “nobody <b>”.",
         "a\0": "There is no run",
         "x" * 5_000: "There is no run",
-        "elsewhere": "Run elsewhere is of another workflow, shop.other",
+        "elsewhere": "Run elsewhere belongs to another workflow, shop.other",
     }
     for name, words in asked.items():
         assert words in open_comparison(superuser, run, **{"with": name}).text

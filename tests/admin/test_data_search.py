@@ -82,11 +82,11 @@ def test_a_value_is_found_where_it_stands(superuser: Client, term: str, is_found
 @pytest.mark.parametrize(
     ("term", "words"),
     [
-        ('data.name:"Grace', "begins with a quote and is no JSON text"),
+        ('data.name:"Grace', "begins with a quote but is not a valid JSON string"),
         ("data.name:[1]", "A list or an object cannot be searched for"),
         ('data."\\x":1', "is not a path: write keys"),
-        ('data.name:"\\ud800"', "PostgreSQL does not take this"),
-        ('data.name:"\\u0000"', "PostgreSQL does not take this"),
+        ('data.name:"\\ud800"', "PostgreSQL does not accept this"),
+        ('data.name:"\\u0000"', "PostgreSQL does not accept this"),
     ],
 )
 def test_what_cannot_be_searched_for_says_so(superuser: Client, term: str, words: str) -> None:
@@ -137,7 +137,7 @@ def test_one_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     found, words = search_data(question, WorkflowRun.objects.extra(where=["pg_sleep(60) IS NOT NULL"]))
 
     assert found == []
-    assert words == "Gave up after 0.05 s: choose a workflow, or a shorter time."
+    assert words == "Gave up after 0.05 s: choose a workflow, or a shorter period."
 
 
 def test_with_the_index_all_runs_are_searched_and_the_plan_uses_it(

@@ -240,7 +240,7 @@ def test_a_step_that_returned_nothing_is_resolved_with_null(hookflow: Hookflow, 
         ("", "This field is required."),
         ("{paid: true}", "This is not JSON: Expecting property name"),
         ("NaN", "This is not JSON: NaN is not a JSON number"),
-        ("[" * 100_000, "This is nested too deeply."),
+        ("[" * 100_000, "This JSON is nested too deeply."),
         ('"' + "x" * 2_000_000 + '"', "cannot be recorded"),
         ('"\\u0000"', "cannot be recorded"),
         ('"\\ud800"', "cannot be recorded"),
@@ -457,10 +457,7 @@ class TestTwice:
 
         page = parse(superuser.post(url_of(run, name), fields, follow=True))
 
-        assert (
-            messages(page).splitlines()[0].count("Nothing was done again: you did this after you had opened the page")
-            == 1
-        )
+        assert messages(page).splitlines()[0].count("Nothing was done: you did this after you had opened the page") == 1
         assert len(hookflow.events("order-1")) == before
         assert len(logged()) == 1
 
@@ -478,7 +475,7 @@ class TestTwice:
         fields = {**fields_of(open_page(superuser, run, "rewind", step="validate")), "reason": "because"}
         run.rewind(to_step="validate", actor="ada")
         page = parse(superuser.post(url_of(run, "rewind"), fields, follow=True))
-        assert "Nothing was done again: ada did this" in messages(page)
+        assert "Nothing was done: ada did this" in messages(page)
 
     def test_a_page_of_before_answers_how_the_run_stands_now(self, hookflow: Hookflow, superuser: Client) -> None:
         run = asleep(hookflow)

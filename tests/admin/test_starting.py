@@ -86,25 +86,25 @@ def test_a_form_sent_twice_starts_one_run(hookflow: Hookflow, superuser: Client)
 
     assert first.headers["Location"] == second.headers["Location"]
     assert WorkflowRun.objects.get().events.count() == 2
-    assert "this run was there already" in superuser.get(second.headers["Location"]).content.decode()
+    assert "this run already exists" in superuser.get(second.headers["Location"]).content.decode()
     assert LogEntry.objects.count() == 1
 
 
 REFUSED: list[tuple[dict[str, str], str]] = [
     ({"data": "{"}, "This is not JSON"),
     ({"data": ""}, "This field is required"),
-    ({"data": "[1]"}, "Data is a JSON object"),
-    ({"data": "null"}, "Data is a JSON object"),
-    ({"data": '"text"'}, "Data is a JSON object"),
+    ({"data": "[1]"}, "Data must be a JSON object"),
+    ({"data": "null"}, "Data must be a JSON object"),
+    ({"data": '"text"'}, "Data must be a JSON object"),
     ({"data": '{"a": NaN}'}, "NaN is not a JSON number"),
     ({"data": '{"a": 1e999}'}, "data"),
     ({"data": '{"a": "\\u0000"}'}, "data"),
     ({"data": '{"a": "\\ud800"}'}, "data"),
     ({"data": '{"a": ' + "[" * 300 + "]" * 300 + "}"}, "deep"),
     ({"data": '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "deep"),
-    ({"data": '{"a": {"$datetime": "no"}}'}, "begins with $"),
-    ({"data": '{"a": {"$decimal": "x"}}'}, "begins with $"),
-    ({"data": '{"a": {"$bytes": 7}}'}, "begins with $"),
+    ({"data": '{"a": {"$datetime": "no"}}'}, "beginning with $"),
+    ({"data": '{"a": {"$decimal": "x"}}'}, "beginning with $"),
+    ({"data": '{"a": {"$bytes": 7}}'}, "beginning with $"),
     ({"data": '{"$decimal": "1.5"}'}, "Data is a JSON object, and this stands for"),
     ({"data": '{"card": {"token": "[masked]"}, "all": ["[masked]"]}'}, "belongs at data.card.token, data.all[0]."),
     ({"reason": ""}, "This field is required"),
@@ -141,7 +141,7 @@ def test_without_a_transport_the_form_says_what_is_missing(superuser: Client) ->
 
 def test_an_id_that_is_taken(hookflow: Hookflow, superuser: Client) -> None:
     started.trigger({"amount": 1}, "order-1")
-    assert "another run with this id" in errors(send(superuser, run_id="order-1", data='{"amount": 2}'))
+    assert "A run with this id already exists" in errors(send(superuser, run_id="order-1", data='{"amount": 2}'))
     assert WorkflowEvent.objects.count() == 1
 
 

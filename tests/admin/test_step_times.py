@@ -96,7 +96,7 @@ def test_what_is_left_out_is_said(superuser: Client, monkeypatch: pytest.MonkeyP
     completed("order-2", {"charge": 1.0, "ship": 1.0})
 
     monkeypatch.setattr(step_times, "RUNS", (1, 1))
-    assert "Of the newest 1 runs of this time only" in parse(superuser.get(STEPS)).text
+    assert "Only the newest 1 runs of this period are counted" in parse(superuser.get(STEPS)).text
     monkeypatch.setattr(step_times, "RUNS", (10, 1))
     monkeypatch.setattr(step_times, "ATTEMPTS", 2)
     assert "Of 2 attempts only" in parse(superuser.get(STEPS)).text
@@ -108,4 +108,7 @@ def test_one_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
     found = read_step_times(WorkflowRun.objects.extra(where=["pg_sleep(60) IS NOT NULL"]))
 
-    assert (found.lines, found.note) == ([], "Gave up after 0.05 s: choose one workflow, or a shorter time.")
+    assert (found.lines, found.note) == (
+        [],
+        "Gave up after 0.05 s: choose one workflow, or a shorter period.",
+    )

@@ -81,6 +81,21 @@ def test_an_async_workflow(hookflow: Hookflow) -> None:
     assert (run.status, run.result) == ("completed", "ordered for 10")
 
 
+@shows("Groups of steps")
+def test_a_group_of_steps(hookflow: Hookflow) -> None:
+    prices = {"flight to Rome": 200, "hotel in Rome": 90}
+    made = find_block("Groups of steps").run(
+        workflow=workflow,
+        find_flight=lambda city: f"flight to {city}",
+        find_hotel=lambda city: f"hotel in {city}",
+        ask_price=prices.__getitem__,
+    )
+    run = hookflow.run(made["plan_trip"], {"city": "Rome"})
+    assert (run.status, run.result) == ("completed", 290)
+    steps = StepExecution.objects.values_list("step_id", flat=True)
+    assert sorted(steps) == ["cool-off", "flight", "hotel", "price[0]", "price[1]"]
+
+
 @shows("Later, and once")
 def test_runs_that_begin_later_and_once(hookflow: Hookflow) -> None:
     @workflow(workflow_id="readme.later")
