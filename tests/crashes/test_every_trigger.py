@@ -86,6 +86,8 @@ def test_a_crash_at_every_statement_of_a_trigger(
         # Who was not told asks again, with the same id, and it is the same run.
         trigger_alone(run_id, data)
         assert rows_of(run_id) == [1] * 4, told
+        for name in ("hint", "approval"):
+            WorkflowRun.objects.get(run_id=run_id).signal(name)
         assert hookflow.drive(run_id).status == "completed", told
         assert evidence_against(WorkflowRun.objects.get(run_id=run_id)) == [], told
     record_property("crash points", f"{len(statements)} statements of a trigger, {len(cuts)} crash points")

@@ -23,7 +23,7 @@
         const id = link.firstChild.textContent.trim(); // without the label
         const button = document.createElement("button");
         button.type = "button";
-        button.className = "hookflow-copy";
+        button.className = "hookflow-copy-id";
         button.textContent = "Copy";
         button.setAttribute("aria-label", `Copy ${id}`);
         button.addEventListener("click", async () => {
