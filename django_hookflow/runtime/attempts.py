@@ -25,7 +25,7 @@ from django_hookflow.runtime.turn_loop import run_to_end
 class StepRequest:
     """What is asked of a step: to do ``work``, or what ``begin`` answers: that it waits, or the work of this attempt.
 
-    ``outcome`` answers what a step that has ended came to. ``signal`` is the name of the one that it waits for.
+    ``outcome`` answers what a step that has ended came to.
     """
 
     step_id: str
@@ -34,7 +34,6 @@ class StepRequest:
     begin: Callable[[Todo], StepOutcome | Callable[[], Any]] | None = None
     outcome: Callable[[Recorded], Any] = Recorded.value
     work: Callable[[], Any] | None = None
-    signal: str | None = None
 
     def __post_init__(self) -> None:
         if self.options.offload and self.kind != "call":

@@ -115,9 +115,8 @@ class Batch:
         """Records what is left, and ends the turn if a step has not ended, or the turn has taken on its share."""
         waiting = [member for member in self._members if not member.has_ended]
         goes_on = any(member.outcome is None for member in waiting)
-        for (
-            member
-        ) in waiting:  # last, so that it is the run's status, which a turn that went on with others has changed
+        # Doubts come last, so that they are the run's status, which a turn that went on with others has changed.
+        for member in waiting:
             if member.step is not None and member.step.waits_for == DOUBT:
                 self._settle(member, member.step.waiting(DOUBT))
         if not waiting and not self._execution.share.is_over():
@@ -148,15 +147,13 @@ class Batch:
             except DatabaseError as refusal:
                 assert member.step is not None
                 assert member.outcome is not None
-                if member.outcome.is_of(DOUBT):  # which a failed attempt would make forgotten
-                    why = f"the database refuses to record a doubt: {refusal}"
-                    raise self._execution.journal.lose(why) from refusal
+                if member.outcome.is_of(DOUBT):
+                    raise member.step.lose_doubt(refusal) from refusal
                 member.outcome = member.step.failure(refusal, 0.0)
                 try:
                     _append([member], is_last, goes_on)
                 except DatabaseError as again:
-                    why = f"the database refuses to record that step {member.asked.step_id!r} failed: {again}"
-                    raise self._execution.journal.lose(why) from refusal
+                    raise member.step.lose_failure(again) from refusal
 
 
 def _append(members: Sequence[Member], ends_turn: bool, goes_on: bool) -> None:

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 
 from django_hookflow.events import codec, types
 from django_hookflow.events.log import NewEvent, NewRun
-from django_hookflow.exceptions import RedactedHistory, StepCompleted, WorkflowError
+from django_hookflow.exceptions import RedactedHistory, StepCompleted, TurnLost, WorkflowError
 from django_hookflow.runtime import failures
 from django_hookflow.runtime.history import COMPLETED, StepRecord
 from django_hookflow.runtime.retries import DEFAULT_RETRY, Retry
@@ -161,10 +161,18 @@ class Todo:
                 self.execution.end_turn_with(self.step_id, *outcome.events)
             self.execution.append(*outcome.events)
         except DatabaseError as refusal:
-            why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
-            raise self.execution.journal.lose(why) from refusal
+            raise self.lose_failure(refusal) from refusal
         self.execution.newest = self.execution.journal.seq
         raise outcome.error
+
+    def lose_failure(self, refusal: DatabaseError) -> TurnLost:
+        """What to raise when the database refuses to record that the attempt failed."""
+        why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
+        return self.execution.journal.lose(why)
+
+    def lose_doubt(self, refusal: DatabaseError) -> TurnLost:
+        """What to raise when it refuses to record a doubt, which a failed attempt would make forgotten."""
+        return self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}")
 
     def failure(self, error: Exception, took: float) -> StepOutcome:
         """What is to be recorded of an attempt that failed: the wait for the next, or else the end of the step."""
@@ -184,13 +192,9 @@ class Todo:
 
     def signal(self, name: str, seconds: float | None) -> StepOutcome:
         """Takes the oldest signal of this name that no step has taken, or else waits for one."""
-        return self.taken_signal(name) or self.waiting(types.SIGNAL, seconds, name)
-
-    def taken_signal(self, name: str) -> StepOutcome | None:
-        """The oldest signal of this name that no step has taken as this one's result; None: there is none."""
         signal = self.execution.history.next_signal(name)
         if signal is None:
-            return None
+            return self.waiting(types.SIGNAL, seconds, name)
         if signal.payload is None:
             raise RedactedHistory(self.step_id)
         self.execution.history.take(signal)
@@ -220,8 +224,8 @@ class Todo:
         try:
             self.execution.end_turn_with(self.step_id, *outcome.events)
         except DatabaseError as refusal:
-            if outcome.is_of(types.DOUBT):  # which a failed attempt would make forgotten
-                raise self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}") from refusal
+            if outcome.is_of(types.DOUBT):
+                raise self.lose_doubt(refusal) from refusal
             self.fail(refusal, 0.0)
 
     def _completed(self, facts: str, result: str) -> NewEvent:

@@ -135,9 +135,7 @@ class Verbs:
             return default
 
         return self._ask(
-            StepRequest(
-                step_id, types.SIGNAL, self._options, lambda step: step.signal(name, seconds), outcome, signal=name
-            )
+            StepRequest(step_id, types.SIGNAL, self._options, lambda step: step.signal(name, seconds), outcome)
         )
 
     def child(
