@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 
 from django_hookflow.admin.activity import Activity
-from django_hookflow.admin.comparing import Comparing
-from django_hookflow.admin.operating import RunOperations
-from django_hookflow.admin.proof import Proof
-from django_hookflow.admin.run_list import RunList
-from django_hookflow.admin.run_page import RunPage
-from django_hookflow.admin.starting import Starting
+from django_hookflow.admin.operating.pages import RunOperations
+from django_hookflow.admin.operating.starting import Starting
+from django_hookflow.admin.run_list.page import RunList
+from django_hookflow.admin.run_page.comparing import Comparing
+from django_hookflow.admin.run_page.page import RunPage
+from django_hookflow.admin.run_page.proof import Proof
 from django_hookflow.admin.step_times import StepTimesPage
 from django_hookflow.models import WorkflowRun
 

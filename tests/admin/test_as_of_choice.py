@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from django_hookflow import WorkflowContext, workflow
-from django_hookflow.admin.as_of_choice import MAX_TIMES, read_time, times_of_events
+from django_hookflow.admin.run_page.as_of_choice import MAX_TIMES, read_time, times_of_events
 from django_hookflow.models import WorkflowRun
 from tests.admin import history
 from tests.admin.conftest import RUNS

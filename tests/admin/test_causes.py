@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from django_hookflow.admin import causes as causes_module
-from django_hookflow.admin.causes import find_causes
-from django_hookflow.admin.errors import own_message
+from django_hookflow.admin.failures import causes as causes_module
+from django_hookflow.admin.failures.causes import find_causes
+from django_hookflow.admin.failures.errors import own_message
 from django_hookflow.models import DeadLetterEntry, WorkflowEvent, WorkflowRun
 from tests.admin.conftest import DEAD_LETTERS, RUNS
 from tests.admin.history import ERROR, fail, start

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_hookflow.admin.comparing import STEPS_SHOWN, merged
+from django_hookflow.admin.run_page.comparing import STEPS_SHOWN, merged
 from tests.admin import history
 from tests.admin.conftest import RUNS, count_queries
 from tests.admin.page import parse

@@ -10,9 +10,9 @@ import pytest
 from django.db import connection
 
 import django_hookflow
-from django_hookflow.admin import data_search
-from django_hookflow.admin.data_search import CannotSearch, DataTerm, read, search_data
-from django_hookflow.admin.search import WAYS
+from django_hookflow.admin.run_list import data_search
+from django_hookflow.admin.run_list.data_search import CannotSearch, DataTerm, read, search_data
+from django_hookflow.admin.run_list.search import WAYS
 from django_hookflow.models import WorkflowRun
 from tests.admin.conftest import count_queries
 from tests.admin.history import complete, start

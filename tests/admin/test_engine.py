@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from django_hookflow import WorkflowContext, workflow
-from django_hookflow.admin.sparkline import Bar, outline
+from django_hookflow.admin.run_list.sparkline import Bar, outline
 from django_hookflow.models import WorkflowRun
 from django_hookflow.testing import Hookflow
 from tests.admin.conftest import RUNS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db.models import QuerySet
 
-from django_hookflow.admin.download import EVENTS_PER_SLICE
-from django_hookflow.admin.event_log import EVENTS_PER_PAGE
+from django_hookflow.admin.run_page.download import EVENTS_PER_SLICE
+from django_hookflow.admin.run_page.event_log import EVENTS_PER_PAGE
 from django_hookflow.models import WorkflowEvent, WorkflowRun
 from tests.admin.conftest import RUNS
 from tests.admin.history import add, add_steps, complete, fail, sleep, start

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 
-from django_hookflow.admin.operations import OPERATIONS
+from django_hookflow.admin.operating.operations import OPERATIONS
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 from tests.admin.conftest import DEAD_LETTERS, RUNS
 from tests.admin.history import add_steps, fail, start

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 
 from django_hookflow import Retry, WorkflowContext, workflow
-from django_hookflow.admin.operating_forms import ReasonForm
+from django_hookflow.admin.operating.forms import ReasonForm
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 from tests.admin.conftest import RUNS
 from tests.admin.page import Element, parse
@@ -442,7 +442,7 @@ class TestPermissions:
 
 
 def offers_all() -> list[str]:
-    from django_hookflow.admin.operations import OPERATIONS
+    from django_hookflow.admin.operating.operations import OPERATIONS
 
     return list(OPERATIONS)
 

@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 from django.test import RequestFactory
 
 from benchmarks.listing import VIEWS, fill
-from django_hookflow.admin import WorkflowRunAdmin, operating_many
-from django_hookflow.admin.operating_many import BulkProgress, RunAct
-from django_hookflow.admin.operations import OPERATIONS
+from django_hookflow.admin import WorkflowRunAdmin
+from django_hookflow.admin.operating import many as operating_many
+from django_hookflow.admin.operating.many import BulkProgress, RunAct
+from django_hookflow.admin.operating.operations import OPERATIONS
 from django_hookflow.models import DeadLetterEntry, WorkflowEvent, WorkflowRun
 from tests.admin.conftest import DEAD_LETTERS, RUNS, count_queries
 from tests.admin.history import complete, fail, start

@@ -9,8 +9,8 @@ from django.db import connection
 
 from django_hookflow import Retry, WorkflowContext, workflow
 from django_hookflow.admin import WorkflowRunAdmin
-from django_hookflow.admin.operating_many import RunAct
-from django_hookflow.admin.operations import OPERATIONS
+from django_hookflow.admin.operating.many import RunAct
+from django_hookflow.admin.operating.operations import OPERATIONS
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import DeadLetterEntry, WorkflowEvent, WorkflowRun
 from django_hookflow.runtime import operating

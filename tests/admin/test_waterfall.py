@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from django_hookflow.admin.waterfall import LINES_PER_PAGE, Waterfall, draw
+from django_hookflow.admin.run_page.waterfall import LINES_PER_PAGE, Waterfall, draw
 from django_hookflow.timeline import story_of
 from django_hookflow.timeline.reading import EventExcerpt
 

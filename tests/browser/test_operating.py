@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from django_hookflow import Retry, WorkflowContext, workflow
-from django_hookflow.admin import operating_many
+from django_hookflow.admin.operating import many as operating_many
 from django_hookflow.models import WorkflowEvent, WorkflowRun
 from tests.browser.conftest import NARROW
 

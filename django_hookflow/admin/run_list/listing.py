@@ -19,15 +19,15 @@ from django.core.paginator import InvalidPage, Paginator
 from django.db import connections
 from django.db.models import Min, OuterRef, Q, Subquery
 
-from django_hookflow.admin.backlog import Backlog, find_backlog, reasons_stuck
 from django_hookflow.admin.base import may_see_payloads
-from django_hookflow.admin.cause_links import causes_in_time
 from django_hookflow.admin.counts import CAP, count_capped, first_of_each_status, format_count
-from django_hookflow.admin.emptiness import Empty, explain_empty
+from django_hookflow.admin.failures.cause_links import causes_in_time
 from django_hookflow.admin.filters import TimeFilter, database_time
-from django_hookflow.admin.search import Found, ask, find, looked_for
-from django_hookflow.admin.sparkline import draw_last_steps
-from django_hookflow.admin.summary import Summary, summarise
+from django_hookflow.admin.run_list.backlog import Backlog, find_backlog, reasons_stuck
+from django_hookflow.admin.run_list.emptiness import Empty, explain_empty
+from django_hookflow.admin.run_list.search import Found, ask, find, looked_for
+from django_hookflow.admin.run_list.sparkline import draw_last_steps
+from django_hookflow.admin.run_list.summary import Summary, summarise
 from django_hookflow.conf import conf
 from django_hookflow.events.types import BACKOFF, CALLBACK, CHILD, DEADLINE, SIGNAL, SLEEP, START
 from django_hookflow.models import DeadLetterEntry, Wait, WorkflowRun, WorkflowRunStatus
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from django.db.models.expressions import Combinable
     from django.http import HttpRequest
 
-    from django_hookflow.admin.causes import Causes
+    from django_hookflow.admin.failures.causes import Causes
 
 STATUS, STATE = "status__exact", "state"
 #: Announced turns among which stuck ones are looked for.

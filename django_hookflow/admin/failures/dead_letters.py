@@ -11,7 +11,6 @@ from django.urls import NoReverseMatch
 from django.utils.functional import cached_property
 
 from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter, may_see_payloads
-from django_hookflow.admin.cause_links import causes_in_time
 from django_hookflow.admin.display import (
     breakable,
     cut_traceback,
@@ -20,13 +19,14 @@ from django_hookflow.admin.display import (
     shown_columns,
     shown_time,
 )
-from django_hookflow.admin.errors import own_message, show_error
+from django_hookflow.admin.failures.cause_links import causes_in_time
+from django_hookflow.admin.failures.errors import own_message, show_error
 from django_hookflow.admin.filters import TimeFilter
-from django_hookflow.admin.operating import may_operate, operate_url
-from django_hookflow.admin.operating_many import many_at_once
-from django_hookflow.admin.operations import OPERATIONS
-from django_hookflow.admin.run_page import WITHHELD
-from django_hookflow.admin.search import LOOKED_AT, failures_with_error
+from django_hookflow.admin.operating.many import many_at_once
+from django_hookflow.admin.operating.operations import OPERATIONS
+from django_hookflow.admin.operating.pages import may_operate, operate_url
+from django_hookflow.admin.run_list.search import LOOKED_AT, failures_with_error
+from django_hookflow.admin.run_page.page import WITHHELD
 from django_hookflow.events.database import cursor
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 from django_hookflow.sql import load
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-    from django_hookflow.admin.causes import Causes
+    from django_hookflow.admin.failures.causes import Causes
 
     _Paginator = Paginator[Any]
 else:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_hookflow import registry
-from django_hookflow.admin.operating_forms import ReasonForm, ResolveForm, RewindForm
+from django_hookflow.admin.operating.forms import ReasonForm, ResolveForm, RewindForm
 from django_hookflow.durations import format_duration
 from django_hookflow.exceptions import UnknownWorkflow
 from django_hookflow.models import DeadLetterEntry
 from django_hookflow.runtime import operating
 
 if TYPE_CHECKING:
-    from django_hookflow.admin.situation import Situation
+    from django_hookflow.admin.operating.situation import Situation
     from django_hookflow.models import WorkflowEvent
 
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_time
 
-from django_hookflow.admin.event_log import number
+from django_hookflow.admin.run_page.event_log import number
 from django_hookflow.events.database import cursor, database_now
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import Head

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.urls import NoReverseMatch, reverse
 
 from django_hookflow.admin.base import may_see_payloads
-from django_hookflow.admin.causes import Causes, find_causes
+from django_hookflow.admin.failures.causes import Causes, find_causes
 from django_hookflow.admin.filters import TimeFilter, database_time
 
 if TYPE_CHECKING:

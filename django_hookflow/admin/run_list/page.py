@@ -10,10 +10,10 @@ from django.utils.safestring import SafeString
 
 from django_hookflow.admin.base import ReadOnlyAdmin, WorkflowFilter, may_see_payloads
 from django_hookflow.admin.display import breakable, in_this_zone, shown_time
-from django_hookflow.admin.errors import show_error
+from django_hookflow.admin.failures.errors import show_error
 from django_hookflow.admin.filters import TimeFilter
-from django_hookflow.admin.listing import STATUS, RunChangeList
-from django_hookflow.admin.search import find
+from django_hookflow.admin.run_list.listing import STATUS, RunChangeList
+from django_hookflow.admin.run_list.search import find
 from django_hookflow.admin.status import status_badge
 from django_hookflow.admin.subject import SubjectFilter
 from django_hookflow.durations import format_duration
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-    from django_hookflow.admin.listing import ShownRun
+    from django_hookflow.admin.run_list.listing import ShownRun
 
     class ListedRun(WorkflowRun):
         """A run as a row of the list."""

@@ -16,19 +16,19 @@ from django.http import Http404, HttpResponseBadRequest
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from django_hookflow.admin.as_of_choice import choose, times_of_events
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
-from django_hookflow.admin.children import children_by_step, children_of
-from django_hookflow.admin.download import download
-from django_hookflow.admin.event_log import FAMILIES, Choice, number, read_window
-from django_hookflow.admin.integrity import examine
-from django_hookflow.admin.operating import operations_for
-from django_hookflow.admin.run_state import RunState, read_state, relatives_of
-from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
-from django_hookflow.admin.starting import may_start
+from django_hookflow.admin.operating.pages import operations_for
+from django_hookflow.admin.operating.starting import may_start
+from django_hookflow.admin.run_page.as_of_choice import choose, times_of_events
+from django_hookflow.admin.run_page.children import children_by_step, children_of
+from django_hookflow.admin.run_page.download import download
+from django_hookflow.admin.run_page.event_log import FAMILIES, Choice, number, read_window
+from django_hookflow.admin.run_page.integrity import examine
+from django_hookflow.admin.run_page.run_state import RunState, read_state, relatives_of
+from django_hookflow.admin.run_page.run_values import Value, failure_of, results_of, values_of
+from django_hookflow.admin.run_page.waterfall import LINES_PER_PAGE, Waterfall, draw
 from django_hookflow.admin.status import status_badge
 from django_hookflow.admin.subject import shown_subjects
-from django_hookflow.admin.waterfall import LINES_PER_PAGE, Waterfall, draw
 from django_hookflow.durations import format_duration
 from django_hookflow.events.types import CHILD, RUN_TRIGGERED
 from django_hookflow.models import DeadLetterEntry, WorkflowRun

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django_hookflow.admin.display import Shown, show_text
-from django_hookflow.admin.event_log import MAX_SHOWN
+from django_hookflow.admin.run_page.event_log import MAX_SHOWN
 from django_hookflow.events.database import cursor
 from django_hookflow.events.types import RUN_DIVERGED, RUN_FAILED
 from django_hookflow.sql import load

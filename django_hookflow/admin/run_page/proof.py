@@ -17,7 +17,7 @@ from django.urls import path
 from django.utils.text import slugify
 
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
-from django_hookflow.admin.integrity import examine
+from django_hookflow.admin.run_page.integrity import examine
 from django_hookflow.events.database import cursor, database_now
 from django_hookflow.evidence import audit
 from django_hookflow.sql import load

@@ -25,9 +25,9 @@ from django.template.response import TemplateResponse
 
 from django_hookflow.admin.bounded import TookTooLong, at_most
 from django_hookflow.admin.counts import compile_query
-from django_hookflow.admin.operating_forms import ReasonForm
-from django_hookflow.admin.operations import Operation
-from django_hookflow.admin.situation import Situation
+from django_hookflow.admin.operating.forms import ReasonForm
+from django_hookflow.admin.operating.operations import Operation
+from django_hookflow.admin.operating.situation import Situation
 from django_hookflow.clock import clock
 from django_hookflow.durations import format_duration
 from django_hookflow.events.database import database_now

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connections
 
 from django_hookflow.admin.counts import CAP
-from django_hookflow.admin.data_search import TERM, CannotSearch, DataTerm, search_data
+from django_hookflow.admin.run_list.data_search import TERM, CannotSearch, DataTerm, search_data
 from django_hookflow.models import WorkflowRun
 from django_hookflow.sql import load
 

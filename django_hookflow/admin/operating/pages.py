@@ -3,7 +3,7 @@
 A GET changes nothing. A POST does it once, however often it is sent: the form carries how much of the log its reader
 has seen, and what somebody has done since then is not done again. Each act is an event with the user as actor, a
 LogEntry of Django's, and needs the permission ``operate_workflowrun``. What can be done is in :mod:`.operations`; many
-runs at once are the business of :mod:`.operating_many`.
+runs at once are the business of :mod:`.many`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from django_hookflow.admin.base import ReadOnlyAdmin
-from django_hookflow.admin.operating_forms import ReasonForm
-from django_hookflow.admin.operating_many import RunAct, many_at_once
-from django_hookflow.admin.operations import OPERATIONS, Operation
-from django_hookflow.admin.situation import Situation
+from django_hookflow.admin.operating.forms import ReasonForm
+from django_hookflow.admin.operating.many import RunAct, many_at_once
+from django_hookflow.admin.operating.operations import OPERATIONS, Operation
+from django_hookflow.admin.operating.situation import Situation
 from django_hookflow.events.database import alias, cursor
 from django_hookflow.exceptions import HookFlowException
 from django_hookflow.models import Head, WorkflowEvent, WorkflowRun

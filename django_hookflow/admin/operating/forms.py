@@ -13,7 +13,7 @@ from django_hookflow.exceptions import InvalidText, NotSerializable
 from django_hookflow.texts import MAX_REASON, checked_reason
 
 if TYPE_CHECKING:
-    from django_hookflow.admin.situation import Situation
+    from django_hookflow.admin.operating.situation import Situation
 
 #: Steps that are offered in a list. Of a run that has more, the last ones are suggested and any can be typed.
 MAX_OFFERED = 200

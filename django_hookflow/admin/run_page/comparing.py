@@ -17,8 +17,8 @@ from django.template.response import TemplateResponse
 from django.urls import path
 
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
-from django_hookflow.admin.run_state import RunState, read_state
-from django_hookflow.admin.run_values import Value, failure_of, results_of, values_of
+from django_hookflow.admin.run_page.run_state import RunState, read_state
+from django_hookflow.admin.run_page.run_values import Value, failure_of, results_of, values_of
 from django_hookflow.admin.status import status_badge
 from django_hookflow.durations import format_duration
 from django_hookflow.models import WorkflowRun

@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
-from django_hookflow.admin.operating_forms import ReasonForm, refuse_constant
+from django_hookflow.admin.operating.forms import ReasonForm, refuse_constant
 from django_hookflow.conf import conf
 from django_hookflow.events import codec
 from django_hookflow.events.database import alias

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 
 from django_hookflow.admin.bounded import TookTooLong, at_most
 from django_hookflow.admin.counts import compile_query
-from django_hookflow.admin.errors import show_error
+from django_hookflow.admin.failures.errors import show_error
 from django_hookflow.durations import format_duration
 from django_hookflow.models import DeadLetterEntry
 from django_hookflow.sql import load
