@@ -67,6 +67,14 @@ def test_who_did_what_to_which_run_and_why(superuser: Client) -> None:
     assert shown(superuser, who="nobody") == []
 
 
+@pytest.mark.parametrize("who", ["ada\nSELECT 1", "ada\n) SELECT 1 --", "x\n'; SELECT 1; --", "%s %(who)s", "{acts}"])
+def test_a_name_is_a_value_whatever_is_in_it(superuser: Client, who: str) -> None:
+    run = history.start("order-1", actor="grace")
+    history.add(run, "run.paused", actor=who, reason="looking")
+
+    assert [row[0] for row in shown(superuser, who=who)] == [" ".join(who.split())]
+
+
 def test_by_time_and_a_page_after_the_other(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activity, "PAGE", 3)
     run = history.start("order-1")

@@ -77,12 +77,15 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class BoundedPaginator(_Paginator):
-    """Pages up to so many rows: a million of them are neither counted nor leafed through, but narrowed down."""
+    """Pages up to so many rows: a million of them are neither counted nor leafed through, but narrowed down.
+
+    Rows of any model, for Django pages the history of a dead letter with it as well.
+    """
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows.order_by("-created_at").values("pk")[:MAX_LISTED].count())
+        return int(rows.order_by(*rows.model._meta.ordering).values("pk")[:MAX_LISTED].count())
 
 
 class DeadLetterChangeList(ChangeList):
