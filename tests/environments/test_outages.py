@@ -124,16 +124,16 @@ def test_a_connection_killed_between_steps(database: Database, make_fleet: MakeF
 
 
 def test_a_connection_killed_while_a_turn_is_claimed(database: Database, make_fleet: MakeFleet) -> None:
-    """The relay puts the message back on a new connection; it does not leave it until it is overdue."""
+    """The turn was neither taken nor claimed: the relay takes it on a new connection, not only when it is overdue."""
     fleet = make_fleet(database)
     fleet.start("waiting", "run-1", kind="atomic")
     with psycopg.connect(database.conninfo) as session:
-        session.execute("SELECT * FROM django_hookflow_head FOR UPDATE")
+        session.execute("LOCK TABLE django_hookflow_lease IN SHARE MODE")  # which reading does not wait for
         relay = fleet.start_relay("--transport", "inline")
-        blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%hookflow_claim%%'"
-        ((pid,),) = wait_until(lambda: database.rows(blocked), "the relay waits for the run's head")
+        blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%hookflow_take%%'"
+        ((pid,),) = wait_until(lambda: database.rows(blocked), "the relay waits to write the lease")
         database.execute(f"SELECT pg_terminate_backend({pid})")
-        wait_until(lambda: "was not delivered" in fleet.log(), "the relay has noticed")
+        wait_until(lambda: "the database cannot be used" in fleet.log(), "the relay has noticed")
     check_went_through(fleet, "run-1", ["work", "after"])
     assert relay.is_running()
 
