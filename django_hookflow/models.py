@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import UUID
 
-from django.contrib.postgres.indexes import GinIndex
 from django.db import models, router
 from django.db.models import F
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
@@ -172,12 +171,6 @@ class WorkflowRun(ReadOnlyModel):
                 opclasses=["varchar_pattern_ops"],
                 condition=~models.Q(label=""),
                 name="django_hookflow_run_by_label",
-            ),
-            GinIndex(
-                fields=["subjects"],
-                opclasses=["jsonb_path_ops"],
-                condition=models.Q(subjects__isnull=False),
-                name="django_hookflow_run_by_subject",
             ),
         ]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import django.db.models.deletion
 import pgtrigger.compiler
 import pgtrigger.migrations
-from django.contrib.postgres.indexes import GinIndex
 from django.db import migrations, models
 
 import django_hookflow.guards
@@ -175,15 +174,6 @@ class Migration(migrations.Migration):
                         fields=["label"],
                         name="django_hookflow_run_by_label",
                         opclasses=["varchar_pattern_ops"],
-                    ),
-                ),
-                migrations.AddIndex(
-                    model_name="workflowrun",
-                    index=GinIndex(
-                        condition=models.Q(("subjects__isnull", False)),
-                        fields=["subjects"],
-                        name="django_hookflow_run_by_subject",
-                        opclasses=["jsonb_path_ops"],
                     ),
                 ),
                 migrations.CreateModel(
