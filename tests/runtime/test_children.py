@@ -21,6 +21,7 @@ from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowRun
 from django_hookflow.projections import diff
 from django_hookflow.runtime.children import OnCancel
 from django_hookflow.runtime.receiving import receive
+from django_hookflow.sql import load
 from django_hookflow.testing import Hookflow
 from tests.log.calls import ask
 
@@ -91,7 +92,7 @@ def end_and_die(hookflow: Hookflow, run_id: str) -> None:
     """Delivers the last turn of a run; whoever commits its end is gone before it has acted on that."""
 
     def die(execute: Any, sql: str, *arguments: Any) -> Any:
-        if "What the row of a run's end is about" in sql:
+        if sql == load("ending"):
             raise OperationalError("the worker is gone")
         return execute(sql, *arguments)
 
