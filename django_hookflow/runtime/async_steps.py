@@ -17,7 +17,7 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,9 +38,10 @@ from django_hookflow.runtime.history import SUSPENDED, StepRecord
 from django_hookflow.runtime.retries import Retry
 from django_hookflow.runtime.step import OnDoubt, Recorded, StepOutcome, Todo
 from django_hookflow.runtime.steps import StepManager
-from django_hookflow.runtime.turn_loop import TurnLoop, current_step, is_async, limited, turn_loop
+from django_hookflow.runtime.turn_loop import TurnLoop, current_step, turn_loop
 from django_hookflow.runtime.verbs import NO_DEFAULT
 from django_hookflow.texts import checked_step_id
+from django_hookflow.wrappers import is_async
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -168,14 +169,12 @@ class AsyncPass:
     def _begin_request(self, request: StepRequest) -> Recorded | tuple[Todo, Callable[[], Any]]:
         """A step whose function is async: what is recorded of it, or the attempt and its work.
 
-        The work is an async function, or where something is put around it a plain one that waits for it in a thread.
+        The work is an async function, or where something plain is put around it a plain one that waits for it in a thread.
         """
         step = self.execution.begin(request.step_id, request.kind, request.options)
         if isinstance(step, Recorded):
             return step
-        if self.execution.turn is not None and request.work is not None:
-            request = replace(request, work=partial(self.from_thread, request.work, request.options.timeout))
-        to_do = request.work_of(step, is_awaited=True)
+        to_do = request.work_of(step, self._loop.from_thread)
         if isinstance(to_do, StepOutcome):
             step.record(to_do)
             raise StepCompleted(step.step_id)
@@ -190,10 +189,6 @@ class AsyncPass:
             self._asked.append(limit.queue.popleft())
         else:
             limit.taken -= 1
-
-    def from_thread(self, work: Callable[[], Coroutine[Any, Any, Any]], timeout: float | None) -> Any:
-        """What the coroutine comes to, for a thread that waits for it: of a step that something is put around."""
-        return asyncio.run_coroutine_threadsafe(limited(work(), timeout), self._loop).result()
 
     def _go_on(self) -> None:
         """Does the next thing that is to be done. Raises what ends the turn."""
@@ -239,7 +234,7 @@ class AsyncPass:
             step.is_intended = False
         context = contextvars.copy_context()
         context.run(current_step.set, step.step_id)
-        coroutine = limited(work(), step.options.timeout) if is_async(work) else self._loop.call_in_thread(work)
+        coroutine = work() if is_async(work) else self._loop.call_in_thread(work)
         task = context.run(self._loop.create_task, coroutine)
         task.add_done_callback(lambda _: self._loop.stop())
         self._in_flight.append(InFlight(asked, step, task, clock.monotonic()))
