@@ -17,7 +17,7 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,9 +51,13 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Limit:
-    """How many steps of a group are under way at once: at work, and of children those that run, too."""
+    """How many steps of a group are under way at once: at work, and of children those that run, too.
+
+    ``scope`` is what its steps wait for together, where nothing else is waited for.
+    """
 
     most: int
+    scope: str = types.TASK
     is_of_children: bool = False
     taken: int = 0
 
@@ -72,6 +76,7 @@ class AskedStep:
     #: Of a step whose function is async: how to begin it.
     begin: Callable[[], Recorded | tuple[Todo, Callable[[], Any]]] | None = None
     limit: Limit | None = None
+    group: Limit | None = None
 
 
 @dataclass(eq=False)
@@ -135,7 +140,7 @@ class AsyncPass:
             )
         self.execution.check_may_ask(step_id)
         record = self.execution.history.find(step_id)
-        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin, limit)
+        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin, limit, limit)
         if record is not None and record.has_ended:
             self._count += 1
             heapq.heappush(self._recorded, (record.seq, self._count, asked))
@@ -150,6 +155,8 @@ class AsyncPass:
 
     async def ask_all(self, handles: list[Handle[Any]], limit: Limit, on_error: OnError) -> None:
         """Has the steps of a group performed at once; raises the first failure, in the order asked, when all have ended."""
+        if handles:
+            limit.scope = handles[0].asked.step_id
         answers = await asyncio.gather(
             *(self.ask_request(handle.asked, limit) for handle in handles), return_exceptions=True
         )
@@ -260,11 +267,18 @@ class AsyncPass:
         held = sorted([*(execution.held or ()), *filter(None, map(_doubt_of, self.waiting))], key=_is_doubt)
         if not held:
             raise execution.journal.lose(f"step {(self.waiting or self._asked)[0].step_id!r} still waits")
+        held = [_in_scope(self._scope(), event) for event in held]
         try:
             execution.append(*held, ends_turn=True, goes_on=bool(self._asked))
         except DatabaseError as refusal:
             raise execution.journal.lose(f"the database refuses to record what is waited for: {refusal}") from refusal
         raise StepCompleted((self.waiting or self._asked)[0].step_id)
+
+    def _scope(self) -> str:
+        """What the run waits for: all of one group, if that is all that is left, else any step, with which a branch goes on."""
+        groups = {each.group for each in self.waiting}
+        group = groups.pop() if len(groups) == 1 else None
+        return types.TASK if group is None or group.queue or self._asked else group.scope
 
 
 class _Outcome:
@@ -409,6 +423,11 @@ def _doubt_of(asked: AskedStep) -> NewEvent | None:
         return None
     facts = {"kind": types.DOUBT, "attempt": record.attempts, "step_kind": record.kind, "scope": types.TASK}
     return NewEvent(types.STEP_SUSPENDED, asked.step_id, json.dumps(facts))
+
+
+def _in_scope(scope: str, event: NewEvent) -> NewEvent:
+    facts = json.loads(event.facts)
+    return replace(event, facts=json.dumps({**facts, "scope": scope})) if facts.get("scope") == types.TASK else event
 
 
 def _is_doubt(event: NewEvent) -> bool:
