@@ -8,7 +8,8 @@ turn's own thread and on its connection: in a test it sees the test's transactio
 from __future__ import annotations
 
 import asyncio
-from asyncio import _set_running_loop  # for implementations of event loops, as this is one
+import selectors
+from asyncio import _get_running_loop, _set_running_loop  # for implementations of event loops, as this is one
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -59,11 +60,23 @@ class CallsInTurn(Executor):
         return made
 
 
+class _Waiting(selectors.DefaultSelector):
+    """Has no loop running while it waits: under gevent, other code of the same thread goes on then, and may use Django's database."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        running = _get_running_loop()
+        _set_running_loop(None)
+        try:
+            return super().select(timeout)
+        finally:
+            _set_running_loop(running)
+
+
 class TurnLoop(asyncio.SelectorEventLoop):
     """The loop of one turn. With ``is_strict``, what is no step may not wait for time, sockets or threads."""
 
     def __init__(self, *, is_strict: bool) -> None:
-        super().__init__()
+        super().__init__(_Waiting())
         self._is_strict = is_strict
         self.calls = CallsInTurn(self)
         self._pool: ThreadPoolExecutor | None = None
