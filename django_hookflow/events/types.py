@@ -143,7 +143,7 @@ _TYPES = (
     EventType(
         STEP_RETRIED,
         "the pause after a failed attempt is over; attempt number `attempt` comes next. Of an offloaded call: that attempt goes "
-        "on, since it was `answered`, or `timed_out`",
+        "on, since it was `answered` with what is no result, or `timed_out`",
         facts=("attempt", "answered", "timed_out"),
         payload=("answer",),
         settles_step=True,
