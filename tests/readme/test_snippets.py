@@ -98,15 +98,15 @@ def test_a_group_of_steps(hookflow: Hookflow) -> None:
     assert sorted(steps) == ["cool-off", "flight", "hotel", "price[0]", "price[1]"]
 
 
-@shows("Later, and once")
+@shows("Starting later, or only once")
 def test_runs_that_begin_later_and_once(hookflow: Hookflow) -> None:
     @workflow(workflow_id="readme.later")
     def later(ctx: WorkflowContext) -> None: ...
 
     meeting = SimpleNamespace(starts_at=datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1))
     names = {"remind": later, "sync_shop": later, "data": {}, "meeting": meeting, "timedelta": datetime.timedelta}
-    find_block("Later, and once").run(**names)
-    find_block("Later, and once").run(**names)
+    find_block("Starting later, or only once").run(**names)
+    find_block("Starting later, or only once").run(**names)
     wake_ats = [run.wake_at for run in WorkflowRun.objects.order_by("created_at")]
     assert [moment is None for moment in wake_ats] == [False, False, True, False, False], "one for the key"
 
@@ -142,19 +142,19 @@ def test_steps_in_a_loop(hookflow: Hookflow, names: dict[str, Any], shop: Shop) 
     assert shop.calls.count("mail_invoice") == 2
 
 
-@shows("Idempotency keys", 1)
+@shows("Idempotency keys")
 def test_an_idempotency_key_for_a_client_of_ones_own(hookflow: Hookflow, names: dict[str, Any]) -> None:
     payments = Payments()
-    refund: Workflow = find_block("Idempotency keys", 1).run(**names, payments=payments)["refund"]
+    refund: Workflow = find_block("Idempotency keys").run(**names, payments=payments)["refund"]
     hookflow.crash("refund", "after")
     assert hookflow.run(refund, {"charge_id": "ch_1"}).result == "refund of ch_1"
     first, second = payments.refunds
     assert first == second
 
 
-@shows("Idempotency keys", 2)
+@shows("Starting a run")
 def test_a_run_id_of_ones_own(names: dict[str, Any]) -> None:
-    find_block("Idempotency keys", 2).run(**names)
+    find_block("Starting a run").run(**names)
     assert WorkflowRun.objects.filter(run_id="order-7").count() == 1
 
 
@@ -191,19 +191,19 @@ def test_catching_a_workflow_error(hookflow: Hookflow, names: dict[str, Any], sh
     assert shop.calls == ["cancel_flight"]
 
 
-@shows("When nobody knows whether it happened")
+@shows("Steps in doubt")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_doubt_that_a_function_settles(hookflow: Hookflow, names: dict[str, Any], when: Any) -> None:
     bank = Bank()
-    pay_out: Workflow = find_block("When nobody knows whether it happened").run(**names, bank=bank)["pay_out"]
+    pay_out: Workflow = find_block("Steps in doubt").run(**names, bank=bank)["pay_out"]
     hookflow.crash("transfer", when)
     assert hookflow.run(pay_out, {"amount": 100}).result == 1
     assert len(bank.transfers) == 1
 
 
-@shows("Waiting for somebody or something")
+@shows("Waiting for a signal")
 def test_waiting_for_a_signal(hookflow: Hookflow, names: dict[str, Any]) -> None:
-    found = find_block("Waiting for somebody or something").run(**names)
+    found = find_block("Waiting for a signal").run(**names)
     refund: Workflow = found["refund"]
     assert hookflow.drive(found["run_id"]).result == {"refunded": True}
     assert LedgerEntry.objects.get(reference="ada").account == "order-7"
@@ -219,14 +219,14 @@ def test_waiting_for_a_signal(hookflow: Hookflow, names: dict[str, Any]) -> None
     assert hookflow.drive(forgotten).result == {"refunded": False, "because": "nobody answered"}
 
 
-@shows("Runs that start runs")
+@shows("Child runs")
 def test_a_run_that_starts_another(hookflow: Hookflow, names: dict[str, Any]) -> None:
     def next_number(order: int) -> str:
         if order < 0:
             raise ValueError("no such order")
         return f"R-{order}"
 
-    found = find_block("Runs that start runs").run(**names, WorkflowError=WorkflowError, next_number=next_number)
+    found = find_block("Child runs").run(**names, WorkflowError=WorkflowError, next_number=next_number)
     run = hookflow.run(found["take_order"], {"order": 7})
     assert (run.result, run.children.get().workflow_id) == ({"invoice": "R-7"}, "invoice")
     assert (hookflow.run(found["take_order"], {"order": -1}).result or {})[
@@ -234,10 +234,10 @@ def test_a_run_that_starts_another(hookflow: Hookflow, names: dict[str, Any]) ->
     ] == "step 'number' failed after 1 attempt: ValueError: no such order"
 
 
-@shows("Runs without end")
+@shows("Endless workflows")
 def test_a_run_that_goes_on_as_another(hookflow: Hookflow, names: dict[str, Any]) -> None:
     answers = ["paid", "paid", "cancelled"]
-    found = find_block("Runs without end").run(**names, charge_customer=lambda customer: answers.pop(0))
+    found = find_block("Endless workflows").run(**names, charge_customer=lambda customer: answers.pop(0))
     found["renew"].trigger({"customer": "ada", "months": 0}, run_id="order-7")
     runs = [hookflow.drive(run_id) for run_id in ("order-7", "order-7~2", "order-7~3")]
     assert [run.result for run in runs] == [None, None, {"months": 2}]
@@ -259,10 +259,10 @@ def test_a_link_that_sends_a_signal(hookflow: Hookflow, client: Client, settings
     assert hookflow.drive(run_id).result == "yes"
 
 
-@shows("Around every turn, step and send")
+@shows("Wrappers")
 def test_wrappers(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     reported: list[dict[str, Any]] = []
-    found = find_block("Around every turn, step and send").run(
+    found = find_block("Wrappers").run(
         report_error=lambda error, **about: reported.append({"error": error, **about})
     )
     module = types.ModuleType("shop.wrappers")
@@ -289,10 +289,10 @@ def test_wrappers(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings:
     assert reported == [{"error": error, **about}]
 
 
-@shows("Around every turn, step and send", 2)
+@shows("Wrappers", 2)
 def test_an_async_wrapper(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     current_user: ContextVar[Any] = ContextVar("current_user", default=None)
-    found = find_block("Around every turn, step and send", 2).run(User=User, current_user=current_user)
+    found = find_block("Wrappers", 2).run(User=User, current_user=current_user)
     module = types.ModuleType("shop.wrappers")
     module.AsUser = found["AsUser"]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "shop.wrappers", module)
@@ -396,10 +396,10 @@ def test_the_fixture(hookflow: Hookflow, names: dict[str, Any], provider: Provid
     assert provider.requests == []
 
 
-@shows("Testing what reads runs")
+@shows("Testing code that reads runs")
 def test_a_run_is_made(hookflow: Hookflow) -> None:
     names = {"WorkflowRun": WorkflowRun}
-    find_block("Testing what reads runs").run(**names)["test_a_failed_order_is_listed"](hookflow)
+    find_block("Testing code that reads runs").run(**names)["test_a_failed_order_is_listed"](hookflow)
 
 
 @shows("Redacting")
@@ -505,24 +505,24 @@ def test_signing_with_a_pair_of_keys(hookflow: Hookflow, names: dict[str, Any], 
     assert "order-7" not in output.getvalue()
 
 
-@shows("From a thing of yours to its runs and back")
+@shows("Linking your models to their runs")
 def test_what_a_run_is_about(hookflow: Hookflow) -> None:
     @workflow(workflow_id="guide.about")
     def process_order(ctx: WorkflowContext) -> None:
         """Has nothing to do."""
 
     order = LedgerEntry.objects.create(account="order", amount=1)
-    find_block("From a thing of yours to its runs and back").run(process_order=process_order, order=order)
+    find_block("Linking your models to their runs").run(process_order=process_order, order=order)
     (run,) = WorkflowRun.objects.for_subject(order)
     assert run.subject == order
 
 
-@shows("From a thing of yours to its runs and back", 2)
+@shows("Linking your models to their runs", 2)
 def test_the_page_of_a_thing_has_its_runs(hookflow: Hookflow) -> None:
     ours = type(admin.site._registry[LedgerEntry])  # which is put back
     admin.site.unregister(LedgerEntry)
     try:
-        names = find_block("From a thing of yours to its runs and back", 2).run(Order=LedgerEntry)
+        names = find_block("Linking your models to their runs", 2).run(Order=LedgerEntry)
         assert isinstance(admin.site._registry[LedgerEntry], names["OrderAdmin"])
         assert names["OrderAdmin"].change_form_template == "admin/django_hookflow/subject/change_form.html"
     finally:

@@ -2,7 +2,7 @@
 
 Keys with dots between them, and one value: a text, in quotes or not, a number, true, false or null. A list on the way
 is looked into (``data.lines.article:A-7``). Without an index on the column the newest runs are looked through, so many
-and for so long, and the note says how many; with one (``guides/searching_runs.md``) all of them are.
+and for so long, and the note says how many; with one (``guides/console_lists.md``) all of them are.
 """
 
 from __future__ import annotations
