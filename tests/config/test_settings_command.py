@@ -80,8 +80,8 @@ def test_nothing_is_wider_than_a_terminal() -> None:
 def test_a_wrong_value_is_shown_as_wrong_and_an_empty_one_as_none() -> None:
     output = run()
 
-    assert "    value:   60\n    WRONG:   it is of type str, see manage.py check\n" in output
-    assert '    value:   "" (counts as none)\n' in output
+    assert "    value:   60\n    invalid: the value is of type str; run manage.py check for details\n" in output
+    assert '    value:   "" (treated as not set)\n' in output
 
 
 @override_settings(DJANGO_HOOKFLOW_TRANSPORT="nonsense", DJANGO_HOOKFLOW_PERSISTENCE_ENABLED=False)

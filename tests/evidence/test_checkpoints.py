@@ -151,7 +151,7 @@ def test_runs_archived_since_are_proved_by_their_archives_and_by_nothing_else(ui
 
 def test_archives_are_a_directory_and_asked_for_with_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(
-        CommandError, match="--archives needs a --checkpoint to compare with: without one, use hookflow_archive"
+        CommandError, match="--archives needs a --checkpoint to compare with; to verify archives"
     ):
         verify("--archives", tmp_path)
     with pytest.raises(CommandError, match="not a directory"):

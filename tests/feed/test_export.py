@@ -104,7 +104,7 @@ def test_since_a_position_and_since_a_date(settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Tokyo"
     naive = moment["recorded_at"].astimezone(datetime.timezone(datetime.timedelta(hours=9))).replace(tzinfo=None)
     assert [event["seq"] for event in export("--since", naive.isoformat())] == [2, 3]
-    with pytest.raises(CommandError, match="--since 'yesterday' is neither a position nor a date: give a number, or"):
+    with pytest.raises(CommandError, match="--since 'yesterday' is not a position or a date: use a number, or"):
         export("--since", "yesterday")
     with pytest.raises(CommandError, match="is neither"):
         export("--since", "2026-13-45")
@@ -132,7 +132,7 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     assert export("--output", str(path)) == []
     assert [json.loads(line)["run_id"] for line in path.read_text(encoding="utf-8").splitlines()] == ["größe"] * 2
-    with pytest.raises(CommandError, match="exists: choose another name, or remove it"):
+    with pytest.raises(CommandError, match="already exists: choose another name or remove it"):
         export("--output", str(path))
 
 

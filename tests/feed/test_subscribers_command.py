@@ -44,7 +44,7 @@ def test_once_with_a_failure_exits_with_1(process_environment: dict[str, str]) -
     assert (code, output) == (1, "")
     assert "subscriber page-someone failed on event 2 of run order-1 (run.cancelled), attempt 1" in errors
     assert "ValueError: cannot say that" in errors
-    assert "CommandError: no events delivered; 1 subscriber failed and will be tried again" in errors
+    assert "CommandError: no events delivered; 1 subscriber failed and will be retried" in errors
 
 
 def test_killed_between_the_handler_and_the_commit_it_is_handed_over_again_and_written_once(

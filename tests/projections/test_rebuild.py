@@ -34,7 +34,7 @@ def check(*arguments: str) -> tuple[int, list[str]]:
         call_command("hookflow_rebuild", "--check", *arguments, stdout=output)
     except SystemExit as exit_:
         *differences, last = output.getvalue().splitlines()
-        assert last.endswith(f": {counted(len(differences), 'difference')}, which hookflow_rebuild repairs")
+        assert last.endswith(f": {counted(len(differences), 'difference')}. Run hookflow_rebuild to repair.")
         return int(str(exit_.code)), differences
     (last,) = output.getvalue().splitlines()
     assert last.endswith(" compared with the log: no differences")

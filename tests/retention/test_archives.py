@@ -135,7 +135,7 @@ def test_verify_and_show(archive: Path) -> None:
     ]
     assert "validate" in one[3]
     assert '"ok": true' in one[3]
-    with pytest.raises(CommandError, match="has no run with the id 'order-2'"):
+    with pytest.raises(CommandError, match="does not contain run 'order-2'"):
         run_command("hookflow_archive", "show", str(archive), "--run", "order-2")
     with pytest.raises(CommandError, match="No such file"):
         run_command("hookflow_archive", "show", str(archive) + ".x")
@@ -268,10 +268,10 @@ def test_a_directory_is_to_have_every_run_that_was_archived(archive: Path, hookf
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        ([], "give the archives to verify, or --all and the directory"),
-        (["--all", "."], "give the archives to verify, or --all and the directory"),
+        ([], "specify either the archives to verify or --all DIR"),
+        (["--all", "."], "specify either the archives to verify or --all DIR"),
         (["--all", "/nowhere"], "not a directory"),
-        (["--all", ".", "--without-database"], "leave out --without-database"),
+        (["--all", ".", "--without-database"], "--all cannot be combined with --without-database"),
     ],
 )
 def test_what_cannot_be_verified_is_refused(arguments: list[str], refusal: str) -> None:
@@ -307,7 +307,7 @@ def test_a_run_that_moves_between_its_archive_and_its_removal_stays(hookflow: Ho
 
     with connection.execute_wrapper(replay_first):
         printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
-    assert "1 run left for the next time" in printed
+    assert "1 run skipped because of concurrent changes" in printed
     assert archived() == set(runs) - {"order-3"}
     append(replayed, None, ("run.completed", None, {"result": 1}))
     (first,) = archives_in(tmp_path)
@@ -346,7 +346,7 @@ def test_two_cleanups_at_once_retire_each_run_once(hookflow: Hookflow, tmp_path:
     with connection.execute_wrapper(let_another_go_first):
         printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
     assert "WorkflowRun: 0 removed" in printed
-    assert "8 runs left for the next time: in use, or changed meanwhile" in printed
+    assert "8 runs skipped because of concurrent changes; the next cleanup will retry" in printed
     assert others == [len(runs)]
     assert len(archives_in(tmp_path)) == (2 if has_archived else 1)
     assert verify(*map(str, archives_in(tmp_path)))[0] == 0

@@ -90,7 +90,7 @@ def is_table(name: str) -> bool:
 def test_a_month_that_is_over_goes_into_an_archive_and_out_of_the_log(months: Months, tmp_path: Path) -> None:
     detach_older(months, tmp_path)
     printed = archive(months.old, tmp_path)
-    assert f"Detached {months.old.name}: now a table of its own" in printed
+    assert f"Detached {months.old.name}: it is now a standalone table" in printed
     assert archived() == months.runs.keys()
     assert {uid: len(events) for uid, events in archived_in(tmp_path).items()} == months.lengths
     (file,) = archives_in(tmp_path)

@@ -120,5 +120,5 @@ def test_a_row_that_comes_meanwhile_is_for_the_next_time(
 
     printed = run_command("cleanup_workflows")
 
-    assert "8 runs left for the next time: in use, or changed meanwhile" in printed
+    assert "8 runs skipped because of concurrent changes; the next cleanup will retry" in printed
     assert WorkflowRun.objects.count() == 8
