@@ -46,7 +46,9 @@ class ForgottenResult(HookFlowException, TypeError):
     """A wrapper has the work done and does not return what came of it."""
 
     def __init__(self, method: Any) -> None:
-        super().__init__(f"{method.__qualname__} of {SETTING} returned None, and the work did not: return call()")
+        super().__init__(
+            f"{method.__qualname__} of {SETTING} returned None, but the wrapped work did not: return call()"
+        )
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,10 @@ def _loaded(paths: tuple[str, ...]) -> tuple[Any, ...]:
 
 def load(path: str) -> Any:
     """The wrapper that a dotted path names. Raises InvalidSetting, which says what is wrong with it."""
-    remedy = f"name a class or an object with any of the methods {', '.join(METHODS)}, each called with (work, call)"
+    remedy = (
+        f"list dotted paths of classes or objects with any of the methods {', '.join(METHODS)}, each called "
+        "with (work, call)"
+    )
     try:
         found = import_string(path)
         wrapper = found() if isinstance(found, type) else found
@@ -112,7 +117,7 @@ def load(path: str) -> Any:
         raise InvalidSetting(SETTING, problem, remedy) from error
     methods = [getattr(wrapper, name, None) for name in METHODS]
     if not any(map(callable, methods)):
-        raise InvalidSetting(SETTING, f"names {path!r}, which has none of them", remedy)
+        raise InvalidSetting(SETTING, f"names {path!r}, which has none of these methods", remedy)
     if any(map(inspect.iscoroutinefunction, methods)):
-        raise InvalidSetting(SETTING, f"names {path!r}, one of whose methods is async", remedy)
+        raise InvalidSetting(SETTING, f"names {path!r}, which has an async method", remedy)
     return wrapper

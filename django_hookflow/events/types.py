@@ -94,8 +94,8 @@ STATUS_WHILE = {DOUBT: "in_doubt"}
 _TYPES = (
     EventType(
         RUN_TRIGGERED,
-        "the run was started; always its first event. `until` is when its time is up, by the database's clock; the origin of a "
-        "child names its `parent` and the `step` that waits for it under `key`",
+        "the run was started; always its first event. `until` is its deadline by the database's clock; the origin of "
+        "a child names its `parent` and the `step` that waits for it under `key`",
         facts=("run_id", "workflow", "timeout", "until", "origin", "subject", "trace", "unique"),
         payload=("data", "label"),
         status="pending",
@@ -104,25 +104,25 @@ _TYPES = (
     ),
     EventType(
         RUN_DELAYED,
-        "the run is not to begin before `until`, from which on its timeout counts",
+        "the run starts at `until`; its timeout counts from then",
         facts=("until",),
         waits_begun=START,
     ),
     EventType(
         TURN_STARTED,
-        "a delivery has begun to work on the run",
+        "a delivery started to work on the run",
         facts=("worker", "transport", "version", "message_id", "retried", "attempt"),
         status="running",
         settles_run=(BACKOFF, START),
     ),
     EventType(
         TURN_ABANDONED,
-        "the turn that started at `turn_seq` did not end before its lease ran out",
+        "the turn that started at `turn_seq` did not end before its lease expired",
         facts=("turn_seq",),
     ),
     EventType(
         TURN_FAILED,
-        "the workflow raised between steps; it is tried again after `retry_in` seconds, at `until`",
+        "the workflow raised an error between steps; it is retried after `retry_in` seconds, at `until`",
         facts=("attempt", "of", "retry_in", "until", "error", "fingerprint"),
         payload=("message", "traceback"),
         waits_begun=BACKOFF,
@@ -130,55 +130,57 @@ _TYPES = (
     ),
     EventType(
         STEP_INTENDED,
-        "the step is about to do what is not to be repeated blindly",
+        "the step is about to do work that must not be repeated blindly",
         facts=("kind", "attempt", "of"),
     ),
     EventType(
         STEP_SUSPENDED,
-        "the step waits: `kind` says for what, `until` till when if it ends by itself, `key` for whom",
+        "the step waits: `kind` is what it waits for, `until` when the wait ends by itself, if it does, and `key` "
+        "whom it waits for",
         facts=("kind", "seconds", "until", "step_kind", "attempt", "key", "scope"),
         waits_begun="kind",
         length="seconds",
     ),
     EventType(
         STEP_RETRIED,
-        "the pause after a failed attempt is over; attempt number `attempt` comes next. Of an offloaded call: that attempt goes "
-        "on, since it was `answered`, or `timed_out`",
+        "the delay after a failed attempt is over; attempt number `attempt` comes next. For an offloaded call: that "
+        "attempt continues because it was `answered` or `timed_out`",
         facts=("attempt", "answered", "timed_out"),
         payload=("answer",),
         settles_step=True,
     ),
     EventType(
         STEP_COMPLETED,
-        "the step came to a result; `took` is how many seconds its last attempt worked",
+        "the step completed; `took` is the duration of its last attempt in seconds",
         facts=("kind", "attempt", "took", "resolved", "by", "timed_out", "scope"),
         payload=("result",),
         settles_step=True,
     ),
     EventType(
         STEP_FAILED,
-        "an attempt failed after working for `took` seconds; with `retry_in`, in seconds, another one follows",
+        "an attempt failed after `took` seconds; if there is a `retry_in`, the next attempt follows after that many "
+        "seconds",
         facts=("kind", "attempt", "of", "took", "retry_in", "error", "fingerprint", "scope"),
         payload=("message", "traceback"),
         settles_step=True,
     ),
     EventType(
         STEP_RESOLVED,
-        "somebody has said what a doubtful step came to; its completion follows",
+        "somebody recorded the outcome of a step in doubt; its completion follows",
         payload=("reason",),
         status="running",
         is_act=True,
     ),
-    EventType(STEP_SUPERSEDED, "what is recorded of the step counts no longer", settles_step=True),
+    EventType(STEP_SUPERSEDED, "the recorded events of the step are no longer used", settles_step=True),
     EventType(
         RUN_PROGRESSED,
-        "the workflow said how far it is: `done` of `total`, if that is known. It rides with what is appended next",
+        "the workflow reported its progress: `done` of `total`, if that is known. It is appended with the next event",
         facts=("done", "total"),
         payload=("note",),
     ),
     EventType(
         RUN_COMPLETED,
-        "the workflow returned; `continued_by` is the run that goes on in its place",
+        "the workflow returned; `continued_by` is the run that replaces it, if any",
         facts=("continued_by",),
         payload=("result",),
         status="completed",
@@ -186,7 +188,7 @@ _TYPES = (
     ),
     EventType(
         RUN_FAILED,
-        "the run failed for good, in the step it names if it was one",
+        "the run failed for good; the event names the step, if it failed in one",
         facts=("attempts", "error", "fingerprint"),
         payload=("message", "traceback"),
         status="failed",
@@ -194,21 +196,21 @@ _TYPES = (
     ),
     EventType(
         RUN_DIVERGED,
-        "the code no longer fits the run's history: step `recorded` is recorded, the code asked for `asked`",
+        "the code no longer matches the run's history: step `recorded` is recorded, but the code called `asked`",
         facts=("recorded", "asked", "error"),
         payload=("message",),
         status="diverged",
         waits_begun=DIVERGENCE,
     ),
     EventType(
-        RUN_CANCELLED, "somebody ended the run", payload=("reason",), status="cancelled", ends_run=True, is_act=True
+        RUN_CANCELLED, "somebody cancelled the run", payload=("reason",), status="cancelled", ends_run=True, is_act=True
     ),
     EventType(
-        RUN_PAUSED, "somebody has the run held", payload=("reason",), status="paused", waits_begun=HOLD, is_act=True
+        RUN_PAUSED, "somebody paused the run", payload=("reason",), status="paused", waits_begun=HOLD, is_act=True
     ),
     EventType(
         RUN_RESUMED,
-        "somebody has the run go on",
+        "somebody resumed the run",
         payload=("reason",),
         status="running",
         settles_run=(HOLD, DIVERGENCE),
@@ -216,7 +218,7 @@ _TYPES = (
     ),
     EventType(
         RUN_WOKEN,
-        "somebody has ended the run's sleeps and pauses before their time",
+        "somebody ended the run's sleeps and retry delays early",
         payload=("reason",),
         status="running",
         settles_run=(BACKOFF, START),
@@ -224,7 +226,7 @@ _TYPES = (
     ),
     EventType(
         RUN_REPLAYED,
-        "somebody has the run go on after the failure at `failed_seq`",
+        "somebody replayed the run after the failure at `failed_seq`",
         facts=("failed_seq",),
         payload=("reason",),
         status="running",
@@ -233,21 +235,22 @@ _TYPES = (
     ),
     EventType(
         RUN_REPLAY_REPEATED,
-        "somebody asked for that once more; it had no effect",
+        "somebody requested the same operation again; it had no effect",
         facts=("failed_seq",),
         payload=("reason",),
         is_act=True,
     ),
     EventType(
         RUN_RESTARTED,
-        "somebody has a new run, `run_id`, do it from the beginning after the failure at `failed_seq`",
+        "somebody restarted the work in a new run, `run_id`, after the failure at `failed_seq`",
         facts=("failed_seq", "run_id"),
         payload=("reason",),
         is_act=True,
     ),
     EventType(
         RUN_REWOUND,
-        "somebody has the step it names, and all recorded after it, run again; `failed_seq` is the failure put right by that",
+        "somebody rewound the run to the named step, which runs again with all steps recorded after it; `failed_seq` "
+        "is the failure that this resolves",
         facts=("failed_seq",),
         payload=("reason",),
         status="running",
@@ -256,46 +259,48 @@ _TYPES = (
     ),
     EventType(
         RUN_REBUILT,
-        "somebody had the run's projections folded again; `repaired` rows had not been right",
+        "somebody rebuilt the run's projections; `repaired` rows were wrong",
         facts=("repaired",),
         payload=("reason",),
         is_act=True,
     ),
     EventType(
         RUN_NOTED,
-        "somebody left a note on the run, as its reason; nothing follows from it",
+        "somebody added a note to the run, stored as the reason; it has no other effect",
         payload=("reason",),
         is_act=True,
     ),
     EventType(
         SIGNAL_RECEIVED,
-        "the run was sent the signal `name`; what is sent again with the same `id` is not recorded",
+        "the run received the signal `name`; a repeated signal with the same `id` is not recorded",
         facts=("name", "id"),
         payload=("value",),
         is_act=True,
     ),
     EventType(
         RUN_IMPORTED,
-        "what stands before it was brought into the log now: a release 0.0.x had kept it in tables, where `id`, `status` and "
-        "`updated_at` were the run's, or in a message. It begins nothing; the hold of a run that had not ended is an event of "
-        "its own. The origin of such a run is {kind: import, events: how many of its events are the import's}",
+        "the events before it were imported from a 0.0.x release, which kept them in a message or in tables; `id`, "
+        "`status` and `updated_at` are those of the imported run. It starts nothing; if the run had not ended, a "
+        "separate event pauses it. The origin of such a run is {kind: import, events: number of imported events}",
         facts=("from", "id", "status", "updated_at"),
     ),
     EventType(
         DEAD_LETTER_REMOVED,
-        "the dead letter of the failure at `failed_seq` was old and has been removed",
+        "the dead letter of the failure at `failed_seq` was removed because it was old",
         facts=("failed_seq",),
         is_act=True,
     ),
     EventType(
         EVENT_REDACTED,
-        "the payload of event `seq`, or what stood at `path` in it, has been removed for good; `login` is who the database "
-        "thought it was",
+        "the payload of event `seq`, or its value at `path`, was permanently removed; `login` is the database login "
+        "that did it",
         facts=("seq", "path", "login"),
         payload=("reason",),
         is_act=True,
     ),
-    EventType(EVENT_RETAINED, "what was kept of the payload of event `seq`", facts=("seq",), payload=("payload",)),
+    EventType(
+        EVENT_RETAINED, "the part of the payload of event `seq` that was kept", facts=("seq",), payload=("payload",)
+    ),
 )
 
 CATALOGUE: dict[str, EventType] = {each.name: each for each in _TYPES}

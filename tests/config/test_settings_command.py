@@ -46,10 +46,8 @@ def test_an_entry_tells_need_meaning_default_and_value() -> None:
         "    value:   …RJ6r\n"
     ) in output
     assert (
-        "DJANGO_HOOKFLOW_TURN_BUDGET  (not required)\n"
-        "    seconds a turn goes on starting further steps\n"
-        "    default: 10\n"
-        "    value:   3\n"
+        "DJANGO_HOOKFLOW_TURN_BUDGET  (not required)\n    seconds after which a turn starts no more steps\n    "
+        "default: 10\n    value:   3\n"
     ) in output
 
 
@@ -98,7 +96,7 @@ def test_failing_checks_do_not_keep_it_from_running(capsys: pytest.CaptureFixtur
 def test_json_is_for_programs() -> None:
     assert read("DJANGO_HOOKFLOW_STEPS_PER_TURN") == {
         "name": "DJANGO_HOOKFLOW_STEPS_PER_TURN",
-        "meaning": "the most new steps in a turn; 1 means one delivery per step",
+        "meaning": "maximum number of new steps in a turn; 1 means one delivery per step",
         "required": False,
         "required_by": [],
         "default": None,

@@ -167,7 +167,7 @@ def test_the_loop_survives_the_loss_of_its_connection(announce: Announce, start:
     code, output, errors = finish(process)
     assert code == 0
     assert "2 sent, 0 failed" in output
-    assert "the database cannot be used, next attempt in" in errors
+    assert "the database is unavailable, next attempt in" in errors
 
 
 def test_a_missing_setting_ends_it_with_its_name(settings: Settings) -> None:

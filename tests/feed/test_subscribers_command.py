@@ -127,4 +127,4 @@ def test_the_loop_survives_the_loss_of_its_connection(process_environment: dict[
         process.send_signal(signal.SIGTERM)
         code, _, errors = finish(process)
     assert code == 0
-    assert "the database cannot be used, next attempt in" in errors
+    assert "the database is unavailable, next attempt in" in errors

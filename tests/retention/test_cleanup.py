@@ -181,7 +181,7 @@ def test_the_id_of_a_run_that_is_gone_is_not_used_again(hookflow: Hookflow) -> N
     assert cleanup()["WorkflowRun"] == 1
     before = contents()
     for data in ({}, {"other": "data"}):
-        with pytest.raises(ArchivedRun, match="run 'order-1' has been archived and its id is not used again"):
+        with pytest.raises(ArchivedRun, match="run 'order-1' has been archived and its ID cannot be reused"):
             once.trigger(data, run_id="order-1")
     assert contents() == before
     assert hookflow.run(once, run_id="order-2").status == "completed"

@@ -126,7 +126,7 @@ def test_as_of_a_time(stage: Stage) -> None:
 
 @pytest.mark.django_db
 def test_runs_that_are_not_there() -> None:
-    with pytest.raises(CommandError, match="^no run has the id 'order-9'$"):
+    with pytest.raises(CommandError, match="^no run has the ID 'order-9'$"):
         timeline("order-9")
     uid = start("order-1")["run_uid"]
     ask("UPDATE django_hookflow_head SET archived_at = '2026-05-01' WHERE run_uid = %s", uid)
