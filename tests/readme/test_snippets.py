@@ -262,9 +262,7 @@ def test_a_link_that_sends_a_signal(hookflow: Hookflow, client: Client, settings
 @shows("Wrappers")
 def test_wrappers(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     reported: list[dict[str, Any]] = []
-    found = find_block("Wrappers").run(
-        report_error=lambda error, **about: reported.append({"error": error, **about})
-    )
+    found = find_block("Wrappers").run(report_error=lambda error, **about: reported.append({"error": error, **about}))
     module = types.ModuleType("shop.wrappers")
     vars(module).update({name: found[name] for name in ("InTenant", "ReportErrors")})
     monkeypatch.setitem(sys.modules, "shop.wrappers", module)
@@ -447,7 +445,7 @@ def test_sealing(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: 
     shredded = hookflow.drive(run_id)
     assert (shredded.status, shredded.error_message) == (
         "failed",
-        f"what run {run.run_uid} carries is sealed and cannot be opened: its key has been destroyed",
+        f"the sealed data of run {run.run_uid} cannot be opened: its key has been destroyed",
     )
     DeadLetterEntry.objects.get().replay(reason="try")
     settings.DJANGO_HOOKFLOW_SEAL = None

@@ -80,9 +80,7 @@ def test_a_message_that_was_sent_and_has_not_come(stage: Stage) -> None:
         run.pk,
     )
     stage.pass_time(12)
-    assert (
-        sentence() == "Waiting for its first delivery for 12 s; if none comes, a relay sends it again in 4 min 48 s."
-    )
+    assert sentence() == "Waiting for its first delivery for 12 s; if none comes, a relay sends it again in 4 min 48 s."
     stage.pass_time(289)
     assert sentence() == (
         "Waiting for its first delivery for 5 min 1 s; overdue, sent 1 time so far, and no relay has taken it: "
@@ -92,9 +90,7 @@ def test_a_message_that_was_sent_and_has_not_come(stage: Stage) -> None:
         "UPDATE django_hookflow_outbox SET attempts = 2, send_at = send_at + interval '300 s' WHERE run_uid = %s",
         run.pk,
     )
-    assert (
-        sentence() == "Waiting for its first delivery for 5 min 1 s; overdue, a relay sends it again in 4 min 59 s."
-    )
+    assert sentence() == "Waiting for its first delivery for 5 min 1 s; overdue, a relay sends it again in 4 min 59 s."
 
 
 def test_running(stage: Stage) -> None:
