@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import django_hookflow.sql
 from django_hookflow.evidence import audit
-from django_hookflow.sql import load
 from tests.log.calls import psql
 
 FIRST, LAST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -30,7 +30,7 @@ def run_audit(*arguments: Any) -> tuple[int, list[str]]:
 def export(path: Path, run_uid: object = None, **environment: str) -> Path:
     """What the statement's own comment says to do with sed and psql, in an environment."""
     first, last = (run_uid, run_uid) if run_uid else (FIRST, LAST)
-    statement = load("event_lines")
+    statement = (Path(django_hookflow.sql.__file__).parent / "event_lines.sql").read_text(encoding="utf-8")
     assert "PGCLIENTENCODING=UTF8 psql" in statement
     statement = statement.replace("%(from)s", f"'{first}'").replace("%(to)s", f"'{last}'")
     done = psql("-c", statement, environment={**environment, "PGCLIENTENCODING": "UTF8"})
