@@ -139,7 +139,7 @@ def test_a_long_retry_after_is_left_to_the_relay_at_once(server: Server) -> None
     server.answers.append(Answer(429, b'{"error":"Exceeded daily rate limit"}', {"Retry-After": "3600"}))
     started = time.monotonic()
 
-    with pytest.raises(SendFailed, match="QStash answered 429: Exceeded daily rate limit; the plan") as failure:
+    with pytest.raises(SendFailed, match="QStash answered 429: Exceeded daily rate limit; the rate limit") as failure:
         QStashTransport().send(make_message())
 
     assert failure.value.retry_after == 3600

@@ -237,7 +237,7 @@ class Stamp(datetime.datetime):
     ],
 )
 def test_a_moment_that_would_come_back_unequal_is_refused(value: Any, way_out: str) -> None:
-    with pytest.raises(NotSerializable, match="would come back unequal") as refusal:
+    with pytest.raises(NotSerializable, match="does not compare equal") as refusal:
         codec.encode({"at": value}, path="result", limit=LIMIT)
     assert str(refusal.value).startswith("result['at']")
     assert way_out in str(refusal.value)

@@ -70,7 +70,7 @@ FILES = {
     move_a_byte: "line 3 is not a run",
     cut_short: "its 2 lines do not match the 3 signed runs",
     add_a_run: "its 4 lines do not match the 3 signed runs",
-    (lambda lines: [{"format": "other", "token": "x"}]): "has the format 'other', known is",
+    (lambda lines: [{"format": "other", "token": "x"}]): "has the format 'other', expected",
     (lambda lines: lines[1:]): "is not a checkpoint",
     (lambda lines: [*lines, 1]): "line 5 is not a run",
     (lambda lines: []): "is not a checkpoint",
@@ -219,7 +219,7 @@ def test_keys_that_cannot_be_used_are_reported_before_any_work(
     ):
         checkpoint(path)
     use(settings, "none", SECRET, None)
-    with pytest.raises(CommandError, match="is 'none': known are HS256, RS256, ES256, EdDSA"):
+    with pytest.raises(CommandError, match="is 'none': use one of HS256, RS256, ES256, EdDSA"):
         checkpoint(path)
     assert list(tmp_path.iterdir()) == []
 

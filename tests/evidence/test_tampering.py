@@ -97,25 +97,25 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
     "the first event": ([delete("= 1")], ["run order-2 #1: missing"]),
     "events missing, and those after them renumbered": (
         [delete("IN (4, 5)"), *shift(6, -2)],
-        [bad(4, 6), "run order-2: its head ends at #8, its events at #6"],
+        [bad(4, 6), "run order-2: its head ends at #8, but its events at #6"],
     ),
     "the last but one missing, and the last renumbered": (
         [delete("= 7"), *shift(8, -1)],
-        [bad(7), "run order-2: its head ends at #8, its events at #7"],
+        [bad(7), "run order-2: its head ends at #8, but its events at #7"],
     ),
     "two neighbours in the other order": (swap(4, 5), [bad(4, 6)]),
     "two events far apart, in each other's place": (swap(3, 7), [bad(3, 4), bad(7, 8)]),
     "an event inserted": (
         [*shift(4, 1), INSERT.format(seq=4)],
-        [bad(4, 9), "run order-2: its head ends at #8, its events at #9"],
+        [bad(4, 9), "run order-2: its head ends at #8, but its events at #9"],
     ),
-    "an event added at the end": ([APPEND], ["run order-2: its head ends at #8, its events at #9"]),
+    "an event added at the end": ([APPEND], ["run order-2: its head ends at #8, but its events at #9"]),
     "an event added at the end that does not fit": (
         [INSERT.format(seq=9)],
-        [bad(9), "run order-2: its head ends at #8, its events at #9"],
+        [bad(9), "run order-2: its head ends at #8, but its events at #9"],
     ),
-    "the tail cut": ([delete("> 5")], ["run order-2: its head ends at #8, its events at #5"]),
-    "the last event cut": ([delete("= 8")], ["run order-2: its head ends at #8, its events at #7"]),
+    "the tail cut": ([delete("> 5")], ["run order-2: its head ends at #8, but its events at #5"]),
+    "the last event cut": ([delete("= 8")], ["run order-2: its head ends at #8, but its events at #7"]),
     "a hash": ([event("hash = sha256('forged')", "= 5")], [bad(5, 6)]),
     "the last hash": (
         [event("hash = sha256('forged')", "= 8")],
@@ -142,15 +142,15 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
         [head("head_hash = sha256('forged')")],
         ["run order-2: the hash in its head differs from that of #8"],
     ),
-    "the head's seq, forward": ([head("last_seq = 10")], ["run order-2: its head ends at #10, its events at #8"]),
-    "the head's seq, back": ([head("last_seq = 6")], ["run order-2: its head ends at #6, its events at #8"]),
+    "the head's seq, forward": ([head("last_seq = 10")], ["run order-2: its head ends at #10, but its events at #8"]),
+    "the head's seq, back": ([head("last_seq = 6")], ["run order-2: its head ends at #6, but its events at #8"]),
     "the head's workflow": (
         [head("workflow_id = 'other'")],
-        ["run order-2: its head has the workflow_id 'other', it was started with 'shop.order'"],
+        ["run order-2: its head has the workflow_id 'other', but it was started with 'shop.order'"],
     ),
     "the head's run id": (
         [head("run_id = 'order-9'")],
-        ["run order-9: its head has the run_id 'order-9', it was started with 'order-2'"],
+        ["run order-9: its head has the run_id 'order-9', but it was started with 'order-2'"],
     ),
     "the head removed": (
         ["DELETE FROM django_hookflow_head WHERE run_id = 'order-2'"],
@@ -169,7 +169,7 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
         [event("seq = 2000000000", "= 8")],
         [
             "run order-2 #8 to #1999999999: missing",
-            "run order-2: its head ends at #8, its events at #2000000000",
+            "run order-2: its head ends at #8, but its events at #2000000000",
         ],
     ),
     "a whole run given another uid": (
@@ -187,7 +187,7 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
         [
             "run order-2 #4: missing",
             bad(9, run_id="order-3"),
-            "run order-3: its head ends at #8, its events at #9",
+            "run order-3: its head ends at #8, but its events at #9",
         ],
     ),
     "a time": ([event("recorded_at = recorded_at - interval '1 day'", "= 5")], [bad(5)]),
@@ -227,9 +227,9 @@ def test_however_many_events_do_not_hold_a_line_names_all_that_follow_each_other
     uid = start("order-2")["run_uid"]
     append(uid, 1, *[("note", None, number) for number in range(2_000)])
     tamper(*shift(4, 1), INSERT.format(seq=4))
-    assert verify()[1] == ["run order-2: its head ends at #2001, its events at #2002", bad(4, 2002)]
+    assert verify()[1] == ["run order-2: its head ends at #2001, but its events at #2002", bad(4, 2002)]
     tamper(event("hash = sha256('forged')", "> 1"))
-    assert verify()[1] == ["run order-2: its head ends at #2001, its events at #2002", bad(2, 2002)]
+    assert verify()[1] == ["run order-2: its head ends at #2001, but its events at #2002", bad(2, 2002)]
 
 
 @pytest.mark.parametrize("column", ["type", "facts", "version"])
@@ -273,8 +273,8 @@ def test_a_chain_written_anew_to_its_end_holds_which_is_why_there_are_checkpoint
 def test_a_chain_written_anew_from_an_event_without_names_is_not_that_of_its_head() -> None:
     rewrite_chain(make_run("order-2"), event("facts = '{}'", "= 1"))
     assert verify()[1] == [
-        "run order-2: its head has the run_id 'order-2', it was started with None",
-        "run order-2: its head has the workflow_id 'shop.order', it was started with None",
+        "run order-2: its head has the run_id 'order-2', but it was started with None",
+        "run order-2: its head has the workflow_id 'shop.order', but it was started with None",
     ]
 
 
@@ -346,11 +346,11 @@ TOMBSTONES: dict[str, tuple[list[str], list[str]]] = {
     "no hash": ([head("tombstone_hash = NULL")], [LOST]),
     "another id": (
         [head("run_id = 'order-9'")],
-        ["run order-9: its head has the run_id 'order-9', it was started with 'order-2'"],
+        ["run order-9: its head has the run_id 'order-9', but it was started with 'order-2'"],
     ),
     "another workflow": (
         [head("workflow_id = 'other'")],
-        ["run order-2: its head has the workflow_id 'other', it was started with 'shop.order'"],
+        ["run order-2: its head has the workflow_id 'other', but it was started with 'shop.order'"],
     ),
     "taken back": ([head("archived_at = NULL")], ["run order-2: has a tombstone but is not marked as archived"]),
     "taken back, with all that belongs to it": (
@@ -366,7 +366,7 @@ TOMBSTONES: dict[str, tuple[list[str], list[str]]] = {
             'ARRAY[\'{"run_id":"order-2","workflow":"other"}\'::json], ARRAY[\'{}\'::json], NULL) '
             "FROM django_hookflow_head WHERE run_id = 'order-2'",
         ],
-        ["run order-2: its head has the workflow_id 'shop.order', it was started with 'other'"],
+        ["run order-2: its head has the workflow_id 'shop.order', but it was started with 'other'"],
     ),
 }
 

@@ -95,7 +95,9 @@ def test_functions_that_are_gone_are_named_with_the_files_that_have_them() -> No
 
 def test_an_overload_beside_one_of_ours() -> None:
     seen = found_after("CREATE FUNCTION hookflow_now(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'")
-    assert seen["E027"].endswith("not its own: function hookflow_now(integer) (an overload of one of our functions).")
+    assert seen["E027"].endswith(
+        "among its functions: function hookflow_now(integer) (an overload of one of our functions)."
+    )
     aggregate = "CREATE AGGREGATE hookflow_now(integer) (SFUNC = int4pl, STYPE = integer)"
     assert "function hookflow_now(integer)" in found_after(aggregate)["E027"]
 

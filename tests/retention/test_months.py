@@ -139,7 +139,7 @@ def test_months_go_in_the_order_of_time(months: Months, hookflow: Hookflow, tmp_
     append(late, 1, ("run.cancelled", None, {}))
     append(months.young, None, ("run.cancelled", None, {}))
     months.advance_past(hookflow, months.next)
-    with pytest.raises(CommandError, match="older events are in django_hookflow_event_past. Retire its runs"):
+    with pytest.raises(CommandError, match="older events are in django_hookflow_event_past. Remove its runs"):
         archive(months.next, tmp_path)
     cleanup("--days-old", "0", "--archive-to", str(tmp_path))
     archive(months.next, tmp_path)

@@ -175,7 +175,7 @@ def test_a_moment_in_the_past_is_over_at_once_and_recorded(hookflow: Hookflow, m
     ("moment", "problem"),
     [
         (NAIVE, "has no time zone: use ctx.now(), "),
-        (datetime.datetime(9999, 12, 31, tzinfo=UTC), "is more than a hundred years ahead"),
+        (datetime.datetime(9999, 12, 31, tzinfo=UTC), "is more than a hundred years in the future"),
         (datetime.datetime.max.replace(tzinfo=datetime.timezone(-timedelta(hours=9))), "or cannot be converted to UTC"),
         (datetime.date(2030, 1, 1), "the moment must be a datetime with a time zone, not datetime.date(2030, 1, 1)"),
         ("2030-01-01", "the moment must be a datetime with a time zone, not '2030-01-01'"),
@@ -216,4 +216,4 @@ def test_a_duration_out_of_range_is_refused(hookflow: Hookflow, seconds: Any) ->
     def ranged(ctx: WorkflowContext) -> None:
         ctx.step.sleep("sleep", seconds)
 
-    assert "step 'sleep': seconds is" in hookflow.run(ranged).error_message
+    assert "step 'sleep': seconds must be" in hookflow.run(ranged).error_message

@@ -486,7 +486,7 @@ class TestTimeouts:
         assert (run.status, run.result) == ("completed", "done")
         [failed] = [event for event in hookflow.events(run.run_id) if event.type == "step.failed"]
         assert failed.facts["error"] == "django_hookflow.exceptions.StepTimedOut"
-        assert "was given 5 s" in failed.payload["message"]
+        assert "its timeout of 5 s" in failed.payload["message"]
 
     def test_an_atomic_step_that_took_too_long_rolls_back(self, hookflow: Hookflow) -> None:
         def slow() -> None:

@@ -60,7 +60,7 @@ BARE = "def bare(function):\n    def inner(ctx):\n        return function(ctx)\n
     ids=["defined twice", "decorator without wraps", "lambdas", "made by a function", "id given twice", "partials"],
 )
 def test_two_functions_with_one_id_are_refused_with_the_reason(load: Load, text: str, name: str) -> None:
-    with pytest.raises(InvalidWorkflow, match=r"(is taken by|cannot stand in a URL)") as refusal:
+    with pytest.raises(InvalidWorkflow, match=r"(is already used by|cannot be used in a URL)") as refusal:
         load(text)
     assert name in str(refusal.value)
     if "taken" in str(refusal.value):
@@ -74,7 +74,7 @@ def test_two_modules_of_one_name_are_refused(load: Load, tmp_path: Path) -> None
     spec = importlib.util.spec_from_file_location(first.__name__, other)
     assert spec is not None
     assert spec.loader is not None
-    with pytest.raises(InvalidWorkflow, match="is taken by"):
+    with pytest.raises(InvalidWorkflow, match="is already used by"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
@@ -147,10 +147,10 @@ def test_partials_callable_objects_and_methods_work_under_an_id() -> None:
     ("function", "problem"),
     [
         (functools.partial(add, 1), "has no name to use as its ID: set one with @workflow(workflow_id=…)"),
-        (Adding(), "has no name to make an id of"),
+        (Adding(), "has no name to use as its ID"),
         ("tests.named", "is not a function: use @workflow, or @workflow(workflow_id=…)"),
         (Adding, "is not a function"),
-        (LaterAdding(), "has no name to make an id of"),
+        (LaterAdding(), "has no name to use as its ID"),
     ],
 )
 def test_what_cannot_be_a_workflow_says_why(function: Any, problem: str) -> None:

@@ -376,7 +376,7 @@ def test_a_workflow_that_swallows_everything_does_no_damage(hookflow: Hookflow) 
     assert run.status == "completed"
     [error] = late
     assert isinstance(error, MisplacedStep)
-    assert "its turn was over" in str(error)
+    assert "its turn had ended" in str(error)
     assert types(hookflow, run.run_id).count("run.completed") == 1
 
 
@@ -555,7 +555,7 @@ def test_an_id_belongs_to_one_function() -> None:
 
     def other(ctx: WorkflowContext) -> None: ...
 
-    with pytest.raises(InvalidWorkflow, match="taken by"):
+    with pytest.raises(InvalidWorkflow, match="already used by"):
         workflow(workflow_id="tests.taken")(other)
     with pytest.raises(InvalidWorkflow, match="cannot be used in a URL"):
         workflow(workflow_id="a/b")(other)
