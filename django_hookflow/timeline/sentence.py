@@ -157,12 +157,12 @@ def _seq_of(row: Row) -> int:
 
 def _delivery(story: Story, present: Present) -> str:
     """What it waits for is a delivery: how long it has, and what happens should none come."""
-    what = "Waiting for its first delivery" if not story.turns else "Waiting for a delivery"
+    what = "its first delivery" if not story.turns else "a delivery"
     if present.due_at is not None and present.due_at > present.now:
-        return f"{what}, due in {format_until(present.due_at, present.now)}"
+        return f"Waiting for {what}, due in {format_until(present.due_at, present.now)}"
     since = present.due_at or present.announced_at or (story.life[-1].start if story.life else present.now)
     waited = max(0.0, (present.now - since).total_seconds())
-    sentence = f"{what} since {format_duration(round(waited))}"
+    sentence = f"Waiting {format_duration(round(waited))} for {what}"
     if present.send_at is None:
         return sentence
     if present.send_at <= present.now:
@@ -173,6 +173,10 @@ def _delivery(story: Story, present: Present) -> str:
     again = "again " if present.sent else ""
     overdue = "overdue, " if waited >= conf.overdue_seconds else ""
     condition = "" if overdue else "if none comes, "
+    if (
+        present.sent is not None and present.sent > 1
+    ):  # a turn that cannot begin is why, such as that of a workflow no process knows
+        condition = f"sent {count(present.sent, 'time')} in vain (see the logs), "
     return f"{sentence}; {overdue}{condition}a relay sends it {again}in {format_until(present.send_at, present.now)}"
 
 

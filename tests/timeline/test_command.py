@@ -260,7 +260,7 @@ class TestFollow:
             return text in "".join(seen)
 
         try:
-            wait_until(lambda: has_seen("Waiting for its first delivery"), "the first picture")
+            wait_until(lambda: has_seen("its first delivery"), "the first picture")
             claim("order-1", 1)
             append(uid, 2, step("validate"))
             wait_until(lambda: has_seen("Running what comes after step validate on worker worker"), "the next one")

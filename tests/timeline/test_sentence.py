@@ -66,10 +66,10 @@ def fall_asleep(stage: Stage) -> WorkflowRun:
 def test_pending(stage: Stage) -> None:
     begin(stage)
     stage.pass_time(12)
-    assert sentence() == "Waiting for its first delivery since 12 s; a relay sends it next."
+    assert sentence() == "Waiting 12 s for its first delivery; a relay sends it next."
     stage.pass_time(300)
     assert sentence() == (
-        "Waiting for its first delivery since 5 min 12 s; overdue, and no relay has taken it: is hookflow_relay running?"
+        "Waiting 5 min 12 s for its first delivery; overdue, and no relay has taken it: is hookflow_relay running?"
     )
 
 
@@ -80,20 +80,19 @@ def test_a_message_that_was_sent_and_has_not_come(stage: Stage) -> None:
         run.pk,
     )
     stage.pass_time(12)
-    assert (
-        sentence() == "Waiting for its first delivery since 12 s; if none comes, a relay sends it again in 4 min 48 s."
-    )
+    assert sentence() == "Waiting 12 s for its first delivery; if none comes, a relay sends it again in 4 min 48 s."
     stage.pass_time(289)
     assert sentence() == (
-        "Waiting for its first delivery since 5 min 1 s; overdue, sent 1 time so far, and no relay has taken it: "
+        "Waiting 5 min 1 s for its first delivery; overdue, sent 1 time so far, and no relay has taken it: "
         "is hookflow_relay running?"
     )
     ask(
         "UPDATE django_hookflow_outbox SET attempts = 2, send_at = send_at + interval '300 s' WHERE run_uid = %s",
         run.pk,
     )
-    assert (
-        sentence() == "Waiting for its first delivery since 5 min 1 s; overdue, a relay sends it again in 4 min 59 s."
+    assert sentence() == (
+        "Waiting 5 min 1 s for its first delivery; overdue, sent 2 times in vain (see the logs), "
+        "a relay sends it again in 4 min 59 s."
     )
 
 
@@ -112,7 +111,7 @@ def test_running_another_attempt(stage: Stage) -> None:
     fall_asleep(stage)
     assert sentence() == "Failed at charge, attempt 1 of 3; tries again in 5 s."
     stage.pass_time(5)
-    assert sentence() == "Waiting for a delivery since 0 s; a relay sends it next."
+    assert sentence() == "Waiting 0 s for a delivery; a relay sends it next."
     sentences = during_steps(stage)
     stage.deliver(RUN_ID)
     assert sentences == ["Running step charge (attempt 2) on worker web-1:42, lease for another 1 min."]
@@ -133,14 +132,14 @@ def test_sleeping(stage: Stage) -> None:
     stage.pass_time(559)
     assert sentence() == "Sleeping in wait-for-payment, wakes in 41 s."
     stage.pass_time(101)
-    assert sentence() == "Waiting for a delivery since 1 min; a relay sends it next."
+    assert sentence() == "Waiting 1 min for a delivery; a relay sends it next."
 
 
 def test_a_share_that_is_done(stage: Stage, settings: Any) -> None:
     settings.DJANGO_HOOKFLOW_STEPS_PER_TURN = 1
     fall_asleep(stage)
     stage.pass_time(3)
-    assert sentence() == "Waiting for a delivery since 3 s; a relay sends it next."
+    assert sentence() == "Waiting 3 s for a delivery; a relay sends it next."
 
 
 def test_completed(stage: Stage) -> None:
@@ -169,7 +168,7 @@ def test_replayed(stage: Stage) -> None:
     assert sentence() == "Failed at charge, attempt 1 of 3, in the dead letters."
     DeadLetterEntry.objects.get().replay(actor="ada", reason="new card")
     stage.pass_time(2)
-    assert sentence() == "Waiting for a delivery since 2 s; a relay sends it next."
+    assert sentence() == "Waiting 2 s for a delivery; a relay sends it next."
     stage.deliver(RUN_ID)
     assert sentence() == "Sleeping in wait-for-payment, wakes in 10 min."
 
@@ -204,7 +203,7 @@ def test_in_doubt(stage: Stage) -> None:
         "In doubt about charge: it had begun, and nobody knows what came of it; resolve it to have the run go on."
     )
     WorkflowRun.objects.get(run_id=RUN_ID).resolve("charge", result="ch_1", actor="ada", reason="asked the bank")
-    assert sentence() == "Waiting for a delivery since 0 s; a relay sends it next."
+    assert sentence() == "Waiting 0 s for a delivery; a relay sends it next."
     stage.deliver(RUN_ID)
     assert sentence() == "Completed in 1 min 3 s, 2 steps."
 
@@ -265,7 +264,7 @@ def test_the_past_is_described_as_of_its_own_time(stage: Stage) -> None:
     begin(stage)
     stage.drive(RUN_ID)
     assert [sentence_as_of(seq) for seq in (1, 2, 3, 5, 9)] == [
-        "Waiting for its first delivery since 0 s.",
+        "Waiting 0 s for its first delivery.",
         "Running its first step on worker web-1:42.",
         "Running what comes after step validate on worker web-1:42.",
         "Sleeping in wait-for-payment, wakes in 10 min.",
