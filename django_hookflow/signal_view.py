@@ -55,16 +55,14 @@ class Reply:
 
 OPEN = Reply(200, "open", "Please confirm", "Nothing has happened yet: your answer is sent when you press the button.")
 SENT = Reply(200, "sent", "Thank you", "Your answer has been recorded. You can close this page.")
-USED = Reply(409, "used", "This link has been used", "An answer was recorded with it before. Nothing has changed now.")
+USED = Reply(409, "used", "This link has been used", "It was used to answer before. Nothing has changed now.")
 OVER = Reply(
-    410, "over", "There is nothing left to answer", "What this link belongs to has ended. Nothing has changed."
+    410, "over", "There is nothing left to answer", "The process this link belongs to has ended. Nothing has changed."
 )
-EXPIRED = Reply(
-    410, "expired", "This link has expired", "Ask whoever sent it to you for a new one. Nothing has changed."
-)
-UNKNOWN = Reply(404, "unknown", "This link leads nowhere", "What it belongs to is not here. Nothing has changed.")
+EXPIRED = Reply(410, "expired", "This link has expired", "Ask the sender for a new one. Nothing has changed.")
+UNKNOWN = Reply(404, "unknown", "This link leads nowhere", "What it belongs to was not found. Nothing has changed.")
 FORGED = Reply(
-    403, "invalid", "This link is not valid", "Part of it may be missing: open it once more where you found it."
+    403, "invalid", "This link is not valid", "Part of it may be missing. Try opening it again where you found it."
 )
 METHOD = Reply(405, "method", "This is not possible", "The link is opened with GET, and an answer sent with POST.")
 TOO_LARGE = Reply(413, "too_large", "The answer is too large", "Send a shorter one. Nothing has changed.")

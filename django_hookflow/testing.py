@@ -20,8 +20,9 @@ same thing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
@@ -47,8 +48,6 @@ from django_hookflow.wrappers import Work, WorkerGone
 
 __all__ = ["Hookflow", "NotATestDatabase", "NotEnding"]
 
-Substitute = Callable[[Callable[[], Any]], Any]
-
 _NOW = "CREATE OR REPLACE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS $$ {} $$"
 _PRESENT = "SELECT clock_timestamp()"
 _IS_MOVED = "SELECT FROM pg_proc WHERE oid = to_regproc('hookflow_now') AND btrim(prosrc) <> %s"
@@ -69,11 +68,25 @@ class NotEnding(AssertionError):
     """A run has not come to an end in the turns it was given."""
 
 
+@dataclass
+class _Substitute:
+    """What is answered instead of a step's work, or when and how often the worker is to be lost in it."""
+
+    answer: Callable[[], Any] | None = None
+    when: str = ""
+    times: int = 0
+
+    def lose(self, when: str) -> None:
+        if self.when == when and self.times > 0:
+            self.times -= 1
+            raise WorkerGone
+
+
 class Hookflow:
     """Deliveries and time, in the hands of a test."""
 
     def __init__(self) -> None:
-        self._substitutes: dict[str, Substitute] = {}
+        self._substitutes: dict[str, _Substitute] = {}
 
     def __enter__(self) -> Hookflow:
         self._postbox = Postbox() if is_stateless() else None
@@ -178,29 +191,19 @@ class Hookflow:
     def stub(self, step_id: str, result: Any = None, *, raises: Exception | None = None) -> None:
         """Has the step ``step_id`` return ``result``, or raise, instead of doing its work; it is recorded all the same."""
 
-        def answer(call: Callable[[], Any]) -> Any:
+        def answer() -> Any:
             if raises is not None:
                 raise raises
             return result
 
-        self._substitutes[step_id] = answer
+        self._substitutes[step_id] = _Substitute(answer)
 
     def crash(self, step_id: str, when: Literal["before", "after"] = "after", times: int = 1) -> None:
         """Loses the worker in the step ``step_id``, before or after its work and in any case before its record.
 
         The lease runs on, as after kill -9: :meth:`drive` waits for it, :meth:`deliver` finds the run ``busy`` until then.
         """
-        remaining = [times]
-
-        def lose(call: Callable[[], Any]) -> Any:
-            if remaining[0] <= 0:
-                return call()
-            remaining[0] -= 1
-            if when == "after":
-                call()
-            raise WorkerGone(step_id)
-
-        self._substitutes[step_id] = lose
+        self._substitutes[step_id] = _Substitute(when=when, times=times)
 
     def signal(
         self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None
@@ -215,8 +218,13 @@ class Hookflow:
 
     def step(self, work: Work, call: Callable[[], Any]) -> Any:
         """What is put around the work of each step, see :mod:`django_hookflow.wrappers`: a stub or a crash, if it has one."""
-        substitute = self._substitutes.get(work.step_id or "")
-        return call() if substitute is None else substitute(call)
+        with self._substitute_of(work) as answer:
+            return (answer or call)()
+
+    async def astep(self, work: Work, call: Callable[[], Awaitable[Any]]) -> Any:
+        """The same around a step that is awaited."""
+        with self._substitute_of(work) as answer:
+            return await call() if answer is None else answer()
 
     def send(self, work: Work, call: Callable[[], Any]) -> Any:
         """What is put around sending: in the stateless mode a message is kept, to be delivered by hand."""
@@ -243,6 +251,14 @@ class Hookflow:
             raise NotATestDatabase(connection.settings_dict["NAME"])
         clock.offset += seconds
         _replace_now(connection, f"SELECT clock_timestamp() + interval '{clock.offset!r} seconds'")
+
+    @contextmanager
+    def _substitute_of(self, work: Work) -> Iterator[Callable[[], Any] | None]:
+        """In which the work is done, or what is to be answered instead."""
+        substitute = self._substitutes.get(work.step_id or "", _Substitute())
+        substitute.lose("before")
+        yield substitute.answer
+        substitute.lose("after")
 
     def _drive_children(self, run_id: str, turns: int) -> None:
         """Delivers what the runs have announced that this one waits for."""

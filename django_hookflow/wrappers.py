@@ -4,6 +4,10 @@ Each dotted path names a class, made once a process, or an object, with any of t
 Each is called as ``method(work, call)``, where ``call()`` does the work, and returns what that returned. The first of the
 list is the outermost, as with Django's middleware.
 
+A method may be ``async def``, and then returns ``await call()``. It is put around plain work, too, with asgiref's
+``async_to_sync``. A wrapper may have ``astep`` beside a plain ``step``: that is taken for async functions in async workflows.
+Where all that is around such a function is async, it is awaited in the loop of its turn; otherwise a thread waits for it.
+
 ======== ======================================================= ============================================================
 method   what ``call`` does                                      what an error raised in the method is
 ======== ======================================================= ============================================================
@@ -22,16 +26,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.utils.module_loading import import_string
 
 from django_hookflow.conf import InvalidSetting, conf
 from django_hookflow.exceptions import HookFlowException
 
 METHODS = ("turn", "step", "send")
+#: The names that a wrapper's method for such work may have, the one that is preferred first.
+NAMES = {"turn": ("turn",), "step": ("step", "astep"), "send": ("send",)}
 SETTING = "DJANGO_HOOKFLOW_WRAPPERS"
 
 #: What is put inside of everything that the setting names: by the test kit.
@@ -46,7 +54,8 @@ class ForgottenResult(HookFlowException, TypeError):
     """A wrapper has the work done and does not return what came of it."""
 
     def __init__(self, method: Any) -> None:
-        super().__init__(f"{method.__qualname__} of {SETTING} returned None, and the work did not: return call()")
+        call = "await call()" if is_async(method) else "call()"
+        super().__init__(f"{method.__qualname__} of {SETTING} returned None, and the work did not: return {call}")
 
 
 @dataclass(frozen=True)
@@ -76,11 +85,37 @@ def loaded() -> tuple[Any, ...]:
 
 def around(work: Work, call: Callable[[], Any]) -> Callable[[], Any]:
     """``call`` with everything around it that is to be there for such work."""
-    for wrapper in reversed(loaded()):
-        method = getattr(wrapper, work.what, None)
-        if method is not None:
-            call = functools.partial(_wrapped, method, work, call)
+    for method in reversed(_methods(NAMES[work.what])):
+        call = functools.partial(_run_to_end if is_async(method) else _wrapped, method, work, call)
     return call
+
+
+def around_awaited(
+    work: Work, call: Callable[[], Any], from_thread: Callable[[Callable[[], Any]], Any]
+) -> Callable[[], Any]:
+    """``call``, which is async, with everything around it: async as well, or a plain function that a thread is to call.
+
+    That has the coroutine waited for by ``from_thread``.
+    """
+    methods = _methods(NAMES[work.what][::-1])
+    if not all(map(is_async, methods)):
+        return around(work, functools.partial(from_thread, call))
+    for method in reversed(methods):
+        call = functools.partial(_awaited, method, work, call)
+    return call
+
+
+def is_async(function: Any) -> bool:
+    """Whether to call it is to get a coroutine."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _methods(names: tuple[str, ...]) -> list[Any]:
+    """What is around work, outermost first: of each wrapper the first of these that it has."""
+    found = ([getattr(wrapper, name, None) for name in names] for wrapper in loaded())
+    return [next(each for each in methods if each is not None) for methods in found if any(methods)]
 
 
 def _wrapped(method: Any, work: Work, call: Callable[[], Any]) -> Any:
@@ -90,7 +125,39 @@ def _wrapped(method: Any, work: Work, call: Callable[[], Any]) -> Any:
         last[:] = [call()]
         return last[0]
 
-    result = method(work, do)
+    return _checked(method, method(work, do), last)
+
+
+async def _awaited(method: Any, work: Work, call: Callable[[], Awaitable[Any]]) -> Any:
+    last: list[Any] = []
+
+    async def do() -> Any:
+        last[:] = [await call()]
+        return last[0]
+
+    return _checked(method, await method(work, do), last)
+
+
+def _run_to_end(method: Any, work: Work, call: Callable[[], Any]) -> Any:
+    """Has an async method around plain work, which is done in this thread and, if there is one, in its transaction."""
+
+    async def do() -> Any:
+        return (await sync_to_async(outcome_of)(call)).result()
+
+    return async_to_sync(_awaited)(method, work, do)
+
+
+def outcome_of(call: Callable[[], Any]) -> Future[Any]:
+    """What a call for a coroutine came to, as a value: before Python 3.12 no loop's future can be given a StopIteration."""
+    outcome: Future[Any] = Future()
+    try:
+        outcome.set_result(call())
+    except BaseException as error:
+        outcome.set_exception(error)
+    return outcome
+
+
+def _checked(method: Any, result: Any, last: list[Any]) -> Any:
     if result is None and last and last[0] is not None:
         raise ForgottenResult(method)
     return result
@@ -110,9 +177,6 @@ def load(path: str) -> Any:
     except Exception as error:  # the project's code, which may raise anything
         problem = f"names {path!r}, which cannot be loaded ({type(error).__name__}: {error})"
         raise InvalidSetting(SETTING, problem, remedy) from error
-    methods = [getattr(wrapper, name, None) for name in METHODS]
-    if not any(map(callable, methods)):
+    if not any(callable(getattr(wrapper, name, None)) for names in NAMES.values() for name in names):
         raise InvalidSetting(SETTING, f"names {path!r}, which has none of them", remedy)
-    if any(map(inspect.iscoroutinefunction, methods)):
-        raise InvalidSetting(SETTING, f"names {path!r}, one of whose methods is async", remedy)
     return wrapper

@@ -45,11 +45,11 @@ WORDS = {
     types.RUN_RESUMED: "Resumed",
     types.RUN_WOKEN: "Woke",
     types.RUN_REPLAYED: "Replayed",
-    types.RUN_REPLAY_REPEATED: "Requested the replay again",
-    types.RUN_RESTARTED: "Started again from the beginning",
+    types.RUN_REPLAY_REPEATED: "Requested another replay",
+    types.RUN_RESTARTED: "Restarted from the beginning",
     types.RUN_REWOUND: "Rewound",
     types.RUN_REBUILT: "Rebuilt",
-    types.RUN_NOTED: "Left a note",
+    types.RUN_NOTED: "Added a note",
     types.STEP_RESOLVED: "Resolved",
     types.SIGNAL_RECEIVED: "Sent a signal",
     types.DEAD_LETTER_REMOVED: "Removed a dead letter",
@@ -96,7 +96,7 @@ class ActivityFilter:
             problems.append("A name cannot contain a NUL character.")
             who = ""
         if what and what not in WORDS:
-            problems.append(f"“{what[:80]}” is not something that is done to runs.")
+            problems.append(f"“{what[:80]}” is not a known action.")
         since, until = (_moment(query.get(name, ""), problems) for name in ("since", "until"))
         return cls(who[:255], what, since, until, _before(query.get("before", ""), problems), problems)
 
@@ -144,7 +144,7 @@ def _before(text: str, problems: list[str]) -> tuple[datetime.datetime, int] | N
     if not text:
         return None
     if not (position.isascii() and position.isdigit() and len(position) < 19):
-        problems.append("This link is not valid: start from the newest.")
+        problems.append("This link is not valid. Start from the latest activity.")
         return None
     read = _moment(moment, problems)
     return (read, int(position)) if read else None

@@ -48,7 +48,7 @@ class ReadOnlyAdmin(ModelAdmin):
     list_per_page = 50
     show_full_result_count = False  # counting a large table a second time yields nothing that a page needs
     search_fields = ("run_id",)  # makes the search box appear; get_search_results does the search
-    search_help_text = "A run id, or how it begins."
+    search_help_text = "A run id, or the beginning of one."
 
     if hasattr(admin, "ShowFacets"):  # since Django 5.0
         show_facets = admin.ShowFacets.NEVER  # a count beside each choice of a filter would read all of the table

@@ -87,11 +87,9 @@ def read_step_times(runs: Any) -> StepTimes:
 
 def note_of(rows: list[Any], most: int) -> str:
     if rows and rows[0][9] >= most:
-        return (
-            f"Only the newest {most:,} runs of this period are counted: a shorter period, or one workflow, shows all."
-        )
+        return f"Only the newest {most:,} runs of this period are counted. Choose a shorter period or one workflow to see all."
     if rows and rows[0][10] >= ATTEMPTS:
-        return f"Of {ATTEMPTS:,} attempts only: a shorter period, or one workflow, shows all."
+        return f"Of {ATTEMPTS:,} attempts only. Choose a shorter period or one workflow to see all."
     return f"The {SHOWN} steps that took the most time." if len(rows) == SHOWN else ""
 
 

@@ -3,7 +3,7 @@
 One thread looks into the outbox and hands messages to a crew of workers, never more than there are free hands, so that
 what is taken is sent at once. While there is more than it can take it does not look first; when there is nothing it looks
 ever more rarely, down to one index-only query a second, until it is woken (:mod:`.wakeup`). All relays are woken at once:
-those that find nothing leave it to the others for a moment, until they do find something or it is quiet.
+those that find nothing leave it to the others for a moment, longer each time, and less long as they find something again.
 
 While there is more than it can take, every other look takes runs that have not begun, the newest first. So a new run begins
 soon, however many woke or were triggered before it in the same second, and of all others what is oldest is always among the
@@ -50,7 +50,8 @@ TRUSTED_FOR = 1.0
 #: Seconds for which a relay that has more to do than hands waits for several of them to get free.
 GATHERING = 0.005
 #: Seconds: a relay that was woken in vain, because another was quicker, looks so much later when it is woken the next time,
-#: and twice as late each time from the first to the second.
+#: and twice as late each time from the first to the second; half as late when it was the first. So one relay is quick as long as
+#: it keeps up, and the others are not.
 SHORTEST_RELUCTANCE, LONGEST_RELUCTANCE = 0.005, 0.1
 #: Seconds: a clock that goes back by less makes nothing late that anybody would notice.
 CLOCK_STEP = 1.0
@@ -138,8 +139,9 @@ class Relay:
         is_woken, self._is_woken = self._is_woken, False
         due_in = 0.0 if self._more or is_woken else self._due_in()
         if due_in is not None and due_in <= 0 and self._hand_out(self._take()):
-            self._pause, self._reluctance = SHORTEST_PAUSE, 0.0
-            return 0.0
+            self._pause = SHORTEST_PAUSE
+            self._reluctance = self._reluctance / 2 if self._reluctance > SHORTEST_RELUCTANCE else 0.0
+            return 0.0 if self._more else SHORTEST_PAUSE
         if is_woken:
             self._reluctance = min(max(SHORTEST_RELUCTANCE, self._reluctance * 2), LONGEST_RELUCTANCE)
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)

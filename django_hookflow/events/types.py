@@ -143,7 +143,7 @@ _TYPES = (
     EventType(
         STEP_RETRIED,
         "the backoff after a failed attempt is over; attempt number `attempt` is next. For an offloaded call: that "
-        "attempt goes on, because it was `answered` or has `timed_out`",
+        "attempt goes on, because it was `answered` without a result, or has `timed_out`",
         facts=("attempt", "answered", "timed_out"),
         payload=("answer",),
         settles_step=True,

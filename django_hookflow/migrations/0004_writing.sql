@@ -295,7 +295,7 @@ BEGIN
     type := 'step.retried';
     facts := json_build_object('attempt', (v_began->>'attempt')::integer + 1);
     RETURN;
-  ELSIF p_wait.kind = 'callback' AND v_began->>'step_kind' IS NOT NULL THEN  -- the attempt goes on with the answer
+  ELSIF p_wait.kind = 'callback' AND v_began->>'step_kind' IS NOT NULL AND p_outcome->'result' IS NULL THEN  -- the attempt goes on
     type := 'step.retried';
     facts := json_build_object('attempt', (v_began->>'attempt')::integer,
       CASE WHEN p_outcome IS NULL THEN 'timed_out' ELSE 'answered' END, true);
@@ -303,7 +303,7 @@ BEGIN
     RETURN;
   END IF;
   type := 'step.completed';
-  facts := json_build_object('kind', CASE p_wait.kind WHEN 'doubt' THEN v_began->>'step_kind' ELSE p_wait.kind END,
+  facts := json_build_object('kind', coalesce(v_began->>'step_kind', p_wait.kind),
     'attempt', coalesce((v_began->>'attempt')::integer, 1), 'took', 0);
   IF p_failure IS NOT NULL THEN
     type := 'step.failed';

@@ -38,9 +38,10 @@ from django_hookflow.runtime.history import SUSPENDED, StepRecord
 from django_hookflow.runtime.retries import Retry
 from django_hookflow.runtime.step import OnDoubt, Recorded, StepOutcome, Todo
 from django_hookflow.runtime.steps import StepManager
-from django_hookflow.runtime.turn_loop import TurnLoop, current_step, is_async, limited, turn_loop
+from django_hookflow.runtime.turn_loop import TurnLoop, current_step, turn_loop
 from django_hookflow.runtime.verbs import NO_DEFAULT
 from django_hookflow.texts import checked_step_id
+from django_hookflow.wrappers import is_async
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,9 +51,13 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Limit:
-    """How many steps of a group are under way at once: at work, and of children those that run, too."""
+    """How many steps of a group are under way at once: at work, and of children those that run, too.
+
+    ``scope`` is what its steps wait for together, where nothing else is waited for.
+    """
 
     most: int
+    scope: str = types.TASK
     is_of_children: bool = False
     taken: int = 0
 
@@ -71,6 +76,7 @@ class AskedStep:
     #: Of a step whose function is async: how to begin it.
     begin: Callable[[], Recorded | tuple[Todo, Callable[[], Any]]] | None = None
     limit: Limit | None = None
+    group: Limit | None = None
 
 
 @dataclass(eq=False)
@@ -134,7 +140,7 @@ class AsyncPass:
             )
         self.execution.check_may_ask(step_id)
         record = self.execution.history.find(step_id)
-        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin, limit)
+        asked = AskedStep(step_id, record, perform, self._loop.create_future(), begin, limit, limit)
         if record is not None and record.has_ended:
             self._count += 1
             heapq.heappush(self._recorded, (record.seq, self._count, asked))
@@ -149,6 +155,8 @@ class AsyncPass:
 
     async def ask_all(self, handles: list[Handle[Any]], limit: Limit, on_error: OnError) -> None:
         """Has the steps of a group performed at once; raises the first failure, in the order asked, when all have ended."""
+        if handles:
+            limit.scope = handles[0].asked.step_id
         answers = await asyncio.gather(
             *(self.ask_request(handle.asked, limit) for handle in handles), return_exceptions=True
         )
@@ -168,14 +176,12 @@ class AsyncPass:
     def _begin_request(self, request: StepRequest) -> Recorded | tuple[Todo, Callable[[], Any]]:
         """A step whose function is async: what is recorded of it, or the attempt and its work.
 
-        The work is an async function, or where something is put around it a plain one that waits for it in a thread.
+        The work is an async function, or where something plain is put around it a plain one that waits for it in a thread.
         """
         step = self.execution.begin(request.step_id, request.kind, request.options)
         if isinstance(step, Recorded):
             return step
-        if self.execution.turn is not None and request.work is not None:
-            request = replace(request, work=partial(self.from_thread, request.work, request.options.timeout))
-        to_do = request.work_of(step, is_awaited=True)
+        to_do = request.work_of(step, self._loop.from_thread)
         if isinstance(to_do, StepOutcome):
             step.record(to_do)
             raise StepCompleted(step.step_id)
@@ -190,10 +196,6 @@ class AsyncPass:
             self._asked.append(limit.queue.popleft())
         else:
             limit.taken -= 1
-
-    def from_thread(self, work: Callable[[], Coroutine[Any, Any, Any]], timeout: float | None) -> Any:
-        """What the coroutine comes to, for a thread that waits for it: of a step that something is put around."""
-        return asyncio.run_coroutine_threadsafe(limited(work(), timeout), self._loop).result()
 
     def _go_on(self) -> None:
         """Does the next thing that is to be done. Raises what ends the turn."""
@@ -239,7 +241,7 @@ class AsyncPass:
             step.is_intended = False
         context = contextvars.copy_context()
         context.run(current_step.set, step.step_id)
-        coroutine = limited(work(), step.options.timeout) if is_async(work) else self._loop.call_in_thread(work)
+        coroutine = work() if is_async(work) else self._loop.call_in_thread(work)
         task = context.run(self._loop.create_task, coroutine)
         task.add_done_callback(lambda _: self._loop.stop())
         self._in_flight.append(InFlight(asked, step, task, clock.monotonic()))
@@ -265,11 +267,18 @@ class AsyncPass:
         held = sorted([*(execution.held or ()), *filter(None, map(_doubt_of, self.waiting))], key=_is_doubt)
         if not held:
             raise execution.journal.lose(f"step {(self.waiting or self._asked)[0].step_id!r} still waits")
+        held = [_in_scope(self._scope(), event) for event in held]
         try:
             execution.append(*held, ends_turn=True, goes_on=bool(self._asked))
         except DatabaseError as refusal:
             raise execution.journal.lose(f"the database refuses to record what is waited for: {refusal}") from refusal
         raise StepCompleted((self.waiting or self._asked)[0].step_id)
+
+    def _scope(self) -> str:
+        """What the run waits for: all of one group, if that is all that is left, else any step, with which a branch goes on."""
+        groups = {each.group for each in self.waiting}
+        group = groups.pop() if len(groups) == 1 else None
+        return types.TASK if group is None or group.queue or self._asked else group.scope
 
 
 class _Outcome:
@@ -414,6 +423,11 @@ def _doubt_of(asked: AskedStep) -> NewEvent | None:
         return None
     facts = {"kind": types.DOUBT, "attempt": record.attempts, "step_kind": record.kind, "scope": types.TASK}
     return NewEvent(types.STEP_SUSPENDED, asked.step_id, json.dumps(facts))
+
+
+def _in_scope(scope: str, event: NewEvent) -> NewEvent:
+    facts = json.loads(event.facts)
+    return replace(event, facts=json.dumps({**facts, "scope": scope})) if facts.get("scope") == types.TASK else event
 
 
 def _is_doubt(event: NewEvent) -> bool:

@@ -18,7 +18,7 @@ from django_hookflow.exceptions import StepTimedOut, WorkerLost
 from django_hookflow.runtime.execution import Execution
 from django_hookflow.runtime.journal import check_no_transaction
 from django_hookflow.runtime.step import RETRY, Doubt, Options, Recorded, StepOutcome, Todo
-from django_hookflow.runtime.turn_loop import run_to_end
+from django_hookflow.runtime.turn_loop import limited, run_to_end
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,18 @@ class StepRequest:
         if self.options.offload and self.kind != "call":
             raise ValueError(f"step {self.step_id!r}: options(offload=True) is for ctx.step.call and no other step")
 
-    def work_of(self, step: Todo, *, is_awaited: bool = False) -> Callable[[], Any] | StepOutcome:
+    def work_of(
+        self, step: Todo, from_thread: Callable[[Callable[[], Any]], Any] | None = None
+    ) -> Callable[[], Any] | StepOutcome:
         """The work of an attempt with what the project puts around it, or at once what it comes to: that it waits, say.
 
-        A coroutine is run to its end unless ``is_awaited``, by who does the work.
+        A coroutine is run to its end. With ``from_thread``, by which a thread waits for it, an async function is awaited by
+        who does the work.
         """
         turn = step.execution.turn
-        work = self.work if self.work is None or is_awaited else partial(_done, step, self.work)
+        work: Callable[[], Any] | None = self.work
+        if work is not None:
+            work = partial(limited, work, self.options.timeout) if from_thread else partial(_done, step, work)
         if self.begin is not None:
             begun = self.begin(step)
             if isinstance(begun, StepOutcome) and (turn is None or self.kind != types.CHILD):
@@ -54,7 +59,7 @@ class StepRequest:
         assert work is not None
         if turn is not None:
             about = replace(turn, what="step", kind=step.kind, step_id=step.step_id, attempt=step.attempt)
-            work = wrappers.around(about, work)
+            work = wrappers.around_awaited(about, work, from_thread) if from_thread else wrappers.around(about, work)
         if isinstance(step, Doubt):
             return _work_in_doubt(step, work)
         step.is_intended = self.begin is None and self.options.on_doubt is not None

@@ -120,13 +120,23 @@ class Batch:
             if member.step is not None and member.step.waits_for == DOUBT:
                 self._settle(member, member.step.waiting(DOUBT))
         if not waiting and not self._execution.share.is_over():
-            self._record()
+            self._record_and_leave()
         elif self._unrecorded:
             self._record(ends_turn=True, goes_on=goes_on or not waiting)
             raise StepCompleted(self._members[-1].asked.step_id)
         elif waiting:
             why = f"step {waiting[0].asked.step_id!r} still waits"
             raise self._execution.journal.lose(why, goes_on=goes_on)
+
+    def _record_and_leave(self) -> None:
+        """Records what is left, but for failures: mostly they are the run's, too, which is recorded in one call with them."""
+        failed = [member for member in self._unrecorded if member.outcome is not None and member.outcome.error]
+        self._unrecorded = [member for member in self._unrecorded if member not in failed]
+        self._record()
+        for member in failed:
+            assert member.step is not None
+            assert member.outcome is not None
+            member.step.leave(member.outcome)
 
     def _record(self, *, ends_turn: bool = False, goes_on: bool = False) -> None:
         """Records what has come about since, in as few calls as may be."""

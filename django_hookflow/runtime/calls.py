@@ -86,17 +86,17 @@ def result_of(asked: Asked, status: int, size: int, retry_after: float | None, t
     """What is made of an answer. Raises CallFailed."""
     if status >= 400:
         raise CallFailed(asked, status, size, retry_after)
-    return _result(status, text)
+    return result(status, text)
 
 
-def _result(status: int, text: str) -> dict[str, Any]:
-    """The result, such that it can be recorded: the call has succeeded, whatever it was answered."""
-    result = {"status_code": status, "data": _parsed(text)}
+def result(status: int, text: str) -> dict[str, Any]:
+    """The result of a call that has succeeded, whatever it was answered, such that it can be recorded."""
+    found = {"status_code": status, "data": _parsed(text)}
     try:
-        codec.encode(result, path="result", limit=conf.max_payload_size)
+        codec.encode(found, path="result", limit=conf.max_payload_size)
     except NotSerializable:  # JSON that is nested too deep, or holds NUL or half a surrogate pair
-        result["data"] = text.replace("\x00", "\ufffd")
-    return result
+        found["data"] = text.replace("\x00", "\ufffd")
+    return found
 
 
 def decoded(raw: bytes, charset: str | None) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from django.db import DatabaseError
+
 from django_hookflow import sealing
 from django_hookflow.clock import clock
 from django_hookflow.conf import conf
@@ -26,6 +28,7 @@ from django_hookflow.exceptions import (
     MisplacedStep,
     RedactedHistory,
     StepCompleted,
+    TurnLost,
 )
 from django_hookflow.runtime.history import COMPLETED, FAILED, INTENDED, SUSPENDED, History
 from django_hookflow.runtime.share import Share
@@ -97,6 +100,8 @@ class Execution:
         self._progressed_at = clock.monotonic()
         #: In which the database may be asked, where the workflow's code runs in an event loop.
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: What is to be recorded with the next append: that steps failed for good, which mostly is the run's failure, too.
+        self._left: list[NewEvent] = []
         #: How many steps are at work beside the one that is being recorded.
         self.in_flight = 0
         self._asked: set[str] = set()
@@ -152,21 +157,46 @@ class Execution:
         if unasked is not None:
             raise Diverged.unasked(unasked, step.step_id)
         self.journal.check_may_work(step.step_id)
+        self.record_left()
 
     def append(self, *events: NewEvent, ends_turn: bool = False, goes_on: bool = False) -> None:
-        """Records events, and what the workflow has said of its progress with them."""
-        progress, self._progress = self._progress, None
-        if progress is not None:
-            events = progress, *events
+        """Records events, and with them what was left and what the workflow has said of its progress."""
+        left, progress = self._left, self._progress
+        self._left, self._progress = [], None
+        said = () if progress is None else (progress,)
         try:
-            others = self.journal.append(*events, ends_turn=ends_turn, goes_on=goes_on)
+            others = self.journal.append(*left, *said, *events, ends_turn=ends_turn, goes_on=goes_on)
+        except TurnLost:  # the journal has recorded what it could
+            raise
         except BaseException:
-            self._progress = progress
+            self._left, self._progress = left, progress
             raise
         if progress is not None:
             self._progressed_at = clock.monotonic()
         for event in others:
             self.history.learn(event)
+
+    def leave(self, *events: NewEvent) -> None:
+        """Has events recorded with the next append, of this pass and before any work begins, to save a commit.
+
+        Until then a lost worker takes them with it, as it does with an outcome that it was about to record.
+        """
+        if not self.journal.saves_commits:
+            self.append(*events)
+            self.newest = self.journal.seq
+            return
+        progress, self._progress = self._progress, None
+        self._left += events if progress is None else (progress, *events)
+
+    def record_left(self) -> None:
+        """Records what was left, if anything was. Raises TurnLost."""
+        if not self._left:
+            return
+        try:
+            self.append()
+        except DatabaseError as refusal:
+            raise self.journal.lose(f"the database refuses to record that a step failed: {refusal}") from refusal
+        self.newest = self.journal.seq
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
@@ -214,6 +244,7 @@ class Execution:
     def now(self) -> datetime.datetime:
         """When the newest event that the workflow has been given the outcome of was recorded; before the first, when it began."""
         with self.aside():
+            self.record_left()
             return self.journal.recorded_at(self.newest)
 
     def check_in_workflow(self, what: str) -> None:

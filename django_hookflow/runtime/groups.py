@@ -19,9 +19,9 @@ from django_hookflow.runtime.batch import Batch
 from django_hookflow.runtime.execution import Execution
 from django_hookflow.runtime.retries import Retry
 from django_hookflow.runtime.step import OnDoubt, Options, StepOutcome
-from django_hookflow.runtime.turn_loop import is_async
 from django_hookflow.runtime.verbs import NO_DEFAULT, Verbs
 from django_hookflow.texts import checked_step_id
+from django_hookflow.wrappers import is_async
 
 if TYPE_CHECKING:
     from typing_extensions import Self

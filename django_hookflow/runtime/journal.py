@@ -40,10 +40,15 @@ logger = logging.getLogger("django_hookflow.turn")
 
 #: Events that say what a step came to, which the log takes also after an operator's event.
 OUTCOMES = frozenset({types.STEP_COMPLETED, types.STEP_FAILED})
+#: Events that say what the run came to, which it takes from who knows all of it.
+CONCLUSIONS = frozenset({types.RUN_COMPLETED, types.RUN_FAILED, types.RUN_DIVERGED, types.TURN_FAILED})
 
 
 class Journal(Protocol):
     """One run's history, and where its next events go. ``over``: the pass can add nothing more."""
+
+    #: Whether an append is a commit, of which fewer are better.
+    saves_commits: bool
 
     @property
     def run_uid(self) -> UUID: ...
@@ -120,6 +125,8 @@ class TurnJournal(Journal, Protocol):
 class OnConnection:
     """Knows transactions of the workflow's code from one that was open before, which only a test is in."""
 
+    saves_commits = False
+
     def __init__(self, using: str | None = None) -> None:
         self._using = alias() if using is None else using
         self._depth = transaction_depth(self._connection)
@@ -161,6 +168,8 @@ class Times:
 
 class LogJournal(OnConnection):
     """The log of a run, for the turn that has claimed it; as a context manager it keeps the run's lease."""
+
+    saves_commits = True
 
     def __init__(self, workflow_id: str, run_id: str, claim: log.Claim) -> None:
         assert claim.run_uid is not None
@@ -299,7 +308,8 @@ class LogJournal(OnConnection):
             if OUTCOMES.isdisjoint(event.type for event in events) or not ends_turn or self.is_in_transaction():
                 raise
             # The turn may not end on a history it does not know; what has happened is to be recorded all the same.
-            self.seq = log.append(self.run_uid, self.seq, events).seq
+            happened = [event for event in events if event.type not in CONCLUSIONS]
+            self.seq = log.append(self.run_uid, self.seq, happened).seq
             self._is_overtaken = True
             raise self.lose("something was done to the run meanwhile") from refusal
 

@@ -2,8 +2,9 @@
 
 An attempt is two pieces of work. The first publishes the request, under a deduplication id of run, step and attempt, and
 then begins a wait of kind ``callback``: a worker that is lost in between publishes the same once more, and QStash takes it
-once. The report settles the wait (:func:`take`) with the answer, and the next turn does the second piece: it makes of the
-answer what an ordinary call does, so that errors and retries are the same. QStash itself tries once.
+once. The report settles the wait (:func:`take`): the step is completed with the result, and its body is recorded once. Of
+any other answer the next turn does the second piece: it fails as an ordinary call does, so that errors and retries are the
+same. QStash itself tries once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -34,7 +36,7 @@ from django_hookflow.delivery.messages import public_url
 from django_hookflow.delivery.transports.qstash import label, publish
 from django_hookflow.events import codec, log, types
 from django_hookflow.events.database import alias, repeated_on_conflict
-from django_hookflow.exceptions import HookFlowException, RedactedHistory, StepTimedOut, UnknownRun
+from django_hookflow.exceptions import HookFlowException, NotSerializable, RedactedHistory, StepTimedOut, UnknownRun
 from django_hookflow.exchange import Asked, ResponseTooLarge, check
 from django_hookflow.models import Head, Wait, WorkflowEvent, WorkflowRun
 from django_hookflow.retry_after import retry_after_seconds
@@ -211,13 +213,28 @@ def take(run_uid: UUID, key: UUID, answer: dict[str, Any]) -> str:
     wait = Wait.objects.using(alias()).filter(run_id=run_uid, kind=types.CALLBACK, key=str(key)).first()
     if wait is None:
         return _why_not(run_uid, key)
-    encoded = codec.encode(answer, path="answer", limit=8 * conf.max_payload_size + ROOM)
-    payload = f'{{"answer":{sealing.seal(run_uid, encoded)}}}'
     try:
-        is_new = _settle(head, wait, str(key), payload)
+        is_new = _settle(head, wait, str(key), _payload(run_uid, answer))
     except UnknownRun:  # it has gone to an archive meanwhile
         return "finished"
     return "recorded" if is_new else "stale"
+
+
+def _payload(run_uid: UUID, answer: dict[str, Any]) -> str:
+    """The result of the step, or an answer of which the attempt is to make an error."""
+    with suppress(NotSerializable):
+        if _is_success(answer):
+            result = codec.encode(
+                calls.result(answer["status"], answer["text"]), path="result", limit=conf.max_payload_size
+            )
+            return f'{{"result":{sealing.seal(run_uid, result)}}}'
+    encoded = codec.encode(answer, path="answer", limit=8 * conf.max_payload_size + ROOM)
+    return f'{{"answer":{sealing.seal(run_uid, encoded)}}}'
+
+
+def _is_success(answer: dict[str, Any]) -> bool:
+    status = answer["status"]
+    return "problem" not in answer and status < 400 and not (status >= 300 and answer["redirects"])
 
 
 @repeated_on_conflict

@@ -159,11 +159,16 @@ class Todo:
         try:
             if outcome.error is None:
                 self.execution.end_turn_with(self.step_id, *outcome.events)
-            self.execution.append(*outcome.events)
+            self.leave(outcome)
         except DatabaseError as refusal:
             raise self.lose_failure(refusal) from refusal
-        self.execution.newest = self.execution.journal.seq
         raise outcome.error
+
+    def leave(self, outcome: StepOutcome) -> None:
+        """Has it recorded with what comes next that the step failed for good; at once where a lost worker would leave a doubt."""
+        self.execution.leave(*outcome.events)
+        if self.options.on_doubt is not None:
+            self.execution.record_left()
 
     def lose_failure(self, refusal: DatabaseError) -> TurnLost:
         """What to raise when the database refuses to record that the attempt failed."""

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -244,6 +245,8 @@ class Turn:
         return TurnResult("diverged")
 
     def _hand_back(self) -> TurnResult:
+        with suppress(TurnLost):
+            self.execution.record_left()
         return TurnResult("lost", self.journal.release(self.history.lost_turns))
 
     def _log(self, what: str, why: object) -> None:

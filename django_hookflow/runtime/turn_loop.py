@@ -8,10 +8,10 @@ turn's own thread and on its connection: in a test it sees the test's transactio
 from __future__ import annotations
 
 import asyncio
-import inspect
-from asyncio import _set_running_loop  # for implementations of event loops, as this is one
+import selectors
+from asyncio import _get_running_loop, _set_running_loop  # for implementations of event loops, as this is one
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -23,6 +23,7 @@ from django.db import connections
 
 from django_hookflow.clock import clock
 from django_hookflow.exceptions import MisplacedStep, StepTimedOut
+from django_hookflow.wrappers import outcome_of
 
 #: The id of the step whose coroutine this is; None in the workflow itself.
 current_step: ContextVar[str | None] = ContextVar("current_step", default=None)
@@ -59,11 +60,23 @@ class CallsInTurn(Executor):
         return made
 
 
+class _Waiting(selectors.DefaultSelector):
+    """Has no loop running while it waits: under gevent, other code of the same thread goes on then, and may use Django's database."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        running = _get_running_loop()
+        _set_running_loop(None)
+        try:
+            return super().select(timeout)
+        finally:
+            _set_running_loop(running)
+
+
 class TurnLoop(asyncio.SelectorEventLoop):
     """The loop of one turn. With ``is_strict``, what is no step may not wait for time, sockets or threads."""
 
     def __init__(self, *, is_strict: bool) -> None:
-        super().__init__()
+        super().__init__(_Waiting())
         self._is_strict = is_strict
         self.calls = CallsInTurn(self)
         self._pool: ThreadPoolExecutor | None = None
@@ -91,7 +104,17 @@ class TurnLoop(asyncio.SelectorEventLoop):
     async def call_in_thread(self, call: Callable[[], Any]) -> Any:
         """Has a thread make the call, in this context; its connections are closed afterwards."""
         self._pool = self._pool or ThreadPoolExecutor(MAX_WRAPPED, "hookflow-step")
-        return await super().run_in_executor(self._pool, copy_context().run, _and_close, call)
+        call = partial(outcome_of, partial(_and_close, call))
+        return (await super().run_in_executor(self._pool, copy_context().run, call)).result()
+
+    def from_thread(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """What the coroutine comes to in this loop, for a thread that waits for it."""
+
+        async def work() -> Any:
+            AsyncToSync.executors.current = self.calls  # the thread's context may have brought another one along
+            return await call()
+
+        return asyncio.run_coroutine_threadsafe(work(), self).result()
 
     def end(self) -> None:
         """Cancels what is left, gives it one chance to clean up, and closes the loop."""
@@ -134,17 +157,10 @@ def turn_loop(*, is_strict: bool = False) -> Iterator[TurnLoop]:
             AsyncToSync.executors.current = before
 
 
-def is_async(function: Any) -> bool:
-    """Whether to call it is to get a coroutine."""
-    while isinstance(function, partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-async def limited(awaitable: Awaitable[Any], timeout: float | None) -> Any:
+async def limited(call: Callable[[], Awaitable[Any]], timeout: float | None) -> Any:
     """What it comes to within so many seconds; then it is cancelled, and StepTimedOut is raised whatever it makes of that."""
     began = clock.monotonic()
-    task = asyncio.ensure_future(awaitable)
+    task = asyncio.ensure_future(call())
     try:
         await asyncio.wait({task}, timeout=timeout)
     except asyncio.CancelledError:
@@ -165,7 +181,7 @@ def run_to_end(awaitable: Awaitable[Any], step_id: str, timeout: float | None) -
 
     async def work() -> Any:
         current_step.set(step_id)
-        return await limited(awaitable, timeout)
+        return await limited(lambda: awaitable, timeout)
 
     with turn_loop() as loop:
         task = loop.create_task(work())

@@ -91,7 +91,7 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "worker": _plain("worker", "on {}"),
     "version": _plain("version", "version {}"),
     "run_id": _plain("run_id", "{}"),
-    "continued_by": _plain("continued_by", "goes on as {}"),
+    "continued_by": _plain("continued_by", "continued as {}"),
     "from": _plain("from", "from {}"),
     "status": _plain("status", "was {}"),
 }

@@ -27,13 +27,13 @@ def sentence_for(run: Run, story: Story, present: Present) -> str:
     sentence = BY_STATUS.get(run.status, _going)(story, present)
     if run.status in LIVING and story.deadline is not None:
         left = format_until(story.deadline, present.now)
-        sentence += f"; its time is up in {left}" if story.deadline > present.now else f"; its time was up {left} ago"
+        sentence += f"; deadline in {left}" if story.deadline > present.now else f"; deadline passed {left} ago"
     return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 def _completed(story: Story, present: Present) -> str:
     if story.continued_as:
-        return f"Completed in {format_duration(story.seconds(present.now))}, goes on as run {story.continued_as}"
+        return f"Completed in {format_duration(story.seconds(present.now))}, continued as run {story.continued_as}"
     parts = [f"Completed in {format_duration(story.seconds(present.now))}", count(story.steps, "step")]
     return ", ".join([*parts, count(story.retries, "retry")] if story.retries else parts)
 
@@ -42,11 +42,11 @@ def _failed(story: Story, present: Present) -> str:
     failure = story.failure
     if failure is None:  # the log that was read is older than the run's status
         return "Failed"
-    sentence = "Failed, its time was up" if failure.error["type"] == "RunTimedOut" else f"Failed{_where(failure)}"
+    sentence = "Failed at its deadline" if failure.error["type"] == "RunTimedOut" else f"Failed{_where(failure)}"
     if failure.is_redacted and not failure.error["message"]:
         sentence += ", its error is redacted"
     if story.restarted_as:
-        return f"{sentence}, started again as run {story.restarted_as[-1]}"
+        return f"{sentence}, restarted as run {story.restarted_as[-1]}"
     removed = story.mark(types.DEAD_LETTER_REMOVED)
     if removed is not None and removed.seq > failure.seq:
         return f"{sentence}, its dead letter has been removed"
@@ -68,26 +68,26 @@ def _cancelled(story: Story, present: Present) -> str:
 
 
 def _paused(story: Story, present: Present) -> str:
-    return f"Paused{_by(story, types.RUN_PAUSED)}{_still_at_work(story, present)}; goes on when it is resumed"
+    return f"Paused{_by(story, types.RUN_PAUSED)}{_still_at_work(story, present)}; continues when it is resumed"
 
 
 def _in_doubt(story: Story, present: Present) -> str:
     row = next((row for row in reversed(story.rows) if row.state == "doubted" and not row.superseded), None)
     name = row.step_id if row else "a step"
-    return f"In doubt about {name}: it had begun, and nobody knows what came of it; resolve it to have the run go on"
+    return f"In doubt about {name}: it was started and may or may not have finished; resolve it to continue"
 
 
 def _diverged(story: Story, present: Present) -> str:
     failure = story.failure
     if failure is None or not failure.recorded:
-        return "Diverged: the code no longer fits what is recorded; put it right and resume"
+        return "Diverged: the code no longer matches the recorded steps; fix it and resume"
     if failure.asked is None:
         what = f"the code ends without asking for {failure.recorded}, which is recorded"
     elif failure.asked == failure.recorded:
-        what = f"the code asks for {failure.asked} as another kind of step than is recorded"
+        what = f"the code asks for {failure.asked} as a different kind of step than the recorded one"
     else:
         what = f"the code asks for {failure.asked} where {failure.recorded} is recorded"
-    return f"Diverged: {what}; put the code right and resume, or rewind"
+    return f"Diverged: {what}; fix the code and resume, or rewind"
 
 
 def _going(story: Story, present: Present) -> str:
@@ -106,7 +106,7 @@ def _sleeping(story: Story, life: Segment, present: Present) -> str:
 
 
 def _delayed(story: Story, life: Segment, present: Present) -> str:
-    return f"Not to begin yet{_until(life, present, ', begins in {}')}"
+    return f"Scheduled{_until(life, present, ', starts in {}')}"
 
 
 def _backing_off(story: Story, life: Segment, present: Present) -> str:
@@ -117,13 +117,13 @@ def _backing_off(story: Story, life: Segment, present: Present) -> str:
         failed = f" between steps{_attempt(failure.attempts, failure.max_attempts)}"
     else:
         failed = ""
-    return f"Failed{failed}{_until(life, present, '; tries again in {}')}"
+    return f"Failed{failed}{_until(life, present, '; retries in {}')}"
 
 
 def _waiting(story: Story, life: Segment, present: Present) -> str:
     """For something that has no sentence of its own."""
     where = f" in {story.current.step_id}" if story.current is not None else ""
-    return f"Waiting{where} for {life.awaited}{_until(life, present, ', at most another {}')}"
+    return f"Waiting{where} for {life.awaited}{_until(life, present, ', for at most {} more')}"
 
 
 def _until(life: Segment, present: Present, words: str) -> str:
@@ -138,8 +138,8 @@ def _at_work(story: Story, present: Present) -> str:
         return doing
     span = format_until(present.expires_at, present.now)
     if present.is_leased:
-        return f"{doing}, lease for another {span}"
-    return f"{doing}, no sign of life since its lease ran out {span} ago; the next delivery takes the run over"
+        return f"{doing}, lease expires in {span}"
+    return f"{doing}, no heartbeat since its lease expired {span} ago; the next delivery takes over"
 
 
 def _work(story: Story) -> str:
@@ -148,7 +148,7 @@ def _work(story: Story) -> str:
     if row is not None:
         return f"step {row.step_id} (attempt {max(1, row.attempts + (row.state == 'pending'))})"
     done = [row for row in story.rows if row.state in ("completed", "failed") and not row.superseded]
-    return f"what comes after step {max(done, key=_seq_of).step_id}" if done else "its first step"
+    return f"the code after step {max(done, key=_seq_of).step_id}" if done else "its first step"
 
 
 def _seq_of(row: Row) -> int:
@@ -157,12 +157,12 @@ def _seq_of(row: Row) -> int:
 
 def _delivery(story: Story, present: Present) -> str:
     """What it waits for is a delivery: how long it has, and what happens should none come."""
-    what = "its first delivery" if not story.turns else "a delivery"
+    what = "Waiting for its first delivery" if not story.turns else "Waiting for a delivery"
     if present.due_at is not None and present.due_at > present.now:
-        return f"Waiting for {what}, due in {format_until(present.due_at, present.now)}"
+        return f"{what}, due in {format_until(present.due_at, present.now)}"
     since = present.due_at or present.announced_at or (story.life[-1].start if story.life else present.now)
     waited = max(0.0, (present.now - since).total_seconds())
-    sentence = f"Waiting {format_duration(round(waited))} for {what}"
+    sentence = f"{what} for {format_duration(round(waited))}"
     if present.send_at is None:
         return sentence
     if present.send_at <= present.now:
@@ -173,16 +173,14 @@ def _delivery(story: Story, present: Present) -> str:
     again = "again " if present.sent else ""
     overdue = "overdue, " if waited >= conf.overdue_seconds else ""
     condition = "" if overdue else "if none comes, "
-    if (
-        present.sent is not None and present.sent > 1
-    ):  # a turn that cannot begin is why, such as that of a workflow no process knows
+    if present.sent is not None and present.sent > 1:  # such as of a workflow that no process knows
         condition = f"sent {count(present.sent, 'time')} in vain (see the logs), "
     return f"{sentence}; {overdue}{condition}a relay sends it {again}in {format_until(present.send_at, present.now)}"
 
 
 def _still_at_work(story: Story, present: Present) -> str:
     """A turn notices what was done to its run when its step is done."""
-    return f"; worker {present.owner} finishes the step it is in" if present.is_leased else ""
+    return f"; worker {present.owner} is finishing its current step" if present.is_leased else ""
 
 
 def _by(story: Story, type_: str) -> str:

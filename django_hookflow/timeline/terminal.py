@@ -174,7 +174,7 @@ class Drawing:
         if related:
             facts[related] = clean(story.origin.get("run_id", ""))
         facts["progress"] = clean(str(story.progress or ""))
-        facts["goes on as"] = clean(story.continued_as)
+        facts["continued as"] = clean(story.continued_as)
         facts["again as"] = ", ".join(clean(run_id) for run_id in story.restarted_as)
         for name, fact in facts.items():
             if fact:

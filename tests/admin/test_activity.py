@@ -106,7 +106,7 @@ def test_of_one_kind_it_looks_so_far_back_and_offers_to_go_on(
 
     page = parse(superuser.get(ACTIVITY, {"what": "run.paused"}))
 
-    assert "None among the newest 4 acts." in page.text
+    assert "None of the latest 4 actions match." in page.text
     assert [row[-1] for row in shown(superuser, **older(page))] == ["the one"]
 
 
@@ -115,7 +115,7 @@ def test_of_one_kind_it_looks_so_far_back_and_offers_to_go_on(
     [
         ({"since": "yesterday"}, "“yesterday” is not a date or time"),
         ({"until": "2026-13-01"}, "“2026-13-01” is not a date or time"),
-        ({"what": "run.completed"}, "“run.completed” is not something that is done to runs"),
+        ({"what": "run.completed"}, "“run.completed” is not a known action"),
         ({"who": "a\0b"}, "A name cannot contain a NUL character"),
         ({"before": "2026-01-01T00:00:00/x"}, "This link is not valid"),
         ({"before": "x/1"}, "“x” is not a date or time"),

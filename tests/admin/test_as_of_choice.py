@@ -93,11 +93,11 @@ def test_the_run_at_a_time(superuser: Client, run: WorkflowRun) -> None:
     assert status(page) == "Running"
     assert "wakes in 40 min" in page.one("span", id="hookflow-sentence").text
     moment = timezone.localtime(run.created_at + datetime.timedelta(minutes=20))
-    assert f"As it was known at {moment:%Y-%m-%d %H:%M:%S}" in page.text
+    assert f"As of {moment:%Y-%m-%d %H:%M:%S}" in page.text
     assert page.one("input", id="hookflow-at-time").attributes["value"] == at(run, 20)
     after = parse(superuser.get(f"{RUNS}{run.pk}/change/", {"as_of": at(run, 90)}))
     assert status(after) == "Completed"
-    assert "As it was known at" in after.text
+    assert "As of" in after.text
 
 
 def test_the_slider_has_the_times_of_events(superuser: Client, run: WorkflowRun) -> None:
@@ -125,8 +125,8 @@ PROBLEMS = {
     "<b>": "“&lt;b&gt;” is neither an event nor a time",
     "0": "There is no event #0: this run has ",
     "999": "There is no event #999: this run has ",
-    "2100-01-01": "2100-01-01 00:00:00 UTC is still to come.",
-    "2000-01-01": "At 2000-01-01 00:00:00 UTC this run had not been started. It was at ",
+    "2100-01-01": "2100-01-01 00:00:00 UTC is in the future.",
+    "2000-01-01": "At 2000-01-01 00:00:00 UTC this run had not started. It started at ",
 }
 
 

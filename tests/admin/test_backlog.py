@@ -81,6 +81,6 @@ def test_each_stuck_row_says_why(superuser: Client) -> None:
 
     assert why == {
         "never taken": "Pending Its turn was due 51 min ago, and no relay has taken it.",
-        "in vain": "Pending Its turn was due 30 min ago and sent 6 times, and has not begun: see the workers' log.",
-        "lost": "Pending Its worker was lost 8 min ago, and no relay has had it taken over.",
+        "in vain": "Pending Its turn was due 30 min ago and sent 6 times, but has not started: see the workers' log.",
+        "lost": "Pending Its worker was lost 8 min ago, and no relay has picked it up.",
     }

@@ -196,7 +196,7 @@ def test_the_dead_letter_has_a_button_and_its_cause(superuser: Client, shop_code
 
     (replay,) = page.all("a", **{"class": "hookflow-button hookflow-do"})
     assert (replay.text, replay.attributes["href"]) == ("Replay", f"{RUNS}{entry.run_uid}/operate/replay/")
-    (cause,) = [link for link in page.all("a") if link.text == "All open failures of this cause"]
+    (cause,) = [link for link in page.all("a") if link.text == "All open failures with this cause"]
     assert cause.attributes["href"] == f"../../?q=cause:{entry.fingerprint}"
     entry.replay()
     page = parse(superuser.get(f"{DEAD_LETTERS}{entry.pk}/change/"))

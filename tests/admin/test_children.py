@@ -83,9 +83,9 @@ def test_a_run_that_goes_on_as_another(superuser: Client, hookflow: Hookflow, or
     assert run.status == "completed"
     old, new = (WorkflowRun.objects.get(run_id=run_id) for run_id in ("inv-2", "inv-2~2"))
     shown = facts(open_run(superuser, old))
-    assert (shown["Goes on as"], shown["Child of"]) == ("inv-2~2", run.run_id)
-    assert facts(open_run(superuser, new))["Goes on for"] == "inv-2"
-    assert "goes on as run inv-2~2" in open_run(superuser, old).one("span", id="hookflow-sentence").text
+    assert (shown["Continued as"], shown["Child of"]) == ("inv-2~2", run.run_id)
+    assert facts(open_run(superuser, new))["Continues"] == "inv-2"
+    assert "continued as run inv-2~2" in open_run(superuser, old).one("span", id="hookflow-sentence").text
 
 
 def test_in_the_terminal(hookflow: Hookflow, order: Workflow) -> None:
@@ -94,7 +94,7 @@ def test_in_the_terminal(hookflow: Hookflow, order: Workflow) -> None:
     assert "started   inv-2 in second  completed" in text
     assert "started   inv-2~2 in second  completed" in text
     assert "child of  order-1" in timeline("inv-2")
-    assert "goes on as inv-2~2" in timeline("inv-2")
+    assert "continued as inv-2~2" in timeline("inv-2")
     assert "after     inv-2" in timeline("inv-2~2")
     assert '"run_id": "inv-2~2"' in timeline(run.run_id, "--json")
 

@@ -74,7 +74,7 @@ def test_with_a_run_that_is_named(superuser: Client) -> None:
     for name in ("other", str(other)):
         assert differences(open_comparison(superuser, one, **{"with": name})) == {"validate": "", "charge": "result"}
     assert (
-        "All 2 steps are alike."
+        "All 2 steps match."
         in open_comparison(superuser, one, **{"with": str(completed("same", validate=1, charge=2))}).text
     )
 
@@ -84,8 +84,8 @@ def test_what_there_is_nothing_to_compare_with(superuser: Client) -> None:
     history.start("elsewhere", workflow_id="shop.other")
     asked = {
         "": "No other run of this workflow has completed.",
-        "alone": "That is this run itself.",
-        str(run): "That is this run itself.",
+        "alone": "That is this run.",
+        str(run): "That is this run.",
         "nobody <b>": "There is no run “nobody <b>”.",
         "a\0": "There is no run",
         "x" * 5_000: "There is no run",

@@ -124,7 +124,7 @@ def test_the_newest_that_the_filters_leave_are_looked_through_and_it_says_how_ma
 
     page = open_list(superuser, q="data.order:17")
     assert ids(page) == ["new-2", "new-1"]
-    assert "Searched the data of the newest 2 runs that the filters leave." in note(page)
+    assert "Searched the data of the newest 2 runs that match the filters." in note(page)
     assert ids(open_list(superuser, q="data.order:17", workflow="shop.one")) == ["old"]
 
 

@@ -66,8 +66,8 @@ def test_an_entry_shows_error_traceback_input_and_completed_steps(superuser: Cli
     assert shown["Failed in step"] == "charge"
     assert shown["Attempts"] == "4"
     assert shown["Replayed"] == "not yet"
-    assert shown["Steps completed before"] == "step-1"
-    assert shown["Started with"] == '{"data": {"order": 7}, "run_id": "order-1", "workflow_id": "shop.process"}'
+    assert shown["Completed steps"] == "step-1"
+    assert shown["Run data"] == '{"data": {"order": 7}, "run_id": "order-1", "workflow_id": "shop.process"}'
     assert page.one("p", **{"class": "hookflow-error"}).text == "the card was declined"
     assert page.one("pre", **{"class": "hookflow-traceback"}).raw_text == ERROR["traceback"]
     (link,) = [a.attributes["href"] for a in page.all("a") if a.text == "order-1"]
@@ -178,8 +178,8 @@ def test_of_a_redacted_failure_the_class_of_its_error_is_shown(superuser: Client
 
     assert "CardDeclined" in row
     assert page.one("p", **{"class": "hookflow-error-type"}).text == "shop.errors.CardDeclined"
-    assert "It has no message, or the message has been redacted." in page.text
-    assert (facts(page)["Attempts"], facts(page)["Steps completed before"]) == ("4", "step-0")
+    assert "No message, or it has been redacted." in page.text
+    assert (facts(page)["Attempts"], facts(page)["Completed steps"]) == ("4", "step-0")
     assert "the card was declined" not in page.text
 
 
@@ -188,7 +188,7 @@ def test_of_many_completed_steps_the_first_are_named(superuser: Client) -> None:
     add_steps(run, 201)
     fail(run)
 
-    named = facts(open_entry(superuser))["Steps completed before"].split(", ")
+    named = facts(open_entry(superuser))["Completed steps"].split(", ")
 
     assert (named[0], named[-2:], len(named)) == ("step-0", ["step-199", "…"], 201)
 

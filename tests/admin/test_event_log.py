@@ -125,7 +125,7 @@ def test_a_redacted_event_says_so_and_shows_what_was_kept(superuser: Client) -> 
 
     first = section(page, "events").one("li", id="e1")
     assert log_of(page)[0] == "#1 run.triggered redacted"
-    assert "what was kept:" in first.text
+    assert "what remains:" in first.text
     assert '"order"' in first.text
 
 
@@ -162,9 +162,9 @@ def test_the_run_as_of_an_event_is_what_was_known_then(superuser: Client) -> Non
     then = open_run(superuser, run, "?as_of=2")
 
     assert status(then) == "Running"
-    assert "As it was known at event #2 of 4" in then.text
+    assert "As of event #2 of 4" in then.text
     assert facts(then)["Result"] == "–"
-    assert section(then, "steps").text.endswith("No step has begun.")
+    assert section(then, "steps").text.endswith("No steps yet.")
     assert seqs(then) == [1, 2]
     assert then.one("div", id="hookflow-run").attributes["data-live"] == "no"
     assert [a for a in then.all("a") if a.attributes.get("class") == "hookflow-button"] == []

@@ -43,7 +43,7 @@ def test_without_runs_the_list_says_how_to_begin_and_what_the_doctor_says(superu
 
     assert words.startswith("No runs yet. Trigger one from your code, or from manage.py shell:")
     assert 'get_workflow("a.first.workflow").trigger({})' in words
-    assert "The doctor finds:" in words
+    assert "The doctor found:" in words
     assert "DJANGO_HOOKFLOW_DOMAIN is not configured" in words
 
 
@@ -52,7 +52,7 @@ def test_what_was_asked_for_is_said_with_links_that_ask_for_less(superuser: Clie
 
     shown = empty(open_list(superuser, status__exact="failed", workflow="shop.none", when="day", q="step:x"))
 
-    assert "No run matches “step:x”. It was searched for as a step." in shown.text
+    assert "No run matches “step:x”. The search looked for a step." in shown.text
     links = {link.text: link.attributes["href"] for link in shown.all("a")}
     assert links == {
         "“Failed” alone": "?q=step%3Ax&when=day&workflow=shop.none",

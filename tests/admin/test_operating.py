@@ -152,7 +152,7 @@ def test_a_paused_run_is_resumed(hookflow: Hookflow, superuser: Client) -> None:
     run = asleep(hookflow)
     run.pause()
 
-    assert messages(operate(superuser, run, "resume")) == "The run goes on."
+    assert messages(operate(superuser, run, "resume")) == "The run continues."
 
     assert last_event(hookflow, "run.resumed").actor == "root"
     assert hookflow.drive("order-1").status == "completed"
@@ -290,9 +290,9 @@ def test_what_is_offered_follows_how_the_run_stands(hookflow: Hookflow, superuse
     run.cancel()
     assert offers(superuser, run) == {
         "cancel": "There is nothing to cancel: it is cancelled.",
-        "pause": "Only a run that goes on by itself can be paused: it is cancelled.",
-        "resume": "Only a paused run, or one that no longer fits its code, can be resumed: it is cancelled.",
-        "wake": "Only a run that sleeps or waits for its next attempt can be woken: it is cancelled.",
+        "pause": "Only an active run can be paused: it is cancelled.",
+        "resume": "Only a paused run, or one that no longer matches its code, can be resumed: it is cancelled.",
+        "wake": "Only a run that is sleeping or waiting to retry can be woken: it is cancelled.",
         "replay": "Only a failed run with an open dead letter can be replayed: it is cancelled.",
         "restart": "Only a failed run with an open dead letter can be replayed: it is cancelled.",
         "rewind": "It cannot be rewound: it is cancelled.",
@@ -457,7 +457,7 @@ class TestTwice:
 
         page = parse(superuser.post(url_of(run, name), fields, follow=True))
 
-        assert messages(page).splitlines()[0].count("Nothing was done: you did this after you had opened the page") == 1
+        assert messages(page).splitlines()[0].count("Nothing was done: you did this after you opened the page") == 1
         assert len(hookflow.events("order-1")) == before
         assert len(logged()) == 1
 
@@ -482,7 +482,7 @@ class TestTwice:
         fields = {**fields_of(open_page(superuser, run, "pause")), "reason": "because"}
         run.cancel()
         page = parse(superuser.post(url_of(run, "pause"), fields, follow=True))
-        assert "Nothing was done. Only a run that goes on by itself can be paused" in messages(page)
+        assert "Nothing was done. Only an active run can be paused" in messages(page)
         assert logged() == []
 
     def test_two_clicks_at_once_rewind_once(self, hookflow: Hookflow, superuser: Client) -> None:
@@ -539,7 +539,7 @@ def test_a_run_of_many_steps_takes_any_of_them_and_suggests_the_last(superuser: 
     row = WorkflowRun.objects.get(pk=run)
     page = open_page(superuser, row, "rewind")
     assert len(page.one("datalist").all("option")) == 200
-    assert "no recorded step of this name" in operate(superuser, row, "rewind", step="step-300").text
+    assert "no recorded step with that name" in operate(superuser, row, "rewind", step="step-300").text
     operate(superuser, row, "rewind", step="step-7")
     assert row.events.get(type="run.rewound").step_id == "step-7"
 

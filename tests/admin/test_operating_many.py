@@ -142,7 +142,7 @@ def test_each_of_a_selection_gets_its_answer_also_if_it_matches_no_longer(superu
     complete(runs[0])
     result = send(superuser, page)
     assert counts(result) == [1, 0, 1]
-    assert refusals(result) == {"pending-000": "Only a run that goes on by itself can be paused: it is completed."}
+    assert refusals(result) == {"pending-000": "Only an active run can be paused: it is completed."}
 
 
 def test_a_second_click_finds_everything_done(superuser: Client) -> None:

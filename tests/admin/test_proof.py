@@ -83,7 +83,7 @@ def test_the_checkpoint_that_covers_it(superuser: Client, run: UUID, tmp_path: P
     page = sheet(superuser, run)
     assert "covers the whole chain" in page.text
     (line,) = [line for line in (tmp_path / "first").read_text().splitlines() if str(run) in line]
-    assert line.replace(" ", "").startswith(facts_of(page, "Its line of this run begins").replace(" ", ""))
+    assert line.replace(" ", "").startswith(facts_of(page, "Line for this run starts with").replace(" ", ""))
     checkpoint(tmp_path / "second")
     assert facts_of(sheet(superuser, run), "Made") == facts_of(page, "Made"), "the first that has all of it"
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_tampered_with(superuser: Client, run: UUID) -> None:
 def test_the_events_take_the_permission_to_see_payloads(staff: Callable[..., Client], run: UUID) -> None:
     client = staff("view_workflowrun")
     page = sheet(client, run)
-    assert "can be downloaded by those who may see the payloads" in page.text
+    assert "requires the permission “Can see the payloads of workflow runs”" in page.text
     assert client.get(f"{RUNS}{run}/proof/events.jsonl").status_code == 403
     assert client.get(f"{RUNS}{run}/proof/audit.py").status_code == 200
 

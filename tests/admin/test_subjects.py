@@ -73,7 +73,7 @@ def test_several_things_some_of_them_gone_or_without_a_page(
 
 def test_a_thing_without_runs_says_so(superuser: Client, thing: LedgerEntry) -> None:
     page = parse(superuser.get(f"{THINGS}{thing.pk}/change/"))
-    assert "No runs are about this object." in page.text
+    assert "No runs for this object." in page.text
     assert parse(superuser.get(f"{THINGS}add/")).all("section", **{"aria-labelledby": "hookflow-runs-title"}) == []
 
 

@@ -140,7 +140,7 @@ def test_9_a_run_at_a_time_of_the_day(browser_page: Open, failed: WorkflowRun) -
     person.page.get_by_label("As of time").fill(f"{then:%Y-%m-%d %H:%M}")
     person.button("Go")
 
-    person.sees(f"As it was known at {then:%Y-%m-%d %H:%M}:00", "Sleeping in wait-for-payment")
+    person.sees(f"As of {then:%Y-%m-%d %H:%M}:00", "Sleeping in wait-for-payment")
     assert person.clicks <= MOST
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,3 +41,11 @@ def result_from_record(run: WorkflowRun) -> list[Any]:
     recorded = {step.step_id: step.result for step in StepExecution.objects.filter(workflow_run=run)}
     ids = [f"{i}-{step['kind']}" for i, step in enumerate(run.data["steps"])]
     return [recorded.get(step_id, "caught") for step_id in ids]
+
+
+def uid_of_next_millisecond() -> UUID:
+    """The least id that a run started from now on can have: ids begin with the time in milliseconds."""
+    now = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 == now:
+        pass
+    return UUID(int=(now + 1) << 80)

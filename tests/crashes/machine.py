@@ -7,12 +7,11 @@ the message.
 
 from __future__ import annotations
 
-import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Literal
 from uuid import UUID
 
@@ -30,7 +29,8 @@ from django_hookflow.runtime.receiving import receive
 from django_hookflow.runtime.turn import TurnResult, beginning, end_overdue, run_turn
 from django_hookflow.testing import Hookflow
 from tests.crashes.evidence import evidence_against
-from tests.crashes.invariants import result_from_record, violations
+from tests.crashes.invariants import result_from_record, uid_of_next_millisecond, violations
+from tests.crashes.offloads import Offloads
 from tests.crashes.plans import SIGNAL, plan, plan_at_once, plan_in_group, plans, timed_plan
 from tests.crashes.wire import Side
 from tests.crashes.workers import Crash, Stall, Worker, WorkerDied, begin_together
@@ -53,16 +53,17 @@ clicks: st.SearchStrategy[Clicks] = st.sampled_from(["once", "twice", "at once",
 
 
 class Schedules(RuleBasedStateMachine):
-    """One schedule. ``hookflow`` and ``workers`` are set by the test that runs it."""
+    """One schedule. ``hookflow``, ``workers`` and ``offloads`` are set by the test that runs it."""
 
     hookflow: Hookflow
     workers: list[Worker]
+    offloads: Offloads
     #: What all schedules together have done.
     tally: Counter[str] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
-        self.first_uid = _uid_of_next_millisecond()
+        self.first_uid = uid_of_next_millisecond()
         self.ledger = max(LedgerEntry.objects.order_by("-pk").values_list("pk", flat=True)[:1], default=0)
         self.stalled: tuple[Stall, Future[Any]] | None = None
         self.runs: list[WorkflowRun] = []
@@ -70,8 +71,10 @@ class Schedules(RuleBasedStateMachine):
 
     # What happens to runs.
 
-    @initialize(plan_of=plans)
-    def begin(self, plan_of: list[Any]) -> None:
+    @initialize(plan_of=plans, transport=st.sampled_from(["qstash", "qstash", "inline"]))
+    def begin(self, plan_of: list[Any], transport: str) -> None:
+        """With ``inline`` the turn makes the request of a call itself."""
+        self.offloads.begin(transport)
         self._trigger(plan, plan_of)
 
     @rule(plan_of=plans, workflow=st.sampled_from([plan, timed_plan, plan_at_once, plan_in_group]))
@@ -174,6 +177,27 @@ class Schedules(RuleBasedStateMachine):
 
         self._click(click, clicks, which)
 
+    @rule(number=st.integers(0, 3), status=st.sampled_from([200, 200, 200, 500, 404]), clicks=clicks)
+    def report(self, number: int, status: int, clicks: Clicks) -> None:
+        """QStash reports what a call that it made came to, the latest ones first: in time or not, and as often as it likes."""
+        if key := self.offloads.choose(number):
+            self._click(lambda: self._report_answer(key, status), clicks, number)
+
+    @rule(number=st.integers(0, 3), at=statement, side=st.sampled_from(["before", "after"]), dies=st.booleans())
+    def report_and_crash(self, number: int, at: int, side: Side, dies: bool) -> None:
+        key = self.offloads.choose(number)
+        if key is None:
+            return
+        crash = Crash(at, side, dies)
+        with suppress(WorkerDied), connection.execute_wrapper(crash):
+            self._report_answer(key, 200)
+        self.tally["crashes"] += crash.happened
+        connection.close_if_unusable_or_obsolete()
+
+    @rule(number=st.integers(0, 3))
+    def lose_report(self, number: int) -> None:
+        self.offloads.lose(number)
+
     @rule(which=which, step=st.integers(0, 3), clicks=clicks)
     def rewind(self, which: int, step: int, clicks: Clicks) -> None:
         run_uid = self._run(which).run_uid
@@ -211,6 +235,12 @@ class Schedules(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         failed = isinstance(sys.exc_info()[1], Exception)
+        try:
+            self._end(failed)
+        finally:
+            self.offloads.end()
+
+    def _end(self, failed: bool) -> None:
         self._wake()
         self.tally["schedules"] += 1
         if failed:
@@ -224,7 +254,8 @@ class Schedules(RuleBasedStateMachine):
             self._settle()
         self.nothing_is_wrong()
         self._check_ends()
-        found = [problem for run in self._all_runs() for problem in evidence_against(run)]
+        found = self.offloads.problems(self._all_runs())
+        found += [problem for run in self._all_runs() for problem in evidence_against(run)]
         assert not found, self._report(found)
         self.tally["runs"] += len(self.runs)
 
@@ -237,6 +268,8 @@ class Schedules(RuleBasedStateMachine):
     def _settle(self) -> None:
         """Time and relays alone: every run ends or stands visibly waiting."""
         for _ in range(40):
+            for key in self.offloads.outstanding():
+                self._report_answer(key, 200)
             self.hookflow.advance(LONG)
             if not self._relay_by_hand():
                 break
@@ -286,7 +319,7 @@ class Schedules(RuleBasedStateMachine):
     # How it is done.
 
     def _trigger(self, workflow: Workflow, plan_of: list[Any]) -> None:
-        workflow.trigger({"steps": plan_of})
+        workflow.trigger({"steps": plan_of, "url": self.offloads.url})
 
     def _run(self, which: int, *statuses: str) -> WorkflowRun:
         """A run, one that stands as one of ``statuses`` if there is any, so that most moves move something."""
@@ -341,6 +374,9 @@ class Schedules(RuleBasedStateMachine):
             for _ in range(2 if clicks == "twice" else 1):
                 careful()
 
+    def _report_answer(self, key: str, status: int) -> None:
+        self.tally[f"reports {self.offloads.report(key, status)}"] += 1
+
     def _doubted(self, run_uid: UUID) -> str:
         doubt = Wait.objects.filter(run=run_uid, kind="doubt").first()
         return doubt.step_id if doubt else "nothing"
@@ -362,15 +398,3 @@ class Schedules(RuleBasedStateMachine):
                 for e in WorkflowEvent.objects.filter(workflow_run=run.run_uid).order_by("seq")
             ]
         return "\n".join(lines)
-
-
-def _uid_of_next_millisecond() -> UUID:
-    """The least id that a run started from now on can have: ids begin with the time in milliseconds."""
-    now = time.time_ns() // 1_000_000
-    while time.time_ns() // 1_000_000 == now:
-        pass
-    return UUID(int=(now + 1) << 80)
-
-
-def new_seed() -> int:
-    return random.SystemRandom().randrange(2**32)

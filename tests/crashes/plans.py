@@ -25,7 +25,10 @@ TIMEOUT = 500
 steps = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(
-            ["run", "atomic", "atomic", "sleep", "ask", "again", "look", "child", "child", "signal", "signal"]
+            [
+                *("run", "atomic", "atomic", "sleep", "ask", "again", "look"),
+                *("child", "child", "signal", "signal", "call", "call"),
+            ]
         ),
         "fails": st.sampled_from([0, 0, 0, 0, 1, 2, 4]),
         "fatal": st.sampled_from([False, False, True]),
@@ -68,6 +71,8 @@ def take(ctx: WorkflowContext, step_id: str, step: dict[str, Any], work: Callabl
     if kind == "child":  # however many children the step has had, their step fails so often and no more
         inner = {**step, "kind": ["run", "sleep", "ask"][step["fails"] % 3]}
         return ctx.step.child(step_id, plan, {"steps": [inner], "for": f"{ctx.run_id} {step_id}"})
+    if kind == "call":  # what comes of it the machine says, in the reports it makes
+        return ctx.step.options(offload=True, timeout=20).call(step_id, f"{ctx.data['url']}/{step_id}", "POST")
     if kind == "sleep":
         return ctx.step.sleep(step_id, seconds=30)
     if kind == "signal":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from django_hookflow.clock import clock
 from django_hookflow.testing import Hookflow
 from tests.crashes.invariants import installed
-from tests.crashes.machine import Schedules, new_seed
+from tests.crashes.machine import Schedules
+from tests.crashes.offloads import Offloads
 from tests.crashes.workers import Worker
+from tests.delivery.servers import running_server
 
 SCHEDULES = int(os.environ.get("HOOKFLOW_SCHEDULES", "1000"))
 #: In so many parts, for as many processes.
@@ -77,6 +80,12 @@ def workers() -> Iterator[list[Worker]]:
 
 
 @pytest.fixture
+def offloads() -> Iterator[Offloads]:
+    with running_server() as server:
+        yield Offloads(server)
+
+
+@pytest.fixture
 def quiet() -> Iterator[None]:
     """Failing runs are the point here: thousands of lines about them are not."""
     logging.disable(logging.CRITICAL)
@@ -88,18 +97,19 @@ def quiet() -> Iterator[None]:
 def test_random_schedules(
     kit: Hookflow,
     workers: list[Worker],
+    offloads: Offloads,
     quiet: None,
     part: int,
     record_property: Callable[[str, object], None],
 ) -> None:
     number = SCHEDULES // PARTS
-    drawn = int(os.environ.get("HOOKFLOW_SEED") or new_seed())
+    drawn = int(os.environ.get("HOOKFLOW_SEED") or random.SystemRandom().randrange(2**32))
     sys.stdout.write(f"HOOKFLOW_SEED={drawn}\n")  # shown with a failure; the summary says it in any case
 
     class Machine(Schedules):
         tally = Counter()
 
-    Machine.hookflow, Machine.workers = kit, workers
+    Machine.hookflow, Machine.workers, Machine.offloads = kit, workers, offloads
     seeded = seed(drawn + part)(Machine)
     policy = settings(
         max_examples=number,

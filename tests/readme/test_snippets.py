@@ -8,6 +8,7 @@ import sys
 import types
 import unittest
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django import VERSION
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
@@ -260,9 +262,7 @@ def test_a_link_that_sends_a_signal(hookflow: Hookflow, client: Client, settings
 @shows("Wrappers")
 def test_wrappers(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     reported: list[dict[str, Any]] = []
-    found = find_block("Wrappers").run(
-        report_error=lambda error, **about: reported.append({"error": error, **about})
-    )
+    found = find_block("Wrappers").run(report_error=lambda error, **about: reported.append({"error": error, **about}))
     module = types.ModuleType("shop.wrappers")
     vars(module).update({name: found[name] for name in ("InTenant", "ReportErrors")})
     monkeypatch.setitem(sys.modules, "shop.wrappers", module)
@@ -285,6 +285,31 @@ def test_wrappers(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings:
     assert tenant.get() is None
     about = {"run": "red", "workflow": "tests.readme.of_a_tenant", "step": "look", "attempt": 1}
     assert reported == [{"error": error, **about}]
+
+
+@shows("Wrappers", 2)
+def test_an_async_wrapper(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    current_user: ContextVar[Any] = ContextVar("current_user", default=None)
+    found = find_block("Wrappers", 2).run(User=User, current_user=current_user)
+    module = types.ModuleType("shop.wrappers")
+    module.AsUser = found["AsUser"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop.wrappers", module)
+    settings.DJANGO_HOOKFLOW_WRAPPERS = ["shop.wrappers.AsUser"]
+
+    def name() -> str:
+        return str(current_user.get().username)
+
+    async def name_soon() -> str:
+        return name()
+
+    @workflow(workflow_id="tests.readme.as_user")
+    async def as_user(ctx: WorkflowContext) -> list[Any]:
+        step: Any = ctx.step
+        return [name(), await step.run("plain", name), await step.run("async", name_soon)]
+
+    ada = User.objects.create(username="ada")
+    assert hookflow.run(as_user, {"user": ada.pk}).result == ["ada"] * 3
+    assert current_user.get() is None
 
 
 @shows("Changing running workflows")

@@ -1,6 +1,6 @@
 """``ctx.step.call`` against a real HTTP server: what is sent, what is made of the answers, and what is refused.
 
-Each holds for an ordinary call and for an offloaded one, but for redirects and times, which QStash sees to.
+Each holds for an ordinary call and for an offloaded one, but that QStash follows no redirect and keeps its own time.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def call(request: pytest.FixtureRequest, ordinary: Call) -> Call:
         (b"", None),
         (b"NaN", "NaN"),
         (b"[" * 100_000, "[" * 100_000),
+        (b"\x89PNG\x00\xff", "\ufffdPNG\ufffd\ufffd"),
     ],
 )
 def test_the_result_is_status_and_data(call: Call, server: Server, body: bytes, data: Any) -> None:
@@ -80,6 +81,19 @@ def test_the_result_is_status_and_data(call: Call, server: Server, body: bytes, 
     run = call(url=server.url)
     assert run.status == "completed"
     assert run.result == {"status_code": 201, "data": data}
+
+
+def test_the_charset_of_an_answer_counts(call: Call, server: Server) -> None:
+    server.answers.append(Answer(200, "Zoë".encode("latin-1"), {"Content-Type": "text/plain; charset=ISO-8859-1"}))
+    assert call(url=server.url).result == {"status_code": 200, "data": "Zoë"}
+
+
+@pytest.mark.parametrize("method", ["DELETE", "GET", "POST"])
+@pytest.mark.parametrize(("body", "sent"), [(None, b""), ("größe", "größe".encode()), ([1, None], b"[1, null]")])
+def test_methods_and_bodies(call: Call, server: Server, method: str, body: Any, sent: bytes) -> None:
+    assert call(url=server.url, method=method.lower(), body=body).status == "completed"
+    [request] = server.received
+    assert (request.method, request.body) == (method, sent)
 
 
 def test_the_request_is_as_asked_and_its_headers_are_not_recorded(call: Call, server: Server) -> None:
@@ -135,18 +149,33 @@ def test_a_redirect_within_the_origin_is_followed(ordinary: Call, server: Server
     assert [request.path for request in server.received] == ["/", "/moved"]
 
 
-def test_a_redirect_to_another_origin_is_refused(ordinary: Call, server: Server, elsewhere: Server) -> None:
-    server.answers.append(Answer(302, headers={"Location": f"{elsewhere.url}/steal"}))
-    run = ordinary(url=server.url, headers={"X-Api-Key": "secret"})
+def test_a_redirect_to_another_origin_is_refused(call: Call, server: Server, elsewhere: Server) -> None:
+    server.otherwise = Answer(302, headers={"Location": f"{elsewhere.url}/steal"})
+    run = call(url=server.url, headers={"X-Api-Key": "secret"})
     assert run.status == "failed"
-    assert "redirects to another origin" in run.error_message
+    assert "redirect" in run.error_message
     assert elsewhere.received == []
 
 
-def test_an_endless_redirect_ends(ordinary: Call, server: Server) -> None:
+def test_an_endless_redirect_ends(call: Call, server: Server) -> None:
     server.otherwise = Answer(302, headers={"Location": "/again"})
-    assert ordinary(url=server.url).status == "failed"
+    assert "requests.exceptions.TooManyRedirects" in call(url=server.url).error_message
     assert len(server.received) <= 2 * 7
+
+
+def test_an_answer_that_cannot_be_recorded_fails_the_step(call: Call, server: Server) -> None:
+    """Each quote is two characters of JSON."""
+    server.otherwise = Answer(200, b'"' * 700_000)
+    run = call(url=server.url)
+    assert run.status == "failed"
+    assert "django_hookflow.exceptions.NotSerializable" in run.error_message
+
+
+def test_a_server_that_cannot_be_reached(call: Call, server: Server) -> None:
+    """QStash reports a status of 0 then."""
+    run = call(url="http://127.0.0.1:9/")
+    assert run.status == "failed"
+    assert "requests.exceptions.ConnectionError: GET http://127.0.0.1:9/ failed" in run.error_message
 
 
 def test_an_answer_that_is_too_large_is_refused_unread(call: Call, server: Server) -> None:

@@ -103,7 +103,7 @@ class TestLater:
         run = run_of(order.trigger(delay=7200))
         present = present_of(run.id)
         story = story_of(events_of(run.id), present)
-        assert sentence_for(run, story, present).startswith("Not to begin yet, begins in ")
+        assert sentence_for(run, story, present).startswith("Scheduled, starts in ")
         assert story.life[-1].kind == "sleeping", "it waits for a time, not for a delivery"
 
     @pytest.mark.parametrize(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from django_hookflow.models import DeadLetterEntry, OutboxMessage, WorkflowEvent
 from django_hookflow.runtime.receiving import receive
 from django_hookflow.testing import Hookflow
 from django_hookflow.wrappers import Work
+from tests.runtime.conftest import Project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,32 +58,6 @@ class OnlySteps:
         self.step = step
 
 
-class Fixture:
-    """Modules of a project's own, with the wrappers in them."""
-
-    def __init__(self, settings: Any) -> None:
-        self.module = types.ModuleType("project_wrappers")
-        self.settings = settings
-
-    def use(self, **wrappers: Any) -> None:
-        for name, wrapper in wrappers.items():
-            setattr(self.module, name, wrapper)
-        # Another list each time: wrappers are made once a process.
-        Fixture.number += 1
-        name = f"project_wrappers_{Fixture.number}"
-        sys.modules[name] = self.module
-        self.settings.DJANGO_HOOKFLOW_WRAPPERS = [f"{name}.{wrapper}" for wrapper in wrappers]
-
-    number = 0
-
-
-@pytest.fixture
-def project(settings: Any) -> Iterator[Fixture]:
-    yield Fixture(settings)
-    for name in [name for name in sys.modules if name.startswith("project_wrappers_")]:
-        del sys.modules[name]
-
-
 @pytest.fixture
 def seen() -> list[tuple[str, Work]]:
     Noted.seen = []
@@ -95,7 +69,7 @@ def names(seen: list[tuple[str, Work]]) -> list[str]:
 
 
 class TestWhatItIsTold:
-    def test_the_turn_and_its_steps(self, hookflow: Hookflow, project: Fixture, seen: list[Any]) -> None:
+    def test_the_turn_and_its_steps(self, hookflow: Hookflow, project: Project, seen: list[Any]) -> None:
         project.use(Noted=Noted)
 
         @workflow(workflow_id="tests.wrappers.told", retry=Retry(first_delay=1))
@@ -126,7 +100,7 @@ class TestWhatItIsTold:
         assert all(w.data == {"tenant": "t1", "secret": "s"} for w in works)
         assert "secret" not in repr(works)
 
-    def test_the_attempts_of_a_turn(self, hookflow: Hookflow, project: Fixture, seen: list[Any]) -> None:
+    def test_the_attempts_of_a_turn(self, hookflow: Hookflow, project: Project, seen: list[Any]) -> None:
         project.use(Noted=Noted)
 
         @workflow(workflow_id="tests.wrappers.between")
@@ -136,7 +110,7 @@ class TestWhatItIsTold:
         assert hookflow.run(between).status == "failed"
         assert [work.attempt for name, work in seen if name == "a"] == [1, 2, 3, 4]
 
-    def test_a_message(self, settings: Any, project: Fixture, seen: list[Any]) -> None:
+    def test_a_message(self, settings: Any, project: Project, seen: list[Any]) -> None:
         settings.DJANGO_HOOKFLOW_TRANSPORT = "inline"
         project.use(Noted=Noted)
 
@@ -153,14 +127,14 @@ class TestWhatItIsTold:
         assert (work.data, type(work.message)) == ({}, Message)
 
     def test_the_first_of_the_list_is_the_outermost(
-        self, hookflow: Hookflow, project: Fixture, seen: list[Any]
+        self, hookflow: Hookflow, project: Project, seen: list[Any]
     ) -> None:
         project.use(a=Noted("a"), b=Noted("b"))
         hookflow.run(workflow(workflow_id="tests.wrappers.order")(lambda ctx: ctx.step.run("s", lambda: 1)))
         inside = ["a step s", "b step s", "/b step s", "/a step s"]
         assert names(seen) == ["a turn", "b turn", *inside, "/b turn", "/a turn"]
 
-    def test_signals_that_end_a_turn_pass_through(self, hookflow: Hookflow, project: Fixture) -> None:
+    def test_signals_that_end_a_turn_pass_through(self, hookflow: Hookflow, project: Project) -> None:
         caught: list[BaseException] = []
 
         class Reports:
@@ -184,7 +158,7 @@ class TestWhatItIsTold:
         assert hookflow.run(signals).status == "failed"
         assert [type(error) for error in caught] == [StepCompleted, OSError]
 
-    def test_an_atomic_step_is_wrapped_in_its_transaction(self, hookflow: Hookflow, project: Fixture) -> None:
+    def test_an_atomic_step_is_wrapped_in_its_transaction(self, hookflow: Hookflow, project: Project) -> None:
         inside: list[tuple[str, bool]] = []
 
         def step(work: Work, call: Call) -> Any:
@@ -203,7 +177,7 @@ class TestWhatItIsTold:
 
 
 class TestErrors:
-    def run(self, hookflow: Hookflow, project: Fixture, wrapper: Any) -> WorkflowRun:
+    def run(self, hookflow: Hookflow, project: Project, wrapper: Any) -> WorkflowRun:
         project.use(w=wrapper)
 
         @workflow(workflow_id="tests.wrappers.errors")
@@ -212,7 +186,7 @@ class TestErrors:
 
         return hookflow.run(errors)
 
-    def test_in_a_step_it_is_a_failure_of_the_attempt(self, hookflow: Hookflow, project: Fixture) -> None:
+    def test_in_a_step_it_is_a_failure_of_the_attempt(self, hookflow: Hookflow, project: Project) -> None:
         failures = iter([ConnectionError("no tenant yet")])
 
         def step(work: Work, call: Call) -> Any:
@@ -225,7 +199,7 @@ class TestErrors:
         [failed] = WorkflowEvent.objects.filter(type="step.failed")
         assert failed.payload["message"] == "no tenant yet"
 
-    def test_in_a_turn_it_is_a_failure_of_the_workflow(self, hookflow: Hookflow, project: Fixture) -> None:
+    def test_in_a_turn_it_is_a_failure_of_the_workflow(self, hookflow: Hookflow, project: Project) -> None:
         class Refuses:
             def turn(self, work: Work, call: Call) -> Any:
                 raise ValueError("no such tenant")
@@ -234,7 +208,7 @@ class TestErrors:
         assert (run.status, run.error_message) == ("failed", "no such tenant")
         assert DeadLetterEntry.objects.get().step_id == ""
 
-    def test_after_the_work_it_is_one_too(self, hookflow: Hookflow, project: Fixture) -> None:
+    def test_after_the_work_it_is_one_too(self, hookflow: Hookflow, project: Project) -> None:
         def step(work: Work, call: Call) -> Any:
             call()
             raise ValueError("refused afterwards")
@@ -242,7 +216,7 @@ class TestErrors:
         assert "refused afterwards" in self.run(hookflow, project, OnlySteps(step)).error_message
 
     @pytest.mark.parametrize("method", ["turn", "step"])
-    def test_a_result_that_is_forgotten(self, hookflow: Hookflow, project: Fixture, method: str) -> None:
+    def test_a_result_that_is_forgotten(self, hookflow: Hookflow, project: Project, method: str) -> None:
         def forgets(work: Work, call: Call) -> None:
             call()
 
@@ -250,10 +224,10 @@ class TestErrors:
         assert run.status == "failed"
         assert "returned None, and the work did not: return call()" in run.error_message
 
-    def test_a_result_may_be_another(self, hookflow: Hookflow, project: Fixture) -> None:
+    def test_a_result_may_be_another(self, hookflow: Hookflow, project: Project) -> None:
         assert self.run(hookflow, project, OnlySteps(lambda work, call: call() + 1)).result == 2
 
-    def test_in_a_send_the_message_is_sent_again(self, settings: Any, project: Fixture) -> None:
+    def test_in_a_send_the_message_is_sent_again(self, settings: Any, project: Project) -> None:
         settings.DJANGO_HOOKFLOW_TRANSPORT = "inline"
         failures = iter([KeyError("tracer")])
 
@@ -274,7 +248,7 @@ class TestErrors:
             Relay("inline", receive, concurrency=1).run_once()
         assert WorkflowRun.objects.get().status == "completed"
 
-    def test_in_a_send_of_the_stateless_mode(self, settings: Any, project: Fixture) -> None:
+    def test_in_a_send_of_the_stateless_mode(self, settings: Any, project: Project) -> None:
         """The message by which the turn came is delivered again."""
         settings.DJANGO_HOOKFLOW_PERSISTENCE_ENABLED = False
         failures = iter([KeyError("tracer")])
@@ -328,7 +302,7 @@ class TestSetting:
             receive("turn", bad.workflow_id, run_id, 1)
         assert WorkflowEvent.objects.count() == 1
 
-    def test_a_class_that_cannot_be_made(self, project: Fixture) -> None:
+    def test_a_class_that_cannot_be_made(self, project: Project) -> None:
         class Breaks:
             def __init__(self) -> None:
                 raise RuntimeError("no licence")
@@ -336,13 +310,6 @@ class TestSetting:
         project.use(Breaks=Breaks)
         [found] = [each for each in run_checks() if each.id == "django_hookflow.E012"]
         assert "RuntimeError: no licence" in found.msg
-
-    def test_async_methods(self, project: Fixture) -> None:
-        async def step(work: Work, call: Call) -> Any: ...
-
-        project.use(w=OnlySteps(step))
-        [found] = [each for each in run_checks() if each.id == "django_hookflow.E012"]
-        assert "is async" in found.msg
 
     @pytest.mark.parametrize("value", ["a.b", None, {"a.b"}, [1], [None], 3])
     def test_what_is_no_list_of_paths(self, settings: Any, value: Any) -> None:
@@ -356,7 +323,7 @@ class TestSetting:
         assert [each for each in run_checks() if each.id == "django_hookflow.E012"] == []
 
 
-def test_the_kit_stays_inside_of_what_the_project_has(hookflow: Hookflow, project: Fixture, seen: list[Any]) -> None:
+def test_the_kit_stays_inside_of_what_the_project_has(hookflow: Hookflow, project: Project, seen: list[Any]) -> None:
     project.use(Noted=Noted)
     stubbed = workflow(workflow_id="tests.wrappers.kit")(lambda ctx: ctx.step.run("s", lambda: 1))
     hookflow.stub("s", 2)

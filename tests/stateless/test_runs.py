@@ -256,13 +256,15 @@ def needy(ctx: WorkflowContext) -> None:
         ctx.step.atomic("book", note, "booked")
     elif ctx.data["what"] == "child":
         ctx.step.child("other", order)
+    elif ctx.data["what"] == "offload":
+        ctx.step.options(offload=True).call("pay", "http://testserver/pay")
     elif ctx.data["what"] == "continue":
         ctx.continue_as_new()
     else:
         ctx.step.options(on_doubt=ctx.data["what"]).run("ask", note, "asked")
 
 
-@pytest.mark.parametrize("what", ["atomic", "ask", "child", "continue"])
+@pytest.mark.parametrize("what", ["atomic", "ask", "child", "continue", "offload"])
 def test_what_needs_the_log_fails_with_its_sentence(post: Post, caplog: pytest.LogCaptureFixture, what: str) -> None:
     needy.trigger({"what": what})
     assert answer_of(post.deliver()) == "failed"

@@ -260,10 +260,10 @@ class TestFollow:
             return text in "".join(seen)
 
         try:
-            wait_until(lambda: has_seen("its first delivery"), "the first picture")
+            wait_until(lambda: has_seen("Waiting for its first delivery"), "the first picture")
             claim("order-1", 1)
             append(uid, 2, step("validate"))
-            wait_until(lambda: has_seen("Running what comes after step validate on worker worker"), "the next one")
+            wait_until(lambda: has_seen("Running the code after step validate on worker worker"), "the next one")
             process.send_signal(2)
             assert process.wait(20) == 0
             has_seen("")
@@ -352,7 +352,7 @@ order-1  paused
 workflow  tests.timeline.order
 began     2026-05-01 12:00:00 UTC by ada
 
-Paused by bob; goes on when it is resumed.
+Paused by bob; continues when it is resumed.
 
                      0 s                   20 s         1 h 2 min
   the run            █████~~~~~~~~~~~█████~~//█████!!//█████──//=     1 h 2 min
@@ -368,8 +368,8 @@ order-1  in doubt
 workflow  tests.timeline.asking
 began     2026-05-01 12:00:00 UTC
 
-In doubt about charge: it had begun, and nobody knows what came of it; resolve
-it to have the run go on.
+In doubt about charge: it was started and may or may not have finished; resolve
+it to continue.
 
            0 s                                         1 min 22 s
   the run  █╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳╳█!!!!!!!!!!!!!    1 min 22 s

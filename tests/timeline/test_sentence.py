@@ -66,10 +66,10 @@ def fall_asleep(stage: Stage) -> WorkflowRun:
 def test_pending(stage: Stage) -> None:
     begin(stage)
     stage.pass_time(12)
-    assert sentence() == "Waiting 12 s for its first delivery; a relay sends it next."
+    assert sentence() == "Waiting for its first delivery for 12 s; a relay sends it next."
     stage.pass_time(300)
     assert sentence() == (
-        "Waiting 5 min 12 s for its first delivery; overdue, and no relay has taken it: is hookflow_relay running?"
+        "Waiting for its first delivery for 5 min 12 s; overdue, and no relay has taken it: is hookflow_relay running?"
     )
 
 
@@ -80,10 +80,10 @@ def test_a_message_that_was_sent_and_has_not_come(stage: Stage) -> None:
         run.pk,
     )
     stage.pass_time(12)
-    assert sentence() == "Waiting 12 s for its first delivery; if none comes, a relay sends it again in 4 min 48 s."
+    assert sentence() == "Waiting for its first delivery for 12 s; if none comes, a relay sends it again in 4 min 48 s."
     stage.pass_time(289)
     assert sentence() == (
-        "Waiting 5 min 1 s for its first delivery; overdue, sent 1 time so far, and no relay has taken it: "
+        "Waiting for its first delivery for 5 min 1 s; overdue, sent 1 time so far, and no relay has taken it: "
         "is hookflow_relay running?"
     )
     ask(
@@ -91,7 +91,7 @@ def test_a_message_that_was_sent_and_has_not_come(stage: Stage) -> None:
         run.pk,
     )
     assert sentence() == (
-        "Waiting 5 min 1 s for its first delivery; overdue, sent 2 times in vain (see the logs), "
+        "Waiting for its first delivery for 5 min 1 s; overdue, sent 2 times in vain (see the logs), "
         "a relay sends it again in 4 min 59 s."
     )
 
@@ -101,20 +101,20 @@ def test_running(stage: Stage) -> None:
     begin(stage)
     stage.deliver(RUN_ID)
     assert sentences == [
-        "Running its first step on worker web-1:42, lease for another 1 min.",
-        "Running what comes after step validate on worker web-1:42, lease for another 1 min.",
+        "Running its first step on worker web-1:42, lease expires in 1 min.",
+        "Running the code after step validate on worker web-1:42, lease expires in 1 min.",
     ]
 
 
 def test_running_another_attempt(stage: Stage) -> None:
     shop.troubles.append(UNREACHABLE)
     fall_asleep(stage)
-    assert sentence() == "Failed at charge, attempt 1 of 3; tries again in 5 s."
+    assert sentence() == "Failed at charge, attempt 1 of 3; retries in 5 s."
     stage.pass_time(5)
-    assert sentence() == "Waiting 0 s for a delivery; a relay sends it next."
+    assert sentence() == "Waiting for a delivery for 0 s; a relay sends it next."
     sentences = during_steps(stage)
     stage.deliver(RUN_ID)
-    assert sentences == ["Running step charge (attempt 2) on worker web-1:42, lease for another 1 min."]
+    assert sentences == ["Running step charge (attempt 2) on worker web-1:42, lease expires in 1 min."]
 
 
 def test_a_worker_that_is_not_heard_of(stage: Stage) -> None:
@@ -122,8 +122,8 @@ def test_a_worker_that_is_not_heard_of(stage: Stage) -> None:
     claim(RUN_ID, 1, workflow_id=run.workflow_id)
     stage.pass_time(72)
     assert sentence() == (
-        "Running its first step on worker worker, no sign of life since its lease ran out 12 s ago; "
-        "the next delivery takes the run over."
+        "Running its first step on worker worker, no heartbeat since its lease expired 12 s ago; "
+        "the next delivery takes over."
     )
 
 
@@ -132,14 +132,14 @@ def test_sleeping(stage: Stage) -> None:
     stage.pass_time(559)
     assert sentence() == "Sleeping in wait-for-payment, wakes in 41 s."
     stage.pass_time(101)
-    assert sentence() == "Waiting 1 min for a delivery; a relay sends it next."
+    assert sentence() == "Waiting for a delivery for 1 min; a relay sends it next."
 
 
 def test_a_share_that_is_done(stage: Stage, settings: Any) -> None:
     settings.DJANGO_HOOKFLOW_STEPS_PER_TURN = 1
     fall_asleep(stage)
     stage.pass_time(3)
-    assert sentence() == "Waiting 3 s for a delivery; a relay sends it next."
+    assert sentence() == "Waiting for a delivery for 3 s; a relay sends it next."
 
 
 def test_completed(stage: Stage) -> None:
@@ -156,7 +156,7 @@ def test_failed_and_what_becomes_of_it(stage: Stage) -> None:
     assert sentence() == "Failed at charge, attempt 3 of 3, in the dead letters."
     entry = DeadLetterEntry.objects.get()
     again = entry.replay(from_start=True, actor="ada")
-    assert sentence() == f"Failed at charge, attempt 3 of 3, started again as run {again}."
+    assert sentence() == f"Failed at charge, attempt 3 of 3, restarted as run {again}."
     QuerySet(OutboxMessage).delete()
     assert sentence_as_of(13) == "Failed at charge, attempt 3 of 3, in the dead letters."
 
@@ -168,7 +168,7 @@ def test_replayed(stage: Stage) -> None:
     assert sentence() == "Failed at charge, attempt 1 of 3, in the dead letters."
     DeadLetterEntry.objects.get().replay(actor="ada", reason="new card")
     stage.pass_time(2)
-    assert sentence() == "Waiting 2 s for a delivery; a relay sends it next."
+    assert sentence() == "Waiting for a delivery for 2 s; a relay sends it next."
     stage.deliver(RUN_ID)
     assert sentence() == "Sleeping in wait-for-payment, wakes in 10 min."
 
@@ -177,7 +177,7 @@ def test_failed_between_steps(stage: Stage) -> None:
     shop.troubles.extend([UNREACHABLE] * 2)
     begin(stage, shop.between)
     stage.deliver(RUN_ID)
-    assert sentence() == "Failed between steps, attempt 1 of 2; tries again in 5 s."
+    assert sentence() == "Failed between steps, attempt 1 of 2; retries in 5 s."
     stage.drive(RUN_ID)
     assert sentence() == "Failed after 2 attempts, in the dead letters."
 
@@ -196,14 +196,14 @@ def test_in_doubt(stage: Stage) -> None:
     begin(stage, shop.asking)
     stage.hookflow.crash("charge")
     assert stage.deliver(RUN_ID) == "crashed"
-    assert sentence() == "Running step charge (attempt 1) on worker web-1:42, lease for another 58 s."
+    assert sentence() == "Running step charge (attempt 1) on worker web-1:42, lease expires in 58 s."
     stage.pass_time(61)
     stage.deliver(RUN_ID)
     assert sentence() == (
-        "In doubt about charge: it had begun, and nobody knows what came of it; resolve it to have the run go on."
+        "In doubt about charge: it was started and may or may not have finished; resolve it to continue."
     )
     WorkflowRun.objects.get(run_id=RUN_ID).resolve("charge", result="ch_1", actor="ada", reason="asked the bank")
-    assert sentence() == "Waiting 0 s for a delivery; a relay sends it next."
+    assert sentence() == "Waiting for a delivery for 0 s; a relay sends it next."
     stage.deliver(RUN_ID)
     assert sentence() == "Completed in 1 min 3 s, 2 steps."
 
@@ -213,7 +213,7 @@ def test_diverged(stage: Stage) -> None:
     shop.renamed["validate"] = "check"
     stage.deliver(RUN_ID)
     assert sentence() == (
-        "Diverged: the code asks for check where validate is recorded; put the code right and resume, or rewind."
+        "Diverged: the code asks for check where validate is recorded; fix the code and resume, or rewind."
     )
 
 
@@ -221,7 +221,7 @@ def test_paused_resumed_and_cancelled(stage: Stage) -> None:
     run = fall_asleep(stage)
     stage.pass_time(10)
     run.pause(actor="ada", reason="the warehouse is closed")
-    assert sentence() == "Paused by ada: the warehouse is closed; goes on when it is resumed."
+    assert sentence() == "Paused by ada: the warehouse is closed; continues when it is resumed."
     run.resume(actor="ada")
     assert sentence() == "Sleeping in wait-for-payment, wakes in 9 min 50 s."
     run.cancel(actor="ada", reason="customer called")
@@ -243,8 +243,8 @@ def test_something_is_done_to_the_run_while_a_step_is_under_way(stage: Stage) ->
     begin(stage)
     stage.deliver(RUN_ID)
     assert sentences == [
-        "Paused by ada; worker web-1:42 finishes the step it is in; goes on when it is resumed.",
-        "Cancelled; worker web-1:42 finishes the step it is in.",
+        "Paused by ada; worker web-1:42 is finishing its current step; continues when it is resumed.",
+        "Cancelled; worker web-1:42 is finishing its current step.",
     ]
     assert sentence() == "Cancelled."
 
@@ -252,21 +252,21 @@ def test_something_is_done_to_the_run_while_a_step_is_under_way(stage: Stage) ->
 def test_a_run_with_a_timeout(stage: Stage) -> None:
     begin(stage, shop.urgent)
     stage.deliver(RUN_ID)
-    assert sentence() == "Sleeping in wait-for-payment, wakes in 10 min; its time is up in 4 min 58 s."
+    assert sentence() == "Sleeping in wait-for-payment, wakes in 10 min; deadline in 4 min 58 s."
     WorkflowRun.objects.get(run_id=RUN_ID).pause(actor="ada")
     stage.pass_time(300)
-    assert sentence() == "Paused by ada; goes on when it is resumed; its time was up 2 s ago."
+    assert sentence() == "Paused by ada; continues when it is resumed; deadline passed 2 s ago."
     stage.deliver(RUN_ID)
-    assert sentence() == "Failed, its time was up, in the dead letters."
+    assert sentence() == "Failed at its deadline, in the dead letters."
 
 
 def test_the_past_is_described_as_of_its_own_time(stage: Stage) -> None:
     begin(stage)
     stage.drive(RUN_ID)
     assert [sentence_as_of(seq) for seq in (1, 2, 3, 5, 9)] == [
-        "Waiting 0 s for its first delivery.",
+        "Waiting for its first delivery for 0 s.",
         "Running its first step on worker web-1:42.",
-        "Running what comes after step validate on worker web-1:42.",
+        "Running the code after step validate on worker web-1:42.",
         "Sleeping in wait-for-payment, wakes in 10 min.",
         "Completed in 10 min 5 s, 4 steps.",
     ]
@@ -283,18 +283,18 @@ def test_every_status_has_a_sentence(status: str) -> None:
 
 WAITS = {
     ("a", types.SLEEP): "Sleeping in a, wakes in 5 min.",
-    ("a", types.BACKOFF): "Failed at a, attempt 2 of 4; tries again in 5 min.",
+    ("a", types.BACKOFF): "Failed at a, attempt 2 of 4; retries in 5 min.",
     (
         "a",
         types.DOUBT,
-    ): "In doubt about a: it had begun, and nobody knows what came of it; resolve it to have the run go on.",
-    ("a", "signal"): "Waiting in a for the signal approval, at most another 5 min.",
-    ("a", types.CHILD): "Waiting in a for run approval, at most another 5 min.",
-    ("a", "a_kind_of_tomorrow"): "Waiting in a for a kind of tomorrow, at most another 5 min.",
-    (None, types.BACKOFF): "Failed between steps, attempt 2 of 4; tries again in 5 min.",
-    (None, types.START): "Not to begin yet, begins in 5 min.",
-    (None, types.HOLD): "Paused; goes on when it is resumed.",
-    (None, types.DIVERGENCE): "Diverged: the code no longer fits what is recorded; put it right and resume.",
+    ): "In doubt about a: it was started and may or may not have finished; resolve it to continue.",
+    ("a", "signal"): "Waiting in a for the signal approval, for at most 5 min more.",
+    ("a", types.CHILD): "Waiting in a for run approval, for at most 5 min more.",
+    ("a", "a_kind_of_tomorrow"): "Waiting in a for a kind of tomorrow, for at most 5 min more.",
+    (None, types.BACKOFF): "Failed between steps, attempt 2 of 4; retries in 5 min.",
+    (None, types.START): "Scheduled, starts in 5 min.",
+    (None, types.HOLD): "Paused; continues when it is resumed.",
+    (None, types.DIVERGENCE): "Diverged: the code no longer matches the recorded steps; fix it and resume.",
 }
 
 

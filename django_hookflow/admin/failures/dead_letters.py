@@ -136,7 +136,7 @@ class DeadLetterEntryAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
     sortable_by = ("failed",)
     paginator = BoundedPaginator
-    search_help_text = "A run id, or how it begins; error:CardDeclined, or cause: and the digits of a cause."
+    search_help_text = "A run id or the beginning of one; error:CardDeclined; or cause: and the digits of a cause."
     actions = (many_at_once(ReplayOfMany()),)
 
     class Media:

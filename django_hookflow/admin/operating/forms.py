@@ -34,7 +34,7 @@ class ReasonForm(forms.Form):
 
     reason = ReasonField(
         widget=forms.Textarea(attrs={"rows": 2, "maxlength": MAX_REASON}),
-        help_text="Recorded in the log with your name. It stays there, so leave out what must be deleted one day.",
+        help_text="Recorded in the log with your name, for good: leave out anything that may have to be deleted later.",
     )
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, max_value=2**31 - 1)
 
@@ -83,7 +83,7 @@ class RewindForm(ReasonForm):
     def clean_step(self) -> str:
         step: str = self.cleaned_data["step"]
         if self.situation and step not in self.situation.steps:
-            raise forms.ValidationError("The run has no recorded step of this name.")
+            raise forms.ValidationError("This run has no recorded step with that name.")
         return step
 
 
@@ -92,7 +92,7 @@ class ResolveForm(ReasonForm):
         label="What the step returned, as JSON",
         max_length=None,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "class": "hookflow-json"}),
-        help_text='For instance {"charge_id": "ch_1", "paid": true}, or null if it returned nothing.',
+        help_text='For example {"charge_id": "ch_1", "paid": true}, or null if it returned nothing.',
     )
     field_order = ["result", "reason"]
 

@@ -83,7 +83,7 @@ class Pause(Operation):
     name, label, event = "pause", "Pause", "run.paused"
     past = "paused"
     verb = "Pause the run"
-    condition = "Only a run that goes on by itself can be paused"
+    condition = "Only an active run can be paused"
     done = "The run has been paused."
     what_happens = (
         "The run stops before its next step and waits until somebody resumes it. A step that is running finishes and is "
@@ -98,16 +98,16 @@ class Resume(Operation):
     name, label, event = "resume", "Resume", "run.resumed"
     past = "resumed"
     verb = "Resume the run"
-    condition = "Only a paused run, or one that no longer fits its code, can be resumed"
-    done = "The run goes on."
+    condition = "Only a paused run, or one that no longer matches its code, can be resumed"
+    done = "The run continues."
     what_happens_to_many = (
-        "Each paused run goes on where it was stopped. Each that no longer fitted its code is tried again with the code "
-        "as it is now."
+        "Each paused run continues where it stopped. Each run that no longer matched its code is tried again with the "
+        "current code."
     )
 
     def describe(self, situation: Situation) -> str:
         if situation.run.status == "diverged":
-            return "The run is tried again with the code as it is now. If that still does not fit, nothing is lost."
+            return "The run is tried again with the current code. If it still does not match, nothing is lost."
         return "The run continues where it was stopped. If a sleep is not over, it sleeps for the rest of it."
 
 
@@ -115,9 +115,9 @@ class Wake(Operation):
     name, label, event = "wake", "Wake now", "run.woken"
     past = "woken"
     verb = "Wake the run now"
-    condition = "Only a run that sleeps or waits for its next attempt can be woken"
+    condition = "Only a run that is sleeping or waiting to retry can be woken"
     done = "The run has been woken."
-    what_happens_to_many = "Each run that sleeps, or waits for its next attempt, goes on now."
+    what_happens_to_many = "Each run that is sleeping or waiting to retry continues now."
 
     def describe(self, situation: Situation) -> str:
         early = format_duration(situation.wakes_in)
@@ -131,10 +131,7 @@ class Replay(Operation):
     condition = "Only a failed run with an open dead letter can be replayed"
     done = "The run continues."
     from_start = False
-    what_happens_to_many = (
-        "Each failed run goes on where it failed. Steps that have completed are not run again; attempts are counted from "
-        "one again."
-    )
+    what_happens_to_many = "Each failed run continues where it failed. Completed steps are not run again, and attempts count from one again."
 
     def why_not(self, situation: Situation) -> str:
         if reason := super().why_not(situation):
@@ -184,10 +181,10 @@ class Rewind(Operation):
     verb = "Rewind the run"
     form = RewindForm
     condition = "It cannot be rewound"
-    done = "The run has been rewound and goes on."
+    done = "The run has been rewound and continues."
     what_happens = (
         "The step you choose and all steps recorded after it run again, whatever they did before. Their events stay in "
-        "the log but no longer count. If a worker is running the run, what it does from then on is refused."
+        "the log but no longer count. If a worker is running it, nothing it does from then on is recorded."
     )
 
     def carry_out(self, situation: Situation, reason: str, data: dict[str, Any], actor: str) -> bool:
@@ -199,7 +196,7 @@ class Resolve(Operation):
     verb = "Record this result"
     form = ResolveForm
     condition = "There is no doubt to resolve"
-    done = "The doubt is resolved and the run goes on."
+    done = "The doubt is resolved and the run continues."
 
     def describe(self, situation: Situation) -> str:
         step_id = situation.doubt.step_id if situation.doubt else ""
@@ -219,8 +216,8 @@ class Rebuild(Operation):
     condition = "It cannot be rebuilt"
     done = "What the database shows of the run now matches the log."
     what_happens = (
-        "The rows that show this run, its waits and its dead letters are made from the log again, and those that differ "
-        "are corrected. The log and the progress of the run are not touched."
+        "The rows for this run, its waits and its dead letters are computed from the log again, and any that differ are "
+        "corrected. The log and the run's progress are not touched."
     )
 
     def carry_out(self, situation: Situation, reason: str, data: dict[str, Any], actor: str) -> bool:

@@ -153,7 +153,7 @@ class RunOperations(ReadOnlyAdmin):
         if form.is_valid():
             operation.repeat(situation, done, form.given_reason, actor)
         who = "you" if done.actor == actor else done.actor or "somebody"
-        text = f"Nothing was done: {who} did this after you had opened the page (event #{done.seq})."
+        text = f"Nothing was done: {who} did this after you opened the page (event #{done.seq})."
         self.message_user(request, text, messages.WARNING)
 
 

@@ -53,9 +53,7 @@ class StartForm(ReasonForm):
         initial="{}",
         widget=forms.Textarea(attrs={"rows": 10, "spellcheck": "false", "class": "hookflow-json"}),
     )
-    label = forms.CharField(
-        required=False, max_length=255, help_text="What people call the run, such as an order number."
-    )
+    label = forms.CharField(required=False, max_length=255, help_text="A name for people, such as an order number.")
     run_id = forms.CharField(
         label="Run id", required=False, max_length=255, help_text="Leave empty to have an id generated."
     )
@@ -85,9 +83,7 @@ class StartForm(ReasonForm):
         if masked := [place for place, value in walk(plain) if value == MASK]:
             more = f" and {len(masked) - MASKS_NAMED} more" if len(masked) > MASKS_NAMED else ""
             named = ", ".join(masked[:MASKS_NAMED])
-            raise forms.ValidationError(
-                f"{MASK} stands for a value that is hidden: enter what belongs at {named}{more}."
-            )
+            raise forms.ValidationError(f"{MASK} stands for a hidden value: enter the real one at {named}{more}.")
         return self.decoded(plain)
 
     def decoded(self, plain: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +91,7 @@ class StartForm(ReasonForm):
         try:
             data: Any = codec.untag(plain)
             if not isinstance(data, dict):
-                raise forms.ValidationError(f"Data is a JSON object, and this stands for {data!r:.80}.")
+                raise forms.ValidationError(f"Data must be a JSON object, and this is {data!r:.80}.")
             codec.encode(data, path="data", limit=conf.max_payload_size)
         except NotSerializable as error:
             raise forms.ValidationError(f"{error}.") from error

@@ -45,9 +45,9 @@ class Backlog:
     @property
     def advice(self) -> str:
         if self.is_behind:
-            return "Start another one, or give it more to do at once with --concurrency:"
+            return "Start another relay, or raise --concurrency:"
         if self.is_published:
-            return "Publishing has failed for these, and a relay sends them again. Run this from cron:"
+            return "Publishing these failed. A relay sends them again; run this from cron:"
         return "Keep this running:"
 
 
@@ -84,8 +84,8 @@ def reasons_stuck(run_uids: Sequence[UUID], now: datetime.datetime, using: str) 
 def _why(now: datetime.datetime, due_at: Any, send_at: Any, attempts: int, lost_at: Any) -> str:
     due = f"due {lasting(now - due_at)} ago"
     if lost_at is not None:
-        return f"Its worker was lost {lasting(now - lost_at)} ago, and no relay has had it taken over."
+        return f"Its worker was lost {lasting(now - lost_at)} ago, and no relay has picked it up."
     if send_at <= now:
         sent = f", sent {attempts} time{'' if attempts == 1 else 's'} before" if attempts > 1 else ""
         return f"Its turn was {due}{sent}, and no relay has taken it."
-    return f"Its turn was {due} and sent {attempts} time{'' if attempts == 1 else 's'}, and has not begun: see the workers' log."
+    return f"Its turn was {due} and sent {attempts} time{'' if attempts == 1 else 's'}, but has not started: see the workers' log."

@@ -81,8 +81,8 @@ def search_data(question: DataTerm, runs: QuerySet[WorkflowRun]) -> tuple[list[U
             except TookTooLong:
                 continue
             return found, (
-                f"Searched the {column} of the newest {looked_at:,} runs that the filters leave. "
-                "A time or a workflow narrows it down; an index reaches all of them."
+                f"Searched the {column} of the newest {looked_at:,} runs that match the filters. "
+                "Choose a time or a workflow to narrow it down, or add the index to search them all."
             )
     except TookTooLong:
         return [], f"Gave up after {SECONDS:g} s, even with the index: search for a rarer value."

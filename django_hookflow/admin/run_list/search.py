@@ -78,9 +78,7 @@ def find_exactly(term: str, using: str) -> list[UUID]:
 def find_beginnings(term: str, using: str) -> Found:
     pattern = beginning(term)
     found = ask("list_by_id_start", using, pattern=pattern) + ask("list_by_label_start", using, pattern=pattern)
-    return capped(
-        found, "in the order of their ids and labels, and not all that begin so: a longer beginning finds more"
-    )
+    return capped(found, "by id and label; type more characters to narrow it down")
 
 
 def find_by_data(question: DataTerm, runs: QuerySet[WorkflowRun]) -> Found:
@@ -89,11 +87,11 @@ def find_by_data(question: DataTerm, runs: QuerySet[WorkflowRun]) -> Found:
 
 
 def find_by_label(label: str, using: str) -> Found:
-    return capped(ask("list_by_label_start", using, pattern=beginning(label)), "in the order of their labels")
+    return capped(ask("list_by_label_start", using, pattern=beginning(label)), "by label")
 
 
 def find_by_cause(fingerprint: str, using: str) -> Found:
-    return capped(ask("list_by_cause", using, fingerprint=fingerprint), "by when they failed last")
+    return capped(ask("list_by_cause", using, fingerprint=fingerprint), "by latest failure")
 
 
 def find_by_error(error_type: str, using: str) -> Found:

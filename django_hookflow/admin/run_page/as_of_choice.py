@@ -75,11 +75,11 @@ def _choose_time(run: WorkflowRun, text: str) -> AsOf:
             "2026-11-29 14:03, or with its zone 2026-11-29T14:03+02:00."
         )
     if moment > now:
-        return AsOf(problem=f"{shown(moment)} is still to come.")
+        return AsOf(problem=f"{shown(moment)} is in the future.")
     try:
         return AsOf(seq_at(run.pk, run.run_id, moment), moment)
     except NotTriggeredYet:
-        return AsOf(problem=f"At {shown(moment)} this run had not been started. It was at {shown(run.created_at)}.")
+        return AsOf(problem=f"At {shown(moment)} this run had not started. It started at {shown(run.created_at)}.")
     except HookFlowException as error:  # archived in this moment
         return AsOf(problem=f"{str(error)[:1].upper()}{str(error)[1:]}.")
 

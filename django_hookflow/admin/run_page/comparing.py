@@ -208,7 +208,7 @@ def find_other(run: WorkflowRun, asked: str) -> tuple[WorkflowRun | None, str]:
     if other is None:
         return None, f"There is no run “{asked[:255]}”."
     if other.pk == run.pk:
-        return None, "That is this run itself."
+        return None, "That is this run."
     if other.workflow_id != run.workflow_id:
         return (
             None,

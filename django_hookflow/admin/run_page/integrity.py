@@ -32,7 +32,7 @@ def compare_with_log(run_id: str, last_seq: int) -> IntegrityFinding:
     except projections.NothingToFold as error:
         return IntegrityFinding("The projection cannot be compared", None, [str(error)])
     except UnknownRun as error:
-        return IntegrityFinding("The projection matches nothing", False, [str(error)])
+        return IntegrityFinding("There is nothing to compare the projection with", False, [str(error)])
     if found:
         return IntegrityFinding(f"The projection differs from the log at #{last_seq}", False, found[:MAX_NAMED])
     return IntegrityFinding(f"The projection matches the log at #{last_seq}", True, [])
@@ -48,7 +48,5 @@ def verify_chain(run_id: str) -> IntegrityFinding:
     if breaks:
         return IntegrityFinding("The hash chain does not verify", False, breaks[:MAX_NAMED])
     if not events:
-        return IntegrityFinding(
-            "The hash chain is in an archive", None, ["hookflow_archive verify says whether it holds."]
-        )
+        return IntegrityFinding("The hash chain is in an archive", None, ["Run hookflow_archive verify to check it."])
     return IntegrityFinding(f"The hash chain verifies: {events:,} event{'s' if events != 1 else ''}", True, [])

@@ -73,7 +73,7 @@ class Relative:
 
 
 #: How the run that the origin of a run names is related to it, by the origin's kind.
-RELATED = {"child": "Child of", "continued": "Goes on for"}
+RELATED = {"child": "Child of", "continued": "Continues"}
 
 
 def relatives_of(run_id: str, story: Story) -> list[Relative]:
@@ -83,7 +83,7 @@ def relatives_of(run_id: str, story: Story) -> list[Relative]:
     if story.origin.get("kind") in RELATED and story.origin.get("run_id"):
         related.append((RELATED[story.origin["kind"]], story.origin["run_id"]))
     if story.continued_as:
-        related.append(("Goes on as", story.continued_as))
+        related.append(("Continued as", story.continued_as))
     if not origin and not related:
         return []
     wanted = Q(run_id__in=[name for _, name in related]) | (Q(pk=origin["run_uid"]) if origin else Q())

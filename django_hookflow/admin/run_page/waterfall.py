@@ -34,7 +34,7 @@ KINDS = {
     "suspended": "waiting for something",
     "waiting": "waiting for delivery",
     "held": "paused",
-    "stopped": "stopped until somebody acts",
+    "stopped": "stopped, needs action",
     "turn": "turn",
 }
 

@@ -1,4 +1,4 @@
-/* Of the lists: "/" goes to the search, a phone gets the causes closed, and beside each run's id appears a button that copies it. */
+/* Of the lists: "/" goes to the search, the causes open where there is room, and beside each run's id appears a button that copies it. */
 "use strict";
 
 {
@@ -12,10 +12,10 @@
         }
     });
 
-    /* On a phone the list begins on the first screen; the causes are one touch away. */
+    /* On a phone, as without this script, the list begins on the first screen and the causes are one touch away. */
     const causes = document.querySelector("details.hookflow-causes");
-    if (causes && window.matchMedia("(max-width: 767px)").matches) {
-        causes.open = false;
+    if (causes && window.matchMedia("(min-width: 768px)").matches) {
+        causes.open = true;
     }
 
     /* Only where the browser gives access to the clipboard: over https, and on localhost. */
