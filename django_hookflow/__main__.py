@@ -11,12 +11,15 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="demo")
     demo = commands.add_parser(
         "demo",
-        help="an order goes through on an embedded PostgreSQL, and survives kill -9 of the web process",
-        description="Starts PostgreSQL, a web process and a relay, processes an order, kills the web process in the "
-        "middle, and shows that the run ends as if nothing had happened. No account, no network, nothing left behind.",
+        help="run a demo: an order survives kill -9 of the web process, on an embedded PostgreSQL",
+        description=(
+            "Starts PostgreSQL, a web process and a relay, processes an order, kills the web process halfway through, "
+            "and shows that the run still completes. Needs no account and no network, and removes everything it "
+            "creates."
+        ),
     )
-    demo.add_argument("--check", action="store_true", help="run the story once; exit with 0 if it went well, 1 if not")
-    demo.add_argument("--port", type=int, help="of the web process; a free one if not given")
+    demo.add_argument("--check", action="store_true", help="run once and exit: status 0 on success, 1 on failure")
+    demo.add_argument("--port", type=int, help="port of the web process (default: a free port)")
     options = parser.parse_args(arguments)
 
     from django_hookflow.demo import cli  # what it needs is an extra

@@ -31,11 +31,12 @@ def _resolved(named: str) -> str | None:
     try:
         version = _called(named)
     except Exception:  # the project's code, which may raise anything
-        logger.exception("DJANGO_HOOKFLOW_APP_VERSION: %s gives no version; turns are recorded without one", named)
+        logger.exception("DJANGO_HOOKFLOW_APP_VERSION: %s returns no version; turns are recorded without one", named)
         return None
     if not version or not version.isprintable():
         logger.error(
-            "DJANGO_HOOKFLOW_APP_VERSION: %r is no line of text; turns are recorded without a version", version
+            "DJANGO_HOOKFLOW_APP_VERSION: %r is not a single line of text; turns are recorded without a version",
+            version,
         )
         return None
     return version[:MAX_LENGTH]

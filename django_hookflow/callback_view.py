@@ -45,12 +45,12 @@ def _take(request: HttpRequest, run_uid: UUID, key: UUID) -> str:
     except NeedsLog as error:
         raise Refused(NON_RETRYABLE_STATUS, str(error), {NON_RETRYABLE_HEADER: "true"}) from error
     except (NotMigrated, DatabaseError) as error:
-        logger.exception("hookflow: the log could not be reached for a report on run %s", run_uid)
-        raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error
+        logger.exception("hookflow: the database could not be reached for a report on run %s", run_uid)
+        raise Refused(503, "the database could not be reached", {"Retry-After": "5"}) from error
     if answer == "unknown":
         raise Refused(NON_RETRYABLE_STATUS, f"there is no run {run_uid}", {NON_RETRYABLE_HEADER: "true"})
     if answer == "early":
-        raise Refused(503, "the step does not wait yet, report it again later", {"Retry-After": _pause(request)})
+        raise Refused(503, "the step is not waiting yet, retry later", {"Retry-After": _pause(request)})
     return answer
 
 

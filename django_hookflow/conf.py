@@ -96,9 +96,9 @@ class Setting:
         if not isinstance(value, self.kind) or (isinstance(value, bool) and bool not in self.kind):
             return f"is of type {type(value).__name__}" if value is not None else "is None"
         if isinstance(value, _PATHS) and not all(isinstance(path, str) for path in value):
-            return "holds what is no text"
+            return "contains an item that is not a string"
         if self.kind is _AUTO and value not in ("auto", True, False):
-            return "is none of them"
+            return "is not one of them"
         if isinstance(value, (int, float)) and not (math.isfinite(value) and self._is_in_range(value)):
             return f"is {value}"
         return ""
@@ -124,7 +124,7 @@ SETTINGS: dict[str, Setting] = {
             "QSTASH_NEXT_SIGNING_KEY",
             None,
             _TEXT,
-            "the key that follows when QStash rotates its keys",
+            "the key that QStash uses after the next rotation",
             required_by=("qstash",),
             secret=True,
         ),
@@ -132,7 +132,7 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_DOMAIN",
             None,
             _TEXT,
-            "public origin at which the deliverer reaches the app, such as https://my-app.com",
+            "public origin of the app, to which messages are delivered, such as https://my-app.com",
             required_by=("qstash", "http"),
         ),
         Setting("DJANGO_HOOKFLOW_WEBHOOK_PATH", "/hookflow/", _TEXT, "where django_hookflow.urls is mounted"),
@@ -152,29 +152,29 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_WRAPPERS",
             [],
             _PATHS,
-            "dotted paths of what is put around every turn, step and send: tenants, tracing, error reporting",
+            "dotted paths of wrappers around every turn, step and send, for tenants, tracing or error reporting",
         ),
         Setting("DJANGO_HOOKFLOW_TRANSPORT", "qstash", _TEXT, "how messages are sent: qstash, http or inline"),
         Setting(
             "DJANGO_HOOKFLOW_PREPARED_STATEMENTS",
             "auto",
             _AUTO,
-            "whether the statements of turns and steps are prepared on the server; auto: if the connection has a "
+            "whether to use server-side prepared statements for turns and steps; auto: if the connection has a "
             "prepare_threshold",
         ),
-        Setting("DJANGO_HOOKFLOW_TURN_BUDGET", 10, _NUMBER, "seconds a turn goes on starting further steps", least=0),
+        Setting("DJANGO_HOOKFLOW_TURN_BUDGET", 10, _NUMBER, "seconds after which a turn starts no more steps", least=0),
         Setting(
             "DJANGO_HOOKFLOW_STEPS_PER_TURN",
             None,
             _WHOLE,
-            "the most new steps in a turn; 1 means one delivery per step",
+            "maximum number of new steps in a turn; 1 means one delivery per step",
             least=1,
         ),
         Setting(
             "DJANGO_HOOKFLOW_LEASE_SECONDS",
             60,
             _NUMBER,
-            "how long a turn may be silent before another may take the run over",
+            "seconds without a sign of life after which another worker may take over the run",
             least=0,
             positive=True,
         ),
@@ -182,23 +182,29 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_OVERDUE_SECONDS",
             300,
             _NUMBER,
-            "how long after it was due a turn that has not begun is announced again",
+            "seconds after which the message of a turn that has not started is sent again",
             least=0,
             positive=True,
         ),
-        Setting("DJANGO_HOOKFLOW_CLOCK_SKEW_SECONDS", 60, _NUMBER, "leeway for the times in a signature", least=0),
+        Setting(
+            "DJANGO_HOOKFLOW_CLOCK_SKEW_SECONDS",
+            60,
+            _NUMBER,
+            "allowed clock difference when verifying signatures, in seconds",
+            least=0,
+        ),
         Setting(
             "DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE",
             1024 * 1024,
             _WHOLE,
-            "the largest webhook body, trigger data or recorded result, in bytes",
+            "maximum size of a webhook body, trigger data or a recorded result, in bytes",
             least=1,
         ),
         Setting(
             "DJANGO_HOOKFLOW_SEAL",
             None,
             _TEXT,
-            "dotted path of what encrypts data and results; see django_hookflow.sealing",
+            "dotted path of the class or object that encrypts data and results; see django_hookflow.sealing",
         ),
         Setting(
             "DJANGO_HOOKFLOW_ARCHIVE_DIR",
@@ -210,23 +216,23 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_CHECKPOINT_ALGORITHM",
             "HS256",
             _TEXT,
-            "how checkpoints are signed: HS256, or with the extra cryptography RS256, ES256 or EdDSA",
+            "signature algorithm of checkpoints: HS256, or RS256, ES256 or EdDSA with the cryptography extra",
         ),
         Setting(
             "DJANGO_HOOKFLOW_CHECKPOINT_KEY",
             None,
             _TEXT,
-            "signs checkpoints: a secret of at least 32 bytes for HS256, else a private key in PEM",
+            "signs checkpoints: a secret of at least 32 bytes for HS256, otherwise a private key in PEM format",
             secret=True,
         ),
         Setting(
             "DJANGO_HOOKFLOW_CHECKPOINT_PUBLIC_KEY",
             None,
             _TEXT,
-            "verifies checkpoints unless they are signed with HS256: a public key in PEM",
+            "verifies checkpoints that are not signed with HS256: a public key in PEM format",
         ),
-        Setting("GITHUB_PERSONAL_ACCESS_TOKEN", None, _TEXT, "token that dispatches GitHub Actions", secret=True),
-        Setting("GITHUB_DEFAULT_REPO", None, _TEXT, "owner/name used when a dispatch names no repository"),
+        Setting("GITHUB_PERSONAL_ACCESS_TOKEN", None, _TEXT, "token for dispatching GitHub Actions", secret=True),
+        Setting("GITHUB_DEFAULT_REPO", None, _TEXT, "default repository for dispatches, as owner/name"),
         Setting(
             "DJANGO_HOOKFLOW_GITHUB_API_URL",
             GITHUB_PUBLIC_API_URL,

@@ -28,9 +28,9 @@ def checked_seconds(name: str, duration: Any) -> float:
     """A duration of at most a hundred years, in seconds; raises TypeError or ValueError, which begin with its ``name``."""
     seconds = in_seconds(duration)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-        raise TypeError(f"{name} is a finite number of seconds or a timedelta, not {duration!r:.100}")
+        raise TypeError(f"{name} must be a finite number of seconds or a timedelta, not {duration!r:.100}")
     if not 0 <= seconds <= MAX_SLEEP:
-        raise ValueError(f"{name} is {duration!r:.100}, it is from 0 to {MAX_SLEEP}")
+        raise ValueError(f"{name} must be from 0 to {MAX_SLEEP}, not {duration!r:.100}")
     return seconds
 
 
@@ -40,11 +40,11 @@ def checked_moment(whose: str, moment: Any) -> str:
     Raises TypeError for what is no ``datetime``, and ValueError for one without a time zone or too far away.
     """
     if not isinstance(moment, datetime.datetime):
-        raise TypeError(f"{whose}: the moment is a datetime with a time zone, not {moment!r:.100}")
+        raise TypeError(f"{whose}: the moment must be a datetime with a time zone, not {moment!r:.100}")
     if moment.utcoffset() is None:
         raise ValueError(
-            f"{whose}: {moment!r:.100} has no time zone, so that nobody knows when it is: use ctx.now(), "
-            "django.utils.timezone.now() or django.utils.timezone.make_aware()"
+            f"{whose}: {moment!r:.100} has no time zone: use ctx.now(), django.utils.timezone.now() or "
+            "django.utils.timezone.make_aware()"
         )
     try:
         text = max(moment.astimezone(datetime.timezone.utc), LONG_AGO).isoformat(timespec="microseconds")
@@ -52,7 +52,9 @@ def checked_moment(whose: str, moment: Any) -> str:
     except OverflowError:  # in UTC it is beyond the first or the last year that there is
         is_near = False
     if not is_near:
-        raise ValueError(f"{whose}: {moment!r:.100} is more than a hundred years ahead, or no date in UTC")
+        raise ValueError(
+            f"{whose}: {moment!r:.100} is more than a hundred years in the future, or cannot be converted to UTC"
+        )
     return text.removesuffix("+00:00") + "Z"
 
 

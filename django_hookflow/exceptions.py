@@ -98,71 +98,72 @@ class NotConfigured(WorkflowError, ImproperlyConfigured):
 
 
 class NotFromFixtures(HookFlowException):
-    """``loaddata`` was to write rows of this package."""
+    """``loaddata`` tried to write rows of this package."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} cannot be loaded from a fixture: the log is append-only, and everything else is folded from it. Use "
-            "--exclude django_hookflow with dumpdata and loaddata, and move the log with pg_dump and pg_restore; in tests, "
-            "use hookflow.make_run() of django_hookflow.testing"
+            f"{model} cannot be loaded from a fixture: the log is append-only and all other tables are derived from "
+            "it. Use --exclude django_hookflow with dumpdata and loaddata, and copy the log with pg_dump and "
+            "pg_restore. In tests, use hookflow.make_run() from django_hookflow.testing"
         )
 
 
 class NotWritable(HookFlowException, TypeError):
-    """A model of the log, or of what is folded from it, was to be written through the ORM; nothing was."""
+    """A model of the log or of a projection was written through the ORM; nothing was saved."""
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} is read-only in the ORM: its rows follow from the event log. Use run.cancel() to end a run, "
-            "run.redact() or event.redact() to remove a payload, manage.py cleanup_workflows to remove old runs, and "
-            "hookflow.make_run() of django_hookflow.testing in tests"
+            f"{model} is read-only in the ORM: its rows are derived from the event log. Use run.cancel() to end a run, "
+            "run.redact() or event.redact() to remove a payload, and manage.py cleanup_workflows to remove old runs. "
+            "In tests, use hookflow.make_run() from django_hookflow.testing"
         )
 
 
 class NeedsLog(WorkflowError, CommandError):
-    """The stateless mode is on, and what was asked for is a matter of the event log, which there is none of."""
+    """The requested operation needs the event log, but the stateless mode is on."""
 
     def __init__(self, what: str = "this") -> None:
         super().__init__(
-            f"{what} needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, with a "
+            f"{what} needs the event log, but DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, use a "
             "PostgreSQL database, and run manage.py migrate"
         )
 
 
 class NotMigrated(WorkflowError, CommandError, ProgrammingError):
-    """The database has no such function, table or column of this package: its migrations are not applied there."""
+    """A function, table or column of this package does not exist: its migrations are not applied."""
 
     def __init__(self, missing: str, database: str) -> None:
         super().__init__(
-            f"{missing} is not in the database {database!r}: run manage.py migrate (if it has nothing to apply, this "
-            "login's search_path leads to another schema, or tests run without migrations)"
+            f"{missing} does not exist in the database {database!r}: run manage.py migrate (if there is nothing to "
+            "migrate, check this login's search_path, or whether tests run without migrations)"
         )
 
 
 class RunConflict(WorkflowError):
-    """``trigger(run_id=…)`` named a run that was started with another workflow or other data."""
+    """``trigger(run_id=…)`` was called with the ID of a run with a different workflow or different data."""
 
     def __init__(self, run_id: str, workflow_id: str) -> None:
         super().__init__(
-            f"run {run_id!r} exists and was started with another workflow or other data than this trigger of "
-            f"{workflow_id!r}: use a new run_id, or the same data to get the same run"
+            f"run {run_id!r} already exists with a different workflow or different data than this trigger of "
+            f"{workflow_id!r}: use a new run_id, or pass the same data to get the existing run"
         )
 
 
 class ChildConflict(WorkflowError, ValueError):
-    """``ctx.step.child(run_id=…)`` named a run that this step has not started."""
+    """``ctx.step.child(run_id=…)`` was called with the ID of a run that this step did not start."""
 
     def __init__(self, step_id: str, run_id: str) -> None:
         super().__init__(
-            f"run {run_id!r} exists and was not started by step {step_id!r} of this run: choose another run_id, or none"
+            f"run {run_id!r} already exists and was not started by step {step_id!r} of this run: use another run_id, "
+            "or leave it out"
         )
 
 
 class ChildTimedOut(WorkflowError):
-    """The run that a step started did not end in the time the step had. Raised in the workflow, which may catch it."""
+    """The child of a step did not end before the timeout. Raised in the workflow, which may catch it."""
 
     def __init__(self, step_id: str) -> None:
-        message = f"step {step_id!r} waited for the run it had started, which did not end in time"
+        message = f"step {step_id!r} timed out waiting for its child to end"
         super().__init__(
             message,
             step_id=step_id,
@@ -179,51 +180,55 @@ class RunCancelled(HookFlowException):
 
 
 class ArchivedRun(WorkflowError):
-    """The run's events have gone to an archive: its id is not used again, and nothing more can be done to it."""
+    """The run has been archived: its ID cannot be reused, and no operations on it are possible."""
 
     def __init__(self, run_id: str, asked: str | None = None) -> None:
         super().__init__(
-            f"run {run_id!r} has been archived and its id is not used again: choose a new run_id"
+            f"run {run_id!r} has been archived and its ID cannot be reused: use a new run_id"
             if asked is None
-            else f"cannot {asked} run {run_id!r}: it has been archived, its events are no longer in the log; "
-            f"trigger a new run instead"
+            else (
+                f"cannot {asked} run {run_id!r}: it has been archived and its events are no longer in the log; trigger "
+                "a new run instead"
+            )
         )
 
 
 class OperationRefused(WorkflowError):
-    """What was asked of a run makes no sense as it stands: cancelling a completed run, resolving what is not in doubt."""
+    """The operation is not possible in the run's current state, such as cancelling a completed run."""
 
 
 class PermissionDenied(HookFlowException):
-    """The database role this process uses has no right to what was asked."""
+    """The database role of this process lacks a required privilege."""
 
     def __init__(self, what: str, role: str) -> None:
-        super().__init__(f"the database role of this process may not {what}: use one that is granted {role}")
+        super().__init__(
+            f"the database role of this process is not allowed to {what}: use a role that is a member of {role}"
+        )
 
 
 class RedactedHistory(WorkflowError):
-    """The run cannot go on: what a step, or its trigger, recorded has been redacted."""
+    """The run cannot continue because the data of its trigger or of a step has been redacted."""
 
     def __init__(self, step_id: str = "") -> None:
-        what = f"the record of step {step_id!r}" if step_id else "the data the run was triggered with"
+        what = f"the record of step {step_id!r}" if step_id else "the trigger data of this run"
         super().__init__(
-            f"{what} has been redacted, so the run cannot be replayed; start a new one", step_id=step_id, attempts=1
+            f"{what} has been redacted, so this run cannot continue: trigger a new one", step_id=step_id, attempts=1
         )
         self.error = {"type": "django_hookflow.exceptions.RedactedHistory", "message": str(self), "traceback": ""}
 
 
 class StepTimedOut(HookFlowException, TimeoutError):
-    """A step took longer than ``ctx.step.options(timeout=…)`` allows; its result is refused, the attempt has failed."""
+    """A step took longer than ``ctx.step.options(timeout=…)`` allows; the result is discarded and the attempt failed."""
 
     def __init__(self, seconds: float, timeout: float) -> None:
-        super().__init__(f"took {seconds:.3g} s and was given {timeout:g} s: its result is refused")
+        super().__init__(f"took {seconds:.3g} s, longer than its timeout of {timeout:g} s: the result is discarded")
 
 
 class SignalTimedOut(WorkflowError):
-    """Nobody sent the signal that a step waited for, in the time it had. Raised in the workflow, which may catch it."""
+    """A step did not receive its signal before the timeout. Raised in the workflow, which may catch it."""
 
     def __init__(self, step_id: str, name: str) -> None:
-        message = f"step {step_id!r} waited for the signal {name!r}, which did not come in time"
+        message = f"step {step_id!r} timed out waiting for the signal {name!r}"
         super().__init__(
             message,
             step_id=step_id,
@@ -233,20 +238,20 @@ class SignalTimedOut(WorkflowError):
 
 
 class NoProgress(HookFlowException):
-    """So many turns in a row came to nothing: their workers were lost, or could not have recorded what they did."""
+    """Several turns in a row made no progress: their workers were lost, or their events could not be recorded."""
 
     def __init__(self, turns: int) -> None:
         super().__init__(
-            f"{turns} turns in a row got no further: their workers were lost, or the database refused their records; "
-            "the workers' logs have the reasons"
+            f"{turns} turns in a row made no progress: their workers were lost, or the database rejected their events; "
+            "see the workers' logs for the reasons"
         )
 
 
 class WorkerLost(HookFlowException):
-    """Every attempt ended with the loss of its worker: killed from outside, or by the work itself."""
+    """Every attempt lost its worker: it was killed from outside or by the work itself."""
 
     def __init__(self, attempts: int) -> None:
-        super().__init__(f"the worker was lost {attempts} times in a row: not tried again")
+        super().__init__(f"the worker was lost {attempts} times in a row: the step will not be retried")
 
 
 class UnknownWorkflow(WorkflowError):
@@ -255,7 +260,7 @@ class UnknownWorkflow(WorkflowError):
     def __init__(self, workflow_id: str) -> None:
         super().__init__(
             f"no workflow is registered as {workflow_id!r}: workflows are imported from the workflows.py of each "
-            f"installed app; import the module that defines it, or give back its old id with @workflow(workflow_id=…)"
+            "installed app; import the module that defines it, or restore its old ID with @workflow(workflow_id=…)"
         )
 
 
@@ -263,7 +268,7 @@ class UnknownRun(HookFlowException):
     """No run has this id."""
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(f"no run has the id {run_id!r}")
+        super().__init__(f"no run has the ID {run_id!r}")
         self.run_id = run_id
 
 
@@ -289,36 +294,36 @@ class HistoryTooLarge(HookFlowException):
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(
-            f"the history of the run has {size:,} bytes, more than the {limit:,} that go into a message "
-            "(DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE, Django's DATA_UPLOAD_MAX_MEMORY_SIZE): store what is large elsewhere and "
-            "record a reference, or set DJANGO_HOOKFLOW_PERSISTENCE_ENABLED to True"
+            f"the history of the run is {size:,} bytes, more than the {limit:,} that fit in a message "
+            "(DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE, Django's DATA_UPLOAD_MAX_MEMORY_SIZE): store large values elsewhere "
+            "and record a reference, or set DJANGO_HOOKFLOW_PERSISTENCE_ENABLED to True"
         )
 
 
 class NotStarted(WorkflowError):
-    """In the stateless mode: the first message of a run was not taken, so there is no run."""
+    """In the stateless mode: the first message of a run was not accepted, so there is no run."""
 
     def __init__(self, run_id: str, problem: str) -> None:
-        super().__init__(f"run {run_id!r} was not started, its message could not be published: {problem}")
+        super().__init__(f"run {run_id!r} was not started because its message could not be published: {problem}")
 
 
 class DuplicateStep(HookFlowException):
-    """A workflow asked for the same step id twice in one pass."""
+    """A workflow used the same step ID twice."""
 
     def __init__(self, step_id: str) -> None:
         super().__init__(
-            f"step {step_id!r} was asked for twice in one pass of the workflow: give each step an id of its own,"
-            f"for instance f'{step_id}-{{i}}' in a loop"
+            f"step {step_id!r} was called twice in the same workflow: give each step a unique ID, for example "
+            f"f'{step_id}-{{i}}' in a loop"
         )
 
 
 class GroupNotEnded(HookFlowException):
-    """The result of a step of a group was asked for inside the block, at whose end the steps begin."""
+    """The result of a step in a group was read inside the with block, before the step had started."""
 
     def __init__(self, step_id: str) -> None:
         super().__init__(
-            f"step {step_id!r} has no result yet: the steps of a group begin when its block ends, so ask behind it, and "
-            "what needs the result of another step comes after the group"
+            f"step {step_id!r} has no result yet: the steps of a group start at the end of the with block, so read "
+            "results after the block, and call steps that depend on other results after the group"
         )
 
 
@@ -330,17 +335,17 @@ class MisplacedStep(HookFlowException):
 
 
 class OpenTransaction(HookFlowException):
-    """A step, or a workflow, began a transaction by hand and did not end it: what it wrote there is rolled back."""
+    """A step or a workflow opened a transaction and did not close it: its writes were rolled back."""
 
     def __init__(self) -> None:
         super().__init__(
-            "a transaction was begun by hand and not ended, so what was written in it is rolled back: use ctx.step.atomic, "
+            "a transaction was opened manually and not closed, so its writes were rolled back: use ctx.step.atomic, "
             "or transaction.atomic() inside the step"
         )
 
 
 class StepCompleted(BaseException):
-    """Ends a delivery whose share of the work is done. Not an error, and not for workflows to catch.
+    """Ends a turn that has done its share of the work. This is not an error; workflows must not catch it.
 
     ``step_id`` names the step with which the turn ended; everything up to it is recorded, the next turn announced.
     """

@@ -45,8 +45,8 @@ class UnsafeRedirect(HookFlowException):
 
     def __init__(self, url: str, target: str) -> None:
         super().__init__(
-            f"{named(url)} redirects to another origin, {named(urljoin(target, '/'))}: it is not followed, because the "
-            f"request's headers may hold credentials; call that URL itself"
+            f"{named(url)} redirects to another origin, {named(urljoin(target, '/'))}: the redirect was not followed "
+            "because the request headers may contain credentials; call that URL directly"
         )
 
 
@@ -55,8 +55,8 @@ class ResponseTooLarge(HookFlowException):
 
     def __init__(self, url: str, limit: int) -> None:
         super().__init__(
-            f"{named(url)} answered with more than {limit:,} bytes (DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE): "
-            f"fetch it in a step.run that stores it elsewhere and returns a reference"
+            f"{named(url)} answered with more than {limit:,} bytes (DJANGO_HOOKFLOW_MAX_PAYLOAD_SIZE): fetch it in "
+            "ctx.step.run, store it elsewhere and return a reference"
         )
 
 
@@ -343,7 +343,7 @@ def _read(response: requests.Response, limit: int) -> Answer:
             if len(content) > limit or size > limit:
                 raise ResponseTooLarge(response.url, limit)
     if not failed and getattr(response.raw, "length_remaining", None):  # urllib3 before 2 leaves it at that
-        raise requests.ConnectionError("the answer has ended before its end")
+        raise requests.ConnectionError("the answer was truncated")
     return Answer(response.status_code, response.headers, response.encoding, bytes(content), size)
 
 
@@ -384,7 +384,7 @@ class _Decoder:
                 out += self._inflating.decompress(data, most - len(out))
                 data = self._inflating.unconsumed_tail or self._inflating.unused_data
         except zlib.error:
-            raise ContentDecodingError("the body is not what its Content-Encoding says") from None
+            raise ContentDecodingError("the body does not match its Content-Encoding") from None
         return bytes(out)
 
     def _window(self, data: bytes) -> int:
@@ -392,7 +392,7 @@ class _Decoder:
             return 16 + zlib.MAX_WBITS
         if self._names == ["deflate"]:  # with zlib's header as the RFC has it, or without as some servers do
             return zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS
-        raise ContentDecodingError("the body has a Content-Encoding that was not asked for")
+        raise ContentDecodingError("the body has an unsupported Content-Encoding")
 
 
 def _reworded(error: BaseException, asked: Asked) -> BaseException:

@@ -71,7 +71,7 @@ class TokenMissing(NotConfigured, ValueError):
     def __init__(self) -> None:
         super().__init__(
             "GITHUB_PERSONAL_ACCESS_TOKEN",
-            "dispatching GitHub Actions needs a token (classic: scope repo; fine-grained: Actions, read and write)",
+            "a token is needed to dispatch GitHub Actions (classic: scope repo; fine-grained: Actions, read and write)",
         )
 
 
@@ -126,7 +126,7 @@ def dispatch_workflow(
 def trigger_github_workflow(
     repo: str | None = None, workflow_file: str | int | None = None, ref: str = "main"
 ) -> Callable[[F], F]:
-    """Dispatches a GitHub Actions workflow each time the decorated function has returned; its result is passed on.
+    """Dispatches a GitHub Actions workflow each time the decorated function returns; its result is returned unchanged.
 
     If the function raises, nothing is dispatched. If repository or file are missing the call raises before the function
     runs. If the dispatch fails the call raises although the function has run. Works on ``async def`` functions too.
@@ -163,10 +163,10 @@ def resolve_target(repo: str | None, workflow_file: str | int | None) -> tuple[s
         raise BadDispatch("no GitHub repository: pass repo='owner/name' or set GITHUB_DEFAULT_REPO")
     name = repository.partition("/")[2] if isinstance(repository, str) else ""
     if not isinstance(repository, str) or not _REPOSITORY.fullmatch(repository) or name in (".", ".."):
-        raise BadDispatch(f"{repository!r} is not a GitHub repository: write it as owner/name, without host or .git")
+        raise BadDispatch(f"{repository!r} is not a GitHub repository: use owner/name, without host or .git")
     file = str(workflow_file or "").removeprefix(_WORKFLOW_FOLDER)
     if not file:
-        raise BadDispatch(f"no workflow file: pass workflow_file, the name of a file in {_WORKFLOW_FOLDER}")
+        raise BadDispatch(f"no workflow file: set workflow_file to the name of a file in {_WORKFLOW_FOLDER}")
     if "/" in file or file in (".", ".."):
         raise BadDispatch(f"{file!r} is not a workflow file: pass its name in {_WORKFLOW_FOLDER}, without a path")
     return repository, file
@@ -175,19 +175,22 @@ def resolve_target(repo: str | None, workflow_file: str | int | None) -> tuple[s
 def encode_inputs(inputs: Mapping[str, Any]) -> dict[str, str]:
     """Inputs as GitHub takes them, all texts. Raises BadDispatch for what it would refuse, or cut."""
     if len(inputs) > MAX_INPUTS:
-        raise BadDispatch(f"{len(inputs)} inputs are too many: GitHub takes {MAX_INPUTS}; put several into one as JSON")
+        raise BadDispatch(
+            f"{len(inputs)} inputs are too many: GitHub accepts up to {MAX_INPUTS}; combine several into one as JSON"
+        )
     encoded = {}
     for name, value in inputs.items():
         if not isinstance(name, str) or not isinstance(value, (str, bool, int, float)):
             raise BadDispatch(
-                f"input {name!r} is of type {type(value).__name__}: names are texts, values texts, numbers, True or "
-                f"False; leave out what has no value, and pass a structure as json.dumps(…)"
+                f"input {name!r} is of type {type(value).__name__}: names must be strings and values strings, numbers, "
+                "True or False; leave out inputs without a value, and pass structures as json.dumps(…)"
             )
         encoded[name] = str(value).lower() if isinstance(value, bool) else str(value)
     size = len(json.dumps(encoded, ensure_ascii=False))
     if size > MAX_INPUT_CHARACTERS:
         raise BadDispatch(
-            f"the inputs have {size:,} characters: GitHub takes {MAX_INPUT_CHARACTERS:,}; pass a reference instead"
+            f"the inputs have {size:,} characters: GitHub accepts up to {MAX_INPUT_CHARACTERS:,}; pass a reference "
+            "instead"
         )
     return encoded
 
@@ -204,7 +207,7 @@ def _read_token() -> str:
         raise TokenMissing
     # Checked here because the library underneath shows the whole header in its error.
     if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise BadDispatch("GITHUB_PERSONAL_ACCESS_TOKEN holds a character that no token has: copy it again")
+        raise BadDispatch("GITHUB_PERSONAL_ACCESS_TOKEN contains an invalid character: copy it again")
     return token
 
 
@@ -260,11 +263,11 @@ def describe_no_answer(error: Exception, target: str, *, was_connected: bool) ->
     """The error for a request without an answer. It matters whether GitHub may have got it."""
     if was_connected:
         return GitHubSilent(
-            f"{target}: the request was sent and no answer came; look in the repository's Actions whether the run was "
-            f"started before you dispatch it again"
+            f"{target}: the request was sent but there was no answer; check in the repository's Actions tab whether "
+            "the workflow started before you dispatch it again"
         )
     if isinstance(error, requests.Timeout):
-        return GitHubUnreachable(f"{target} was not dispatched: no connection in time; try again later")
+        return GitHubUnreachable(f"{target} was not dispatched: the connection timed out; try again later")
     if isinstance(error, requests.ConnectionError):
         return GitHubUnreachable(
             f"{target} was not dispatched: no connection ({type(error).__name__}); check the network and "
@@ -283,24 +286,26 @@ def describe_refusal(answer: Answer, message: str, target: str) -> GitHubError:
         return RateLimited(f"{said}; too many requests, try again {when}", status_code=429, retry_after=wait)
     kind, way_out = _REFUSALS.get(status, (GitHubError, "try again later" if status >= 500 else "see GitHub's message"))
     if 300 <= status < 400:
-        way_out = "the repository has moved: use its new name, and check DJANGO_HOOKFLOW_GITHUB_API_URL"
+        way_out = "the repository was moved: use its new name, and check DJANGO_HOOKFLOW_GITHUB_API_URL"
     return kind(f"{said}; {way_out}", status_code=status, retry_after=wait)
 
 
 _REFUSALS: dict[int, tuple[type[GitHubError], str]] = {
-    401: (GitHubError, "the token is wrong or has expired: renew GITHUB_PERSONAL_ACCESS_TOKEN"),
+    401: (GitHubError, "the token is invalid or has expired: renew GITHUB_PERSONAL_ACCESS_TOKEN"),
     403: (
         GitHubError,
-        "the token may not do this: classic ones need the scope repo, fine-grained ones Actions (read and write) on "
-        "this repository, and single sign-on must have been allowed",
+        "the token lacks permission: a classic token needs the scope repo, a fine-grained token Actions (read and "
+        "write) on this repository, and both must be authorized for single sign-on if the organization uses it",
     ),
     404: (
         WorkflowNotFound,
-        "check owner, name and file; a token without access to a private repository gets the same answer",
+        "check the owner, name and file; GitHub gives the same answer if the token has no access to a private "
+        "repository",
     ),
     422: (
         DispatchRejected,
-        "check that the ref exists, that the workflow there has workflow_dispatch, and that it declares these inputs",
+        "check that the ref exists, and that the workflow on it has a workflow_dispatch trigger and declares these "
+        "inputs",
     ),
 }
 

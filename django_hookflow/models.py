@@ -79,7 +79,7 @@ class WorkflowRunStatus(models.TextChoices):
 
 
 class RunProgress(NamedTuple):
-    """How far a run is: so much of so much, if that is known, in the workflow's words, since when."""
+    """The progress of a run: done, total if known, the note of the workflow, and since when."""
 
     done: float
     total: float | None
@@ -93,7 +93,7 @@ class WorkflowRunQuerySet(ReadOnlyQuerySet["WorkflowRun"]):
         return self.filter(subjects__contains=[reference_to(thing)])
 
     def signal(self, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None) -> int:
-        """Sends each of these runs that has not ended a signal, as :meth:`WorkflowRun.signal`; how many took it up."""
+        """Sends a signal to each of these runs that has not ended; returns how many received it."""
         number = 0
         for run in self.filter(completed_at=None).iterator():
             with suppress(OperationRefused):  # it has ended meanwhile
@@ -105,17 +105,17 @@ _RunManager = models.Manager.from_queryset(WorkflowRunQuerySet)
 
 
 class WorkflowRunManager(_RunManager["WorkflowRun"]):
-    """Runs as they are, and as they were."""
+    """Manager of runs, with their present and past state."""
 
     def as_of(self, moment: datetime.datetime) -> RunsAsOf:
-        """All runs as they were known at ``moment``: filtered, counted, sliced and iterated without being saved."""
+        """Returns all runs as they were at ``moment``; they can be filtered, counted, sliced and iterated, but not saved."""
         from django_hookflow.projections.as_of import RunsAsOf
 
         return RunsAsOf(moment)
 
 
 class WorkflowRun(ReadOnlyModel):
-    """One start of a workflow, as its events leave it.
+    """One start of a workflow: its current state, derived from its events.
 
     ``parent`` is the run that started it in a step (``parent_step``), None if none did or it is archived, and ``children`` are
     the runs that it started so.
@@ -179,12 +179,12 @@ class WorkflowRun(ReadOnlyModel):
 
     @property
     def run_uid(self) -> UUID:
-        """The id under which its events stand in the log."""
+        """The ID of its events in the log."""
         return self.id
 
     @property
     def wake_at(self) -> datetime.datetime | None:
-        """When the run goes on by itself: the earliest moment at which a wait of it is due, its deadline apart.
+        """When the run continues by itself: the earliest time at which one of its waits is due, ignoring its deadline.
 
         None also while it is held. Each look is a query.
         """
@@ -192,14 +192,14 @@ class WorkflowRun(ReadOnlyModel):
 
     @property
     def successor(self) -> WorkflowRun | None:
-        """The run that goes on in the place of this one, which ended by ``ctx.continue_as_new``. Each look is a query or two."""
+        """The run that ``ctx.continue_as_new`` started to replace this one. Each access takes one or two queries."""
         ended = self.events.filter(type="run.completed").last()
         run_id = ended.facts.get("continued_by") if ended else None
         return WorkflowRun.objects.filter(run_id=run_id).first() if run_id else None
 
     @property
     def predecessor(self) -> WorkflowRun | None:
-        """The run in whose place this one goes on. None, too, of either when it is archived."""
+        """The run that this one replaces. Both are None for archived runs."""
         begun = self.events.filter(seq=1).first()
         origin = (begun.facts.get("origin") if begun else None) or {}
         return (
@@ -208,7 +208,7 @@ class WorkflowRun(ReadOnlyModel):
 
     @property
     def subject(self) -> Any:
-        """What the run is about: None, the instance, or a list where it was triggered with several.
+        """The subject of the run: None, an instance, or a list of instances.
 
         What has been deleted since is None, or missing in the list. Each look is a query for each thing.
         """
@@ -220,7 +220,7 @@ class WorkflowRun(ReadOnlyModel):
 
     @property
     def progress(self) -> RunProgress | None:
-        """What the workflow said last of how far it is (``ctx.progress``); None if it has said nothing. Each look is a query."""
+        """The latest progress reported with ``ctx.progress``, or None. Each access takes a query."""
         said = self.events.filter(type="run.progressed").order_by("-seq").first()
         if said is None:
             return None
@@ -232,23 +232,23 @@ class WorkflowRun(ReadOnlyModel):
     # refreshes this object, and raises OperationRefused when it makes no sense as the run stands.
 
     def cancel(self, *, reason: str = "", actor: str | None = None) -> bool:
-        """Ends the run before its next step; one that sleeps ends at once. A step under way is finished and recorded."""
+        """Cancels the run before its next step; a sleeping run ends at once. A step in progress is finished and recorded."""
         return self._operate("cancel", reason, actor)
 
     def pause(self, *, reason: str = "", actor: str | None = None) -> bool:
-        """Holds the run before its next step, until :meth:`resume`. Time goes on: a sleep that ends meanwhile has ended."""
+        """Pauses the run before its next step, until :meth:`resume`. Sleeps keep running and can end during the pause."""
         return self._operate("pause", reason, actor)
 
     def resume(self, *, reason: str = "", actor: str | None = None) -> bool:
-        """Has a paused run go on, or a diverged one try again with the code as it is now."""
+        """Continues a paused run, or retries a diverged run with the current code."""
         return self._operate("resume", reason, actor)
 
     def wake(self, *, reason: str = "", actor: str | None = None) -> bool:
-        """Has a run that sleeps, or waits for its next attempt, go on now. Its sleep has then ended, early."""
+        """Ends the sleep or retry delay of a run early, so that it continues now."""
         return self._operate("wake", reason, actor)
 
     def signal(self, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None) -> bool:
-        """Sends the run a signal: a step that waits for ``name`` goes on with ``value``, now or when it comes to wait.
+        """Sends a signal to the run: a step that waits for ``name``, now or later, continues with ``value``.
 
         ``value`` is what a step may return. A signal with an ``id`` is taken once however often it is sent: False then. It
         has been sent if and only if the surrounding transaction commits. Raises OperationRefused when the run has ended.
@@ -258,25 +258,25 @@ class WorkflowRun(ReadOnlyModel):
         return signalling.send(self.id, self.workflow_id, self.run_id, name, value, id=id, actor=actor)
 
     def rewind(self, *, to_step: str, reason: str = "", actor: str | None = None) -> bool:
-        """Has ``to_step`` and the steps recorded after it run again. Their events stay in the log, superseded."""
+        """Runs ``to_step`` and all steps recorded after it again. Their old events stay in the log as superseded."""
         from django_hookflow.runtime import operating
 
         return operating.rewind(self, to_step, actor=actor, reason=reason)
 
     def resolve(self, step_id: str, *, result: Any, reason: str = "", actor: str | None = None) -> bool:
-        """Says what the step the run is in doubt about came to; the run goes on with ``result``."""
+        """Records the outcome of a step that is in doubt; the run continues with ``result``."""
         from django_hookflow.runtime import operating
 
         return operating.resolve(self, step_id, result, actor=actor, reason=reason)
 
     def note(self, text: str, *, actor: str | None = None) -> None:
-        """Leaves a note in the run's log, for whoever looks at it next: who said what, and when. It changes nothing else."""
+        """Adds a note with its author and time to the run's log. Nothing else changes."""
         from django_hookflow.runtime import operating
 
         operating.note(self, text, actor=actor)
 
     def redact(self, path: str | Sequence[str] | None = None, *, reason: str, actor: str | None = None) -> int:
-        """Removes what the run's payloads hold at ``path``, such as ``"data.customer.email"``, for good; how many did.
+        """Permanently removes ``path``, such as ``"data.customer.email"``, from the run's payloads; returns how many had it.
 
         Without a path the payloads go as a whole. A path is keys with dots between, or a list of keys; it begins in a
         payload, where ``data`` is what the run was triggered with and ``result`` what a step or the run returned. Hashes
@@ -288,7 +288,7 @@ class WorkflowRun(ReadOnlyModel):
         return redaction.redact(self, None, path, actor=actor, reason=reason)
 
     def as_of(self, moment: int | datetime.datetime) -> RunAsOf:
-        """The run as it was known after its first ``moment`` events, or at a moment: a plain object, never saved.
+        """Returns the run as it was after its first ``moment`` events, or at a time, as a plain object.
 
         Raises NotTriggeredYet, ValueError and NothingToFold, see ``django_hookflow.projections.as_of``.
         """
@@ -382,14 +382,14 @@ class DeadLetterQuerySet(ReadOnlyQuerySet["DeadLetterEntry"]):
     """Dead letters; ``replay()`` replays each of them."""
 
     def replay(self, *, reason: str = "", actor: str | None = None) -> list[Replayed]:
-        """A :class:`~django_hookflow.runtime.operating.Replayed` for each entry: its run, or why it was not replayed."""
+        """Replays each entry; yields a :class:`~django_hookflow.runtime.operating.Replayed` with its run or the reason it failed."""
         from django_hookflow.runtime import operating
 
         return operating.replay_all(self, actor=actor, reason=reason)
 
 
 class DeadLetterEntry(ReadOnlyModel):
-    """A failure of a run, with what is needed to look at it and to replay it.
+    """A failure of a run, with what is needed to inspect and replay it.
 
     ``payload`` is what the run was started with: ``{"workflow_id": str, "run_id": str, "data": object}``.
     """
@@ -433,7 +433,7 @@ class DeadLetterEntry(ReadOnlyModel):
         return f"{self.workflow_id} / {self.run_id} at #{self.seq}"
 
     def replay(self, *, from_start: bool = False, reason: str = "", actor: str | None = None) -> str:
-        """Has the run go on at the step it failed in, completed steps kept; the id of the run that goes on.
+        """Continues the run at the failed step and keeps its completed steps; returns the ID of the run that continues.
 
         With ``from_start`` a new run does everything again. Asked for twice, also by two people at once, it happens once.
         Raises OperationRefused when the run no longer stands at this failure, UnknownWorkflow when there is no code for it.
@@ -444,7 +444,7 @@ class DeadLetterEntry(ReadOnlyModel):
 
     @property
     def completed_steps(self) -> dict[str, Any]:
-        """The results of the steps that had completed when the run failed, by step id."""
+        """The results of the steps completed before the failure, by step ID."""
         from django_hookflow.projections.as_of import steps_as_of
 
         return {step.step_id: step.result for step in steps_as_of(self.run_uid, self.seq)}
@@ -515,7 +515,7 @@ class WorkflowEvent(ReadOnlyModel):
         return self.payload_digest is not None
 
     def redact(self, *, reason: str, actor: str | None = None) -> bool:
-        """Removes the payload for good; False when there was none. Refused as :meth:`WorkflowRun.redact` is."""
+        """Permanently removes the payload; returns False if there was none. Has the conditions of :meth:`WorkflowRun.redact`."""
         from django_hookflow.runtime import redaction
 
         using = router.db_for_write(WorkflowEvent)
@@ -526,7 +526,7 @@ class WorkflowEvent(ReadOnlyModel):
 
 
 class Head(ReadOnlyModel):
-    """How long a run's log is, and the lock under which it grows. A run that is archived keeps its head."""
+    """The length of a run's log, and the row locked to append to it. An archived run keeps its head."""
 
     run_uid = models.UUIDField(primary_key=True, editable=False)
     run_id = models.TextField(unique=True)
@@ -567,7 +567,7 @@ class Checkpoint(ReadOnlyModel):
 
 
 class OutboxMessage(ReadOnlyModel):
-    """The turn that a run has announced and not ended; ``due_at`` is None when it may begin at once."""
+    """The message for the next turn of a run; ``due_at`` is None if the turn may start at once."""
 
     id = models.BigAutoField(primary_key=True)
     run_uid = models.UUIDField()
@@ -591,7 +591,7 @@ class OutboxMessage(ReadOnlyModel):
 
 
 class Lease(ReadOnlyModel):
-    """Who may run a turn of a run now."""
+    """The worker that may currently run a turn of a run."""
 
     run_uid = models.UUIDField(primary_key=True, editable=False)
     token = models.BigIntegerField()
@@ -604,7 +604,7 @@ class Lease(ReadOnlyModel):
 
 
 class Subscriber(ReadOnlyModel):
-    """How far a function that subscribes to events has come, see ``django_hookflow.feed``."""
+    """The position of a subscriber in the log, see ``django_hookflow.feed``."""
 
     name = models.CharField(max_length=200, primary_key=True)
     checkpoint = models.JSONField()

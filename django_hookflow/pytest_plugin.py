@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hookflow(db: Any) -> Iterator[Hookflow]:
-    """Deliveries and time in the hands of the test; see ``django_hookflow.testing``."""
+    """Controls deliveries and time in a test; see ``django_hookflow.testing``."""
     from django_hookflow.testing import Hookflow  # not before Django is set up
 
     with Hookflow() as kit:

@@ -40,7 +40,7 @@ class InvalidWorkflow(HookFlowException, ValueError):
 
 
 class Workflow:
-    """A workflow function under its id. Calling it calls the function; :meth:`trigger` starts a run."""
+    """A registered workflow function. Calling it calls the function; :meth:`trigger` starts a run."""
 
     def __init__(
         self,
@@ -53,19 +53,21 @@ class Workflow:
     ) -> None:
         if not callable(function) or isinstance(function, type):
             raise InvalidWorkflow(
-                f"{function!r:.100} is not a function: use @workflow, or @workflow(workflow_id=…) with its options by name"
+                f"{function!r:.100} is not a function: use @workflow, or @workflow(workflow_id=…) with keyword "
+                "arguments only"
             )
         if any(runs_later(called) for runs_later in _RUN_LATER for called in (function, type(function).__call__)):
             raise InvalidWorkflow(
-                f"{_name(function)} has a yield, so that calling it does not run it: make it a plain or an async function"
+                f"{_name(function)} is a generator function: use a sync or async function without yield"
             )
         seconds = in_seconds(timeout)
         if seconds is not None and not is_time_limit(seconds):
             raise InvalidWorkflow(
-                f"timeout is {timeout!r:.100}: it must be a number of seconds or a timedelta, above 0 and at most ten years"
+                "timeout must be a number of seconds or a timedelta, above 0 and at most ten years, not "
+                f"{timeout!r:.100}"
             )
         if retry is not None and not hasattr(retry, "delay_after"):
-            raise InvalidWorkflow(f"retry is {retry!r:.100}: it must be a django_hookflow.Retry")
+            raise InvalidWorkflow(f"retry must be a django_hookflow.Retry, not {retry!r:.100}")
         functools.update_wrapper(self, function)  # first, since what has attributes of its own brings them along
         self.function = function
         self.is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
@@ -92,7 +94,7 @@ class Workflow:
         at: datetime.datetime | None = None,
         unique: str | None = None,
     ) -> str:
-        """Starts a run and returns its id; see :func:`django_hookflow.runtime.trigger.trigger`.
+        """Starts a run and returns its ID; see :func:`django_hookflow.runtime.trigger.trigger`.
 
         ``label`` is what people know the run by, such as an order's number; the admin finds runs by how it begins.
         ``subject`` is what the run is about: a saved model instance, or up to five. With ``delay`` (seconds or a
@@ -115,13 +117,13 @@ class Workflow:
         )
 
     async def atrigger(self, *args: Any, **kwargs: Any) -> str:
-        """:meth:`trigger` for async code, which Django does not let into the database."""
+        """Async version of :meth:`trigger`."""
         return await sync_to_async(self.trigger)(*args, **kwargs)
 
     def signal(
         self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None
     ) -> bool:
-        """Sends a run of this workflow a signal, as :meth:`.models.WorkflowRun.signal`; raises UnknownRun if it has none such."""
+        """Sends a signal to a run of this workflow, see :meth:`.models.WorkflowRun.signal`. Raises UnknownRun."""
         from django_hookflow.runtime.signalling import signal
 
         return signal(self.workflow_id, run_id, name, value, id=id, actor=actor)
@@ -150,7 +152,7 @@ def workflow(
     timeout: Duration | None = None,
     renamed_steps: Mapping[str, str] | None = None,
 ) -> Workflow | Callable[[Callable[[WorkflowContext], Any]], Workflow]:
-    """Makes a function a workflow, registered under ``workflow_id``, by default its dotted path.
+    """Registers a function as a workflow under ``workflow_id``, by default its dotted path.
 
     ``retry`` is the policy of its steps, and of what it raises between them. ``timeout`` is how long a run may
     take from its trigger on, by the database's clock; then it fails wherever it stands. ``renamed_steps`` maps old step
@@ -169,7 +171,7 @@ def workflow(
 
 
 def get_workflow(workflow_id: str) -> Workflow:
-    """The workflow with this id. Raises UnknownWorkflow."""
+    """Returns the workflow with this ID. Raises UnknownWorkflow."""
     try:
         return _workflows[workflow_id]
     except KeyError:
@@ -177,7 +179,7 @@ def get_workflow(workflow_id: str) -> Workflow:
 
 
 def registered_workflows() -> dict[str, Workflow]:
-    """Every workflow this process knows, by id."""
+    """Returns all workflows registered in this process, by ID."""
     return dict(_workflows)
 
 
@@ -185,16 +187,16 @@ def _register(made: Workflow) -> None:
     workflow_id = made.workflow_id
     if not _WORKFLOW_ID.fullmatch(workflow_id) or len(workflow_id) > MAX_WORKFLOW_ID or workflow_id in (".", ".."):
         raise InvalidWorkflow(
-            f"workflow id {workflow_id!r} cannot stand in a URL: use at most {MAX_WORKFLOW_ID} ASCII letters, digits "
-            f"and -._~ characters, with @workflow(workflow_id=…)"
+            f"workflow id {workflow_id!r} cannot be used in a URL: use at most {MAX_WORKFLOW_ID} ASCII letters, digits "
+            "and -._~ characters, with @workflow(workflow_id=…)"
         )
     known, place = _workflows.get(workflow_id), _Place.current()
     if known is not None and known.function != made.function and not place.is_anew(_places[workflow_id]):
         raise InvalidWorkflow(
-            f"workflow id {workflow_id!r} is taken by {_name(known.function)} ({_where(known.function)}): give "
-            f"{_name(made.function)} ({_where(made.function)}) another one with @workflow(workflow_id=…). Functions get the "
-            f"same id when two in a module have one name, when a decorator lacks functools.wraps, and when they are "
-            f"lambdas or made by one function"
+            f"workflow id {workflow_id!r} is already used by {_name(known.function)} ({_where(known.function)}): give "
+            f"{_name(made.function)} ({_where(made.function)}) another one with @workflow(workflow_id=…). Functions "
+            "get the same ID if they have the same name in one module, if a decorator does not use functools.wraps, "
+            "or if they are lambdas or created by the same function"
         )
     _workflows[workflow_id] = made
     _places[workflow_id] = place
@@ -234,9 +236,7 @@ class _Place:
 
 def _default_id(function: Callable[..., Any]) -> str:
     if not isinstance(getattr(function, "__qualname__", None), str):
-        raise InvalidWorkflow(
-            f"{_name(function)} has no name to make an id of: give it one with @workflow(workflow_id=…)"
-        )
+        raise InvalidWorkflow(f"{_name(function)} has no name to use as its ID: set one with @workflow(workflow_id=…)")
     return _name(function).replace(".<locals>", "")
 
 

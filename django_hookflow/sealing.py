@@ -34,7 +34,7 @@ class CannotOpen(HookFlowException):
     """What a run carries was sealed, and cannot be opened (any more). Not tried again."""
 
     def __init__(self, run_uid: UUID, why: str = "its key has been destroyed") -> None:
-        super().__init__(f"what run {run_uid} carries is sealed and cannot be opened: {why}")
+        super().__init__(f"the sealed data of run {run_uid} cannot be opened: {why}")
 
 
 def seal(run_uid: UUID, encoded: str) -> str:
@@ -64,7 +64,7 @@ def _configured() -> Seal | None:
         found = import_string(path)
     except ImportError as error:
         raise InvalidSetting(
-            "DJANGO_HOOKFLOW_SEAL", f"cannot be imported ({error})", "name a class or an object"
+            "DJANGO_HOOKFLOW_SEAL", f"cannot be imported ({error})", "set it to the dotted path of a class or an object"
         ) from error
     chosen: Seal = found() if isinstance(found, type) else found
     return chosen

@@ -53,21 +53,25 @@ class Reply:
     text: str
 
 
-OPEN = Reply(200, "open", "Please confirm", "Nothing has happened yet: your answer is sent when you press the button.")
+OPEN = Reply(200, "open", "Please confirm", "Nothing has been sent yet. Press the button to send your answer.")
 SENT = Reply(200, "sent", "Thank you", "Your answer has been recorded. You can close this page.")
-USED = Reply(409, "used", "This link has been used", "It was used to answer before. Nothing has changed now.")
+USED = Reply(
+    409, "used", "This link has already been used", "An answer has already been recorded. Nothing has changed."
+)
 OVER = Reply(
     410, "over", "There is nothing left to answer", "The process this link belongs to has ended. Nothing has changed."
 )
-EXPIRED = Reply(410, "expired", "This link has expired", "Ask the sender for a new one. Nothing has changed.")
-UNKNOWN = Reply(404, "unknown", "This link leads nowhere", "What it belongs to was not found. Nothing has changed.")
-FORGED = Reply(
-    403, "invalid", "This link is not valid", "Part of it may be missing. Try opening it again where you found it."
+EXPIRED = Reply(410, "expired", "This link has expired", "Ask the sender for a new link. Nothing has changed.")
+UNKNOWN = Reply(
+    404, "unknown", "This link does not exist", "The process it belongs to could not be found. Nothing has changed."
 )
-METHOD = Reply(405, "method", "This is not possible", "The link is opened with GET, and an answer sent with POST.")
-TOO_LARGE = Reply(413, "too_large", "The answer is too large", "Send a shorter one. Nothing has changed.")
+FORGED = Reply(
+    403, "invalid", "This link is not valid", "Part of it may be missing. Open it again from the original message."
+)
+METHOD = Reply(405, "method", "Method not allowed", "Open the link with GET and send an answer with POST.")
+TOO_LARGE = Reply(413, "too_large", "The answer is too large", "Send a shorter answer. Nothing has changed.")
 MALFORMED = Reply(400, "malformed", "The answer cannot be read", "Nothing has changed.")
-AWAY = Reply(503, "unavailable", "Please try again in a moment", "The answer could not be recorded now.")
+AWAY = Reply(503, "unavailable", "Please try again in a moment", "Your answer could not be recorded.")
 
 _STATES = {"open": OPEN, "used": USED, "over": OVER, "expired": EXPIRED, "unknown": UNKNOWN}
 
@@ -84,7 +88,7 @@ def respond(request: HttpRequest, token: str) -> HttpResponse:
         logger.warning("hookflow: a signed link was opened: %s", error)
         reply = UNKNOWN
     except (NotMigrated, DatabaseError):
-        logger.exception("hookflow: a signed link was opened, and the log could not be reached")
+        logger.exception("hookflow: a signed link was opened, but the database could not be reached")
         reply = AWAY
     response = _as_json(reply, link) if _wants_json(request) else _as_page(request, reply, link)
     if reply is METHOD:
@@ -149,7 +153,7 @@ def _form(request: HttpRequest) -> dict[str, Any]:
     except (MultiPartParserError, SuspiciousOperation) as error:
         raise Refused(MALFORMED.status, f"the form cannot be read ({type(error).__name__})") from error
     if files:
-        raise Refused(MALFORMED.status, "a signal's value holds no files")
+        raise Refused(MALFORMED.status, "files are not accepted")
     return {name: values[0] if len(values) == 1 else values for name, values in fields.lists()}
 
 

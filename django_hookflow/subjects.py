@@ -31,10 +31,10 @@ def references_to(subject: Subject) -> list[Reference]:
     if isinstance(subject, Model):
         return [reference_to(subject)]
     if isinstance(subject, (type, str, bytes)) or not isinstance(subject, Iterable):
-        raise WorkflowError(f"subject {subject!r:.80} is neither a saved model instance nor a few of them")
+        raise WorkflowError(f"subject {subject!r:.80} is not a saved model instance or a list of them")
     subjects = list(itertools.islice(subject, MAX_SUBJECTS + 1))
     if len(subjects) > MAX_SUBJECTS:
-        raise WorkflowError(f"a run is about at most {MAX_SUBJECTS} things: name those that people look for it by")
+        raise WorkflowError(f"a run can have at most {MAX_SUBJECTS} subjects: keep those that people search by")
     references = [reference_to(each) for each in subjects]
     return [reference for place, reference in enumerate(references) if reference not in references[:place]]
 
@@ -46,8 +46,8 @@ def reference_to(thing: Model) -> Reference:
     model = thing._meta.concrete_model or type(thing)
     if isinstance(thing.pk, tuple):
         raise WorkflowError(
-            f"a {model._meta.label} cannot be the subject of a run: its primary key is of several columns. "
-            "Name a model with a key of one column, or put the key into the run's label or data."
+            f"a {model._meta.label} cannot be the subject of a run: it has a composite primary key. Use a model with a "
+            "single-column key, or put the key into the run's label or data."
         )
     if thing.pk is None or thing._state.adding:  # noqa: SLF001 # which Django documents
         raise WorkflowError(f"subject {type(thing)._meta.label} is not a saved model instance: save it first")

@@ -54,18 +54,18 @@ _IS_MOVED = "SELECT FROM pg_proc WHERE oid = to_regproc('hookflow_now') AND btri
 
 
 class NotATestDatabase(AssertionError):
-    """Time was to be moved in a database that is not one of tests."""
+    """Refuses to change the clock of a database that is not a test database."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"time is not moved in the database {name!r}, where it would move for everybody: that is done in a test "
-            "environment (Django's test runner, pytest-django), in a database that it has made or that DATABASES "
-            "names as TEST NAME"
+            f"refusing to change the clock of the database {name!r}, because that would affect all its users: it is "
+            "only changed under Django's test runner or pytest-django, in a test database they created or one set as "
+            "TEST NAME in DATABASES"
         )
 
 
 class NotEnding(AssertionError):
-    """A run has not come to an end in the turns it was given."""
+    """A run did not end within the given number of turns."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ class _Substitute:
 
 
 class Hookflow:
-    """Deliveries and time, in the hands of a test."""
+    """Controls deliveries and time in a test."""
 
     def __init__(self) -> None:
         self._substitutes: dict[str, _Substitute] = {}
@@ -110,7 +110,7 @@ class Hookflow:
                 _replace_now(log_connection(), _PRESENT)
 
     def run(self, workflow: Workflow, data: dict[str, Any] | None = None, run_id: str | None = None) -> WorkflowRun:
-        """Triggers ``workflow`` and delivers, moving time over sleeps and retries, until the run ends or waits.
+        """Triggers ``workflow`` and delivers its messages, skipping sleeps and retry delays, until the run ends or waits.
 
         In the stateless mode the run is a plain object with its outcome, and is in no database.
         """
@@ -129,7 +129,7 @@ class Hookflow:
         result: Any = None,
         error: Exception | None = None,
     ) -> WorkflowRun:
-        """A run in the log as if it had got this far, for tests of what reads runs. No code is run, and none is needed.
+        """Creates a run in the log without running any code, for tests of code that reads runs.
 
         ``steps`` are the results of completed steps by id. A ``completed`` run has ``result``, a ``failed`` one the
         ``error`` of its dead letter.
@@ -155,7 +155,7 @@ class Hookflow:
         return run
 
     def drive(self, run_id: str, *, turns: int = 100) -> WorkflowRun:
-        """Delivers what a run has announced until it announces nothing more. Raises NotEnding after ``turns`` turns."""
+        """Delivers the messages of a run until there are no more. Raises NotEnding after ``turns`` turns."""
         if self._postbox is not None:
             for _ in range(turns):
                 run = self._postbox.deliver(run_id)
@@ -173,7 +173,7 @@ class Hookflow:
         raise NotEnding(f"run {run_id!r} has not ended after {turns} turns: {WorkflowRun.objects.get(run_id=run_id)}")
 
     def deliver(self, run_id: str, seq: int | None = None) -> TurnResult:
-        """Delivers the message a run has announced, or the one announced at ``seq``, be it old or a duplicate.
+        """Delivers the pending message of a run, or the one of ``seq``, even if it is old or a duplicate.
 
         The answer is ``crashed`` when a worker was lost in it, as :meth:`crash` asked.
         """
@@ -189,7 +189,7 @@ class Hookflow:
         return result
 
     def stub(self, step_id: str, result: Any = None, *, raises: Exception | None = None) -> None:
-        """Has the step ``step_id`` return ``result``, or raise, instead of doing its work; it is recorded all the same."""
+        """Makes the step ``step_id`` return ``result``, or raise, without doing its work; the outcome is still recorded."""
 
         def answer() -> Any:
             if raises is not None:
@@ -199,7 +199,7 @@ class Hookflow:
         self._substitutes[step_id] = _Substitute(answer)
 
     def crash(self, step_id: str, when: Literal["before", "after"] = "after", times: int = 1) -> None:
-        """Loses the worker in the step ``step_id``, before or after its work and in any case before its record.
+        """Simulates a lost worker in the step ``step_id``, before or after its work but before its result is recorded.
 
         The lease runs on, as after kill -9: :meth:`drive` waits for it, :meth:`deliver` finds the run ``busy`` until then.
         """
@@ -208,7 +208,7 @@ class Hookflow:
     def signal(
         self, run_id: str, name: str, value: Any = None, *, id: str | None = None, actor: str | None = None
     ) -> WorkflowRun:
-        """Sends a run a signal, and delivers until it ends or waits again, as :meth:`drive`.
+        """Sends a signal to a run, then delivers until the run ends or waits again, see :meth:`drive`.
 
         To send one to a wait with a timeout, let the run get there with :meth:`deliver`: :meth:`run` and :meth:`drive` move
         time over it.
@@ -231,21 +231,21 @@ class Hookflow:
         return call() if self._postbox is None else self._postbox.keep(work.message)
 
     def history(self, run_id: str) -> list[str]:
-        """The run's story in a line an event, as ``step.completed charge``; turns, which a test seldom means, left out."""
+        """Returns one line per event of the run, such as ``step.completed charge``, without the events of turns."""
         events = [event for event in self.events(run_id) if not event.type.startswith("turn.")]
         return [f"{event.type} {event.step_id}" if event.step_id else event.type for event in events]
 
     def announced(self, run_id: str) -> OutboxMessage | None:
-        """The turn a run has announced, if any."""
+        """Returns the pending message of a run, or None."""
         run = WorkflowRun.objects.get(run_id=run_id)
         return OutboxMessage.objects.filter(run_uid=run.run_uid, kind="turn").first()
 
     def events(self, run_id: str) -> list[WorkflowEvent]:
-        """The run's history, in order."""
+        """Returns the events of a run, in order."""
         return list(WorkflowEvent.objects.filter(workflow_run__run_id=run_id).order_by("seq"))
 
     def advance(self, seconds: float) -> None:
-        """Moves time forward, for the database and for this process. Raises NotATestDatabase where it is no test's."""
+        """Moves the clock of the database and of this process forward. Raises NotATestDatabase outside a test database."""
         connection = log_connection()
         if not is_test_database(connection):
             raise NotATestDatabase(connection.settings_dict["NAME"])

@@ -92,7 +92,7 @@ def read_body(request: HttpRequest, limit: int | None = None) -> bytes:
     except RequestDataTooBig as error:
         raise too_large from error
     except UnreadablePostError as error:
-        raise Refused(400, "the body could not be read to its end") from error
+        raise Refused(400, "the body could not be read completely") from error
     if len(body) > limit:
         raise too_large
     return body
@@ -122,14 +122,14 @@ def _run(message: Received, request: HttpRequest) -> TurnResult:
     except NotMigrated as error:
         raise Refused(503, str(error), {"Retry-After": "5"}) from error
     except DatabaseError as error:
-        logger.exception("hookflow: the log could not be reached for run %s", clean(message.run_id[:200]))
-        raise Refused(503, "the log could not be reached", {"Retry-After": "5"}) from error
+        logger.exception("hookflow: the database could not be reached for run %s", clean(message.run_id[:200]))
+        raise Refused(503, "the database could not be reached", {"Retry-After": "5"}) from error
     if result.answer == "unknown" or result.dead:
         error_text = result.dead or f"workflow {message.workflow_id!r} has no run {message.run_id!r}"
         raise Refused(NON_RETRYABLE_STATUS, error_text, {NON_RETRYABLE_HEADER: "true"})
     if result.retry_after is not None:
         wait = str(max(1, math.ceil(result.retry_after)))
-        raise Refused(503, f"the turn is {result.answer}, deliver it again later", {"Retry-After": wait})
+        raise Refused(503, f"the turn is {result.answer}, retry later", {"Retry-After": wait})
     return result
 
 

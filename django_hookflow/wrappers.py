@@ -55,7 +55,9 @@ class ForgottenResult(HookFlowException, TypeError):
 
     def __init__(self, method: Any) -> None:
         call = "await call()" if is_async(method) else "call()"
-        super().__init__(f"{method.__qualname__} of {SETTING} returned None, and the work did not: return {call}")
+        super().__init__(
+            f"{method.__qualname__} of {SETTING} returned None, but the wrapped work did not: return {call}"
+        )
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,10 @@ def _loaded(paths: tuple[str, ...]) -> tuple[Any, ...]:
 
 def load(path: str) -> Any:
     """The wrapper that a dotted path names. Raises InvalidSetting, which says what is wrong with it."""
-    remedy = f"name a class or an object with any of the methods {', '.join(METHODS)}, each called with (work, call)"
+    remedy = (
+        f"list dotted paths of classes or objects with any of the methods {', '.join(METHODS)}, each called "
+        "with (work, call)"
+    )
     try:
         found = import_string(path)
         wrapper = found() if isinstance(found, type) else found
@@ -178,5 +183,5 @@ def load(path: str) -> Any:
         problem = f"names {path!r}, which cannot be loaded ({type(error).__name__}: {error})"
         raise InvalidSetting(SETTING, problem, remedy) from error
     if not any(callable(getattr(wrapper, name, None)) for names in NAMES.values() for name in names):
-        raise InvalidSetting(SETTING, f"names {path!r}, which has none of them", remedy)
+        raise InvalidSetting(SETTING, f"names {path!r}, which has none of these methods", remedy)
     return wrapper

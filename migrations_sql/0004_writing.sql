@@ -43,7 +43,7 @@ BEGIN
   -- What was retained is read in the place of what was redacted, so only who may redact may say what that is.
   IF p_types && ARRAY['event.redacted', 'event.retained']
      AND NOT has_function_privilege(session_user, 'hookflow_redact(uuid, integer, text[], text, text)', 'EXECUTE') THEN
-    RAISE EXCEPTION 'hookflow: % may not redact', session_user USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION 'hookflow: % is not allowed to redact', session_user USING ERRCODE = 'insufficient_privilege';
   END IF;
   event.run_uid := p_run_uid;
   event.actor := p_actor;
@@ -413,7 +413,7 @@ BEGIN
       SELECT * INTO v_known FROM django_hookflow_head WHERE run_id = v_new->>'run_id';
     END IF;
     IF v_new->>'step' IS NULL THEN
-      RAISE EXCEPTION 'hookflow: run % cannot go on as %: another run has that id',
+      RAISE EXCEPTION 'hookflow: run % cannot continue as %: another run has that ID',
         (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid), quote_literal(v_new->>'run_id')
         USING ERRCODE = 'unique_violation', CONSTRAINT = 'django_hookflow_head_run_id_once';
     ELSIF EXISTS (SELECT FROM django_hookflow_workflowrun AS run

@@ -35,13 +35,13 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
       EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind IN ('sleep', 'backoff', 'start')) AS is_timed,
       EXISTS (SELECT FROM django_hookflow_wait AS wait WHERE wait.run_uid = head.run_uid AND wait.kind = 'doubt') AS is_in_doubt,
       -- Who goes on after its end needs the key again that it was started with.
-      (SELECT format('run %s is under way with its unique key', other.run_id)
+      (SELECT format('run %s is active with the same unique key', other.run_id)
        FROM django_hookflow_event AS first JOIN django_hookflow_head AS other ON other.unique_key = first.facts->>'unique'
        WHERE first.run_uid = head.run_uid AND first.seq = 1 AND run.completed_at IS NOT NULL
          AND other.workflow_id = head.workflow_id AND other.run_uid <> head.run_uid) AS taken
   ) AS state
   LEFT JOIN LATERAL (
-    SELECT ended.facts->>'continued_by' AS successor, format('it goes on as run %s', ended.facts->>'continued_by') AS gone_on
+    SELECT ended.facts->>'continued_by' AS successor, format('it continues as run %s', ended.facts->>'continued_by') AS gone_on
     FROM django_hookflow_event AS ended
     WHERE ended.run_uid = head.run_uid AND run.status = 'completed'
       AND ended.type = 'run.completed' AND ended.facts->>'continued_by' IS NOT NULL LIMIT 1
@@ -55,7 +55,7 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
   CROSS JOIN LATERAL (
     SELECT CASE WHEN letter.is_replayed THEN 'done' WHEN taken IS NOT NULL THEN 'refused'
                 WHEN run.status = 'failed' AND NOT letter.is_replayed THEN 'possible' ELSE 'refused' END AS verdict,
-      CASE WHEN letter.is_replayed THEN 'it has been replayed already' WHEN taken IS NOT NULL THEN taken
+      CASE WHEN letter.is_replayed THEN 'it has already been replayed' WHEN taken IS NOT NULL THEN taken
            WHEN run.status = 'failed' THEN 'the dead letter of its failure has been removed' END AS because
   ) AS failure
   CROSS JOIN LATERAL (VALUES
@@ -64,7 +64,7 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
     ('resume',  CASE WHEN run.status IN ('pending', 'running') THEN 'done'
                      WHEN run.status IN ('paused', 'diverged') THEN 'possible' ELSE 'refused' END, NULL),
     ('wake',    CASE WHEN run.status NOT IN ('pending', 'running') THEN 'refused' WHEN is_timed THEN 'possible' ELSE 'done' END,
-                CASE WHEN run.status IN ('pending', 'running') THEN 'it waits for no time' END),
+                CASE WHEN run.status IN ('pending', 'running') THEN 'it is not waiting for a time' END),
     ('rewind',  CASE WHEN run.status = 'cancelled' OR successor IS NOT NULL OR taken IS NOT NULL OR hookflow_first_step(head.run_uid) IS NULL
                   THEN 'refused' ELSE 'possible' END,
                 CASE WHEN run.status <> 'cancelled' THEN coalesce(gone_on, taken, 'it has no recorded step') END),
@@ -72,7 +72,7 @@ CREATE FUNCTION hookflow_may(p_run_uid uuid) RETURNS TABLE (action text, verdict
     ('resolve', CASE WHEN is_in_doubt AND NOT has_ended THEN 'possible' ELSE 'refused' END, NULL),
     ('replay',  failure.verdict, failure.because),
     ('restart', CASE WHEN failure.verdict = 'possible' AND run.data = 'null' THEN 'refused' ELSE failure.verdict END,
-                CASE WHEN failure.verdict = 'possible' THEN 'what it was started with has been redacted' ELSE failure.because END),
+                CASE WHEN failure.verdict = 'possible' THEN 'its trigger data has been redacted' ELSE failure.because END),
     ('redact',  CASE WHEN has_ended AND run.id IS NOT NULL THEN 'possible' ELSE 'refused' END, NULL),
     ('rebuild', 'possible', NULL)
   ) AS asked (action, verdict, because)
@@ -95,7 +95,7 @@ END $$;
 
 CREATE FUNCTION hookflow_refuse_to(p_action text, p_run_uid uuid, p_reason text) RETURNS void LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RAISE EXCEPTION 'hookflow: cannot % run %, %', p_action,
+  RAISE EXCEPTION 'hookflow: cannot % run %: %', p_action,
     (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid), coalesce(p_reason, 'its state is unknown')
     USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_operation_makes_sense';
 END $$;
@@ -249,7 +249,7 @@ DECLARE
   number   integer := 0;
 BEGIN
   IF p_path = '{}' THEN
-    RAISE EXCEPTION 'hookflow: a path with no key in it leads nowhere' USING ERRCODE = 'invalid_parameter_value';
+    RAISE EXCEPTION 'hookflow: the path must not be empty' USING ERRCODE = 'invalid_parameter_value';
   ELSIF btrim(coalesce(p_reason, ''), E' \t\r\n') = '' THEN
     RAISE EXCEPTION 'hookflow: a redaction needs a reason' USING ERRCODE = 'invalid_parameter_value';
   END IF;

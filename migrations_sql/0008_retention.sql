@@ -165,7 +165,7 @@ BEGIN
       EXECUTE p_statements;
     EXCEPTION
       WHEN lock_not_available OR deadlock_detected THEN
-        p_failure := 'others have held it all the time: look for long transactions in pg_stat_activity';
+        p_failure := 'the table was locked by other transactions: look for long transactions in pg_stat_activity';
       WHEN OTHERS THEN
         p_failure := regexp_replace(SQLERRM, '^hookflow: ', '');
         RETURN;
@@ -223,8 +223,8 @@ DECLARE
 BEGIN
   SELECT * INTO v_all FROM hookflow_partitions() WHERE to_uid IS NULL;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'hookflow: the log has no partition that reaches to MAXVALUE'
-      USING ERRCODE = 'restrict_violation', HINT = 'Add one, see migrations_sql/README.md.';
+    RAISE EXCEPTION 'hookflow: the log has no partition with the upper bound MAXVALUE'
+      USING ERRCODE = 'restrict_violation', HINT = 'Add one as described in migrations_sql/README.md.';
   END IF;
   SELECT format('ALTER TABLE %s DROP CONSTRAINT django_hookflow_event_split; ', v_all.relation) INTO v_left
     FROM pg_constraint WHERE conrelid = v_all.relation AND conname = 'django_hookflow_event_split';
@@ -243,10 +243,10 @@ BEGIN
   -- One comparison with the key, for which the index has the answer.
   EXECUTE format('SELECT run_uid FROM %s WHERE NOT (%s) LIMIT 1', v_all.relation, split_part(v_side, ' AND ', 1)) INTO v_stray;
   IF v_stray IS NOT NULL THEN
-    RAISE EXCEPTION 'hookflow: % cannot be split at %: run % started, going by its id, on the other side of that', v_all.name,
+    RAISE EXCEPTION 'hookflow: % cannot be split at %: run % is on the wrong side according to the time in its ID', v_all.name,
       CASE WHEN v_low THEN v_first ELSE v_end END, v_stray
       USING ERRCODE = 'restrict_violation',
-        HINT = 'Was a clock in the future? Retire that run, once it has ended, with cleanup_workflows.';
+        HINT = 'A clock may have been wrong. Once that run has ended, remove it with cleanup_workflows.';
   END IF;
   CALL hookflow_take_moment(coalesce(v_left, '') || format('ALTER TABLE %s ADD CONSTRAINT django_hookflow_event_split CHECK (%s) NOT VALID',
     v_all.relation, v_side), p_lock_timeout, p_tries, v_why);
@@ -268,7 +268,7 @@ BEGIN
   IF v_why IS NOT NULL THEN
     RAISE EXCEPTION 'hookflow: % was not split: %', v_all.name, v_why
       USING ERRCODE = 'restrict_violation', HINT = CASE WHEN v_bomb IS NULL THEN 'Call it again.'
-        ELSE 'Call it again: until it succeeds, the CHECK django_hookflow_event_split refuses runs from ' || v_first || ' on.' END;
+        ELSE 'Call it again: until it succeeds, the CHECK django_hookflow_event_split rejects runs from ' || v_first || ' on.' END;
   END IF;
 END $$;
 
@@ -324,7 +324,7 @@ DECLARE
 BEGIN
   SELECT run_id INTO v_run_id FROM hookflow_living_runs(p_from, p_to) LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'hookflow: % stays: its run % is not archived', p_partition, v_run_id
+    RAISE EXCEPTION 'hookflow: % was not detached: its run % is not archived', p_partition, v_run_id
       USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_partition_of_archived_runs';
   END IF;
 END $$;
@@ -343,17 +343,17 @@ DECLARE
 BEGIN
   SELECT * INTO v_part FROM hookflow_partitions() WHERE name = p_partition;
   IF NOT FOUND OR v_part.until IS NULL OR v_part.until > hookflow_now() OR v_part.name = 'django_hookflow_event_past' THEN
-    RAISE EXCEPTION 'hookflow: % is not a partition of the log whose time is over', p_partition
+    RAISE EXCEPTION 'hookflow: % is not a partition of a past month', p_partition
       USING ERRCODE = 'restrict_violation', HINT = 'SELECT * FROM hookflow_partitions() lists them.';
   END IF;
   SELECT * INTO v_past FROM hookflow_partitions() WHERE from_uid IS NULL AND to_uid <= v_part.from_uid;
   IF FOUND THEN
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', v_past.relation) INTO v_used;
     IF v_used OR v_past.name <> 'django_hookflow_event_past' OR v_past.to_uid <> v_part.from_uid THEN
-      RAISE EXCEPTION 'hookflow: % stays: older events are in %', p_partition, v_past.name
+      RAISE EXCEPTION 'hookflow: % was not detached: older events are in %', p_partition, v_past.name
         USING ERRCODE = 'restrict_violation',
-          HINT = CASE WHEN v_past.name = 'django_hookflow_event_past' AND v_used THEN 'Retire its runs with cleanup_workflows.'
-                 ELSE 'Partitions are detached in the order of time.' END;
+          HINT = CASE WHEN v_past.name = 'django_hookflow_event_past' AND v_used THEN 'Remove its runs with cleanup_workflows.'
+                 ELSE 'Detach the older partitions first.' END;
     END IF;
   END IF;
   PERFORM hookflow_refuse_living(p_partition, v_part.from_uid, v_part.to_uid);

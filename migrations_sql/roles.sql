@@ -62,7 +62,7 @@ BEGIN
   SELECT nspname, relnamespace INTO schema, place
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = log;
   IF schema IS NULL THEN
-    RAISE EXCEPTION 'hookflow: there is no table django_hookflow_event on the search_path (%)', current_setting('search_path')
+    RAISE EXCEPTION 'hookflow: no table django_hookflow_event on the search_path (%)', current_setting('search_path')
       USING ERRCODE = 'undefined_table', HINT = 'Apply the migrations first, or set the search_path to their schema: PGOPTIONS="-c search_path=…".';
   END IF;
 
@@ -96,7 +96,7 @@ BEGIN
   END IF;
   FOREACH name IN ARRAY ARRAY['public', app, reader, redactor] LOOP
     IF has_schema_privilege(name, schema, 'CREATE') THEN
-      RAISE EXCEPTION 'hookflow: % can still create objects in the schema %, and so put them before the log''s own', name, schema
+      RAISE EXCEPTION 'hookflow: % can still create objects in the schema %, which could hide those of the log', name, schema
         USING ERRCODE = 'insufficient_privilege',
               HINT = format('Have the owner of the schema run: REVOKE CREATE ON SCHEMA %I FROM %s;', schema, name);
     END IF;
@@ -209,9 +209,9 @@ BEGIN
   SELECT string_agg(format('%s on %s', found.what, found.relid::regclass), ', ' ORDER BY found.relid::regclass::text, found.what)
     INTO planted FROM found;
   IF planted IS NOT NULL THEN
-    RAISE EXCEPTION 'hookflow: on the tables of the log there is what does not belong to %: %', owner, planted
+    RAISE EXCEPTION 'hookflow: the tables of the log have objects that do not belong to %: %', owner, planted
       USING ERRCODE = 'restrict_violation',
-            HINT = 'Find out who made it, and why, drop it, and run this file again. It would run with the rights of the owner.';
+            HINT = 'Find out who created them and why, drop them, and run this file again. They would run with the privileges of the owner.';
   END IF;
 
   -- What the owner makes later is closed to begin with: functions to all, tables but for reading.
@@ -237,7 +237,7 @@ BEGIN
     WHERE rolcanlogin AND NOT rolsuper AND pg_has_role(oid, app, 'USAGE')
       AND (pg_has_role(oid, owner, 'MEMBER') OR has_schema_privilege(oid, schema, 'CREATE'))
   LOOP
-    RAISE WARNING 'hookflow: % is a member of %, but may also act as % or create objects in the schema %: for it, nothing is protected',
+    RAISE WARNING 'hookflow: % is a member of %, but may also act as % or create objects in the schema %: the log is not protected from it',
       name, app, owner, schema;
   END LOOP;
 END $roles$;

@@ -29,16 +29,17 @@ def check_domain(**kwargs: Any) -> list[CheckMessage]:
         return [
             error(
                 "E004",
-                f"DJANGO_HOOKFLOW_DOMAIN is {domain!r}, which is not an origin.",
-                "Give scheme and host, and a port if there is one: https://my-app.com",
+                f"DJANGO_HOOKFLOW_DOMAIN is {domain!r}, which is not an origin (scheme, host and optional port).",
+                "Use a form such as https://my-app.com or https://my-app.com:8443.",
             )
         ]
     if origin.path.strip("/") or origin.query or origin.fragment or origin.username is not None:
         return [
             error(
                 "E004",
-                "DJANGO_HOOKFLOW_DOMAIN has more than scheme, host and port.",
-                f"Set it to {_origin_of(origin)} and put a path in front of DJANGO_HOOKFLOW_WEBHOOK_PATH.",
+                "DJANGO_HOOKFLOW_DOMAIN contains more than a scheme, host and port.",
+                f"Set it to {_origin_of(origin)}. If the app is served under a path, put that path at the start of "
+                "DJANGO_HOOKFLOW_WEBHOOK_PATH.",
             )
         ]
     return list(_find_exposure(origin))
@@ -49,15 +50,15 @@ def _find_exposure(origin: SplitResult) -> Iterator[CheckMessage]:
     if origin.scheme == "http" and not settings.DEBUG and not is_here:
         yield warning(
             "W004",
-            f"DJANGO_HOOKFLOW_DOMAIN is {_origin_of(origin)}: deliveries travel unencrypted.",
-            "Use https. A signature keeps a delivery from being altered, not from being read.",
+            f"DJANGO_HOOKFLOW_DOMAIN is {_origin_of(origin)}: deliveries are not encrypted.",
+            "Use https. The signature protects deliveries from being changed, but not from being read.",
         )
     if is_here and transport_name() == "qstash" and read_text("QSTASH_URL") in ("", QSTASH_PUBLIC_URL):
         yield warning(
             "W005",
             f"DJANGO_HOOKFLOW_DOMAIN is {_origin_of(origin)}, which QStash cannot reach.",
-            "For development use a tunnel's address, QStash's development server (QSTASH_URL), or "
-            'DJANGO_HOOKFLOW_TRANSPORT = "http" and manage.py hookflow_relay.',
+            "For development, use a tunnel, the QStash development server (QSTASH_URL), or DJANGO_HOOKFLOW_TRANSPORT "
+            '= "http" and manage.py hookflow_relay.',
         )
 
 
@@ -65,7 +66,9 @@ def check_api_urls(**kwargs: Any) -> list[CheckMessage]:
     """E007: the base URLs of the two APIs are URLs."""
     return [
         error(
-            "E007", f"{name} is not a URL with scheme and host.", f"Remove the setting to use {public}, or correct it."
+            "E007",
+            f"{name} is not a URL with a scheme and host.",
+            f"Correct the setting, or remove it to use {public}.",
         )
         for name, public in (
             ("QSTASH_URL", QSTASH_PUBLIC_URL),
@@ -83,8 +86,8 @@ def check_environment(**kwargs: Any) -> list[CheckMessage]:
     return [
         warning(
             "W008",
-            f"QSTASH_URL is set in the environment and not in the settings: messages go to {QSTASH_PUBLIC_URL}.",
-            'Add QSTASH_URL = os.environ["QSTASH_URL"] to the settings, or take it out of the environment.',
+            f"QSTASH_URL is set in the environment but not in the settings, so messages go to {QSTASH_PUBLIC_URL}.",
+            'Add QSTASH_URL = os.environ["QSTASH_URL"] to the settings, or unset the environment variable.',
         )
     ]
 
@@ -99,8 +102,8 @@ def check_webhook_path(**kwargs: Any) -> list[CheckMessage]:
         return [
             warning(
                 "W003",
-                "django_hookflow.urls is not among the URLs of this project: deliveries would find nothing.",
-                f'Add path("{path.lstrip("/")}", include("django_hookflow.urls")) to the urlpatterns of ROOT_URLCONF.',
+                "django_hookflow.urls is not included in ROOT_URLCONF, so deliveries cannot reach the webhook.",
+                f'Add path("{path.lstrip("/")}", include("django_hookflow.urls")) to urlpatterns in ROOT_URLCONF.',
             )
         ]
     # A server may mount the whole project under a prefix (SCRIPT_NAME) that is not known here.
@@ -110,7 +113,7 @@ def check_webhook_path(**kwargs: Any) -> list[CheckMessage]:
         warning(
             "W003",
             f"DJANGO_HOOKFLOW_WEBHOOK_PATH is {path}, but django_hookflow.urls is mounted at {mounted}.",
-            f'Set DJANGO_HOOKFLOW_WEBHOOK_PATH = "{mounted}", unless a proxy in front of the app turns one into the other.',
+            f'Set DJANGO_HOOKFLOW_WEBHOOK_PATH = "{mounted}", unless a proxy in front of the app rewrites the path.',
         )
     ]
 

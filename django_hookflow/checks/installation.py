@@ -23,39 +23,41 @@ def check_installation(**kwargs: Any) -> list[CheckMessage]:
         found.append(
             error(
                 "E006",
-                f"The database {alias()!r} is {connection.display_name}; the event log needs PostgreSQL.",
-                "Use django.db.backends.postgresql, or a database router that names a PostgreSQL database for the "
-                "app django_hookflow.",
+                f"The database {alias()!r} is {connection.display_name}, but the event log needs PostgreSQL.",
+                "Use django.db.backends.postgresql, or route the app django_hookflow to a PostgreSQL database with a "
+                "database router.",
             )
         )
     if not settings.USE_TZ:
         found.append(
             error(
                 "E009",
-                "USE_TZ is False: times in the log would be read without a time zone, and be ambiguous when clocks change.",
-                "Set USE_TZ = True. PostgreSQL keeps every moment with its zone in any case, so no data changes; what "
-                "changes in your code is described under Time zones in Django's documentation.",
+                "USE_TZ is False, so times from the log would have no time zone and would be ambiguous when the "
+                "clocks change.",
+                "Set USE_TZ = True. PostgreSQL already stores time zones, so no data changes. For what changes in "
+                'your code, see "Time zones" in the Django documentation.',
             )
         )
     if not connection.settings_dict["AUTOCOMMIT"]:
         found.append(
             error(
                 "E011",
-                f"The database {alias()!r} has AUTOCOMMIT: False: nothing of the log would be committed.",
-                "Remove it, and use transaction.atomic() where statements belong together; or give the log an entry of "
-                "its own in DATABASES, with a database router.",
+                f"The database {alias()!r} has AUTOCOMMIT set to False, so nothing in the log would be committed.",
+                "Remove AUTOCOMMIT and use transaction.atomic() where you need transactions, or give the log its own "
+                "entry in DATABASES and a database router.",
             )
         )
     if alias() != DEFAULT_DB_ALIAS:
         found.append(
             warning(
                 "W007",
-                f"The log is in the database {alias()!r}, which shares no transaction with any other: step.atomic "
-                "is exactly once only for writes to it, and run.cancel() and the like do not wait for a commit elsewhere.",
-                "Route django_hookflow to the database that workflows write to. If that is not possible: trigger() inside a "
-                "transaction of another database starts the run when that has committed, not if it is rolled back, and "
-                "not if the process dies between the two; steps that write elsewhere are run at least once. Then silence "
-                "this check.",
+                f"The log is in the database {alias()!r}, and transactions do not span databases: step.atomic is "
+                "exactly-once only for writes to that database, and run.cancel() and similar calls do not wait for a "
+                "commit on another one.",
+                "Route django_hookflow to the database that workflows write to. If that is not possible, silence this "
+                "check and note two things: trigger() inside a transaction on another database starts the run only "
+                "after that transaction commits, and not at all if the process dies in between; steps that write to "
+                "another database run at least once.",
             )
         )
     return found

@@ -40,8 +40,8 @@ def describe_missing_migrations(missing: list[str]) -> CheckMessage:
     """W020: this release finds what it needs in the database only after these."""
     return warning(
         "W020",
-        f"The database {alias()!r} lacks migrations of django-hookflow: {', '.join(missing)}.",
-        "Run manage.py migrate before anything is triggered or delivered.",
+        f"The database {alias()!r} has unapplied migrations of django-hookflow: {', '.join(missing)}.",
+        "Run manage.py migrate before you trigger workflows or accept deliveries.",
     )
 
 
@@ -54,34 +54,36 @@ def describe(found: Iterable[Deviation]) -> Iterator[CheckMessage]:
     if differing := by_kind.get("differs"):
         yield error(
             "E025",
-            f"Objects of django-hookflow that differ from this release: {_name(differing)}.",
+            f"Database objects of django-hookflow differ from this release: {_name(differing)}.",
             _restore(differing),
         )
     if missing := by_kind.get("missing"):
         yield error(
             "E026",
-            f"Objects of django-hookflow that are missing: {_name(missing)}.",
-            f"A dump may have been restored in part, or search_path names another schema. {_restore(missing)}",
+            f"Database objects of django-hookflow are missing: {_name(missing)}.",
+            f"A dump may have been only partly restored, or search_path points to another schema. {_restore(missing)}",
         )
     if planted := by_kind.get("planted"):
         yield error(
             "E027",
-            f"Objects on the tables of django-hookflow, or beside its functions, that are not its own: {_name(planted)}.",
-            "Find out who made them, and why, then drop them: they see and can change what the log's functions do, with "
-            "the rights of its owner.",
+            f"Unknown objects on the tables of django-hookflow or among its functions: {_name(planted)}.",
+            "Find out who created them and why, then drop them: they can see and change what the log's functions do, "
+            "with the privileges of the log's owner.",
         )
     if shadows := by_kind.get("shadowed"):
         yield error(
             "E028",
-            f"The search_path of this login puts other objects in front of those of django-hookflow: {_name(shadows)}.",
-            "Find out who made them, and why, then drop them; or set a search_path that names the schema of the log alone "
-            "(ALTER ROLE … SET search_path). Nobody but the owner of the log should be able to create objects there.",
+            f"Because of this login's search_path, other objects hide those of django-hookflow: {_name(shadows)}.",
+            "Find out who created them and why, then drop them, or set search_path to the log's schema only (ALTER "
+            "ROLE … SET search_path). Only the owner of the log should be able to create objects in that schema.",
         )
     if uncompared := by_kind.get("uncompared"):
         yield checks.Info(
-            f"These could not be compared with this release of django-hookflow: {_name(uncompared)}.",
-            hint="On this version of PostgreSQL that takes a temporary view: ask as a login that may make one, on the "
-            "primary (GRANT TEMPORARY ON DATABASE …).",
+            f"Some objects could not be compared with this release of django-hookflow: {_name(uncompared)}.",
+            hint=(
+                "On this version of PostgreSQL, the comparison needs a temporary view. Run the check on the primary "
+                "with a login that can create one (GRANT TEMPORARY ON DATABASE …)."
+            ),
             id="django_hookflow.I025",
         )
 
@@ -91,15 +93,15 @@ def _describe_missing_guard(deviation: Deviation) -> CheckMessage:
     restored = f"run {_path(deviation.file)} as the owner of the log" if deviation.file else _OF_A_PARTITION
     return error(
         "E021",
-        f"Nothing refuses {deviation.detail} on {table}: its guard trigger is missing, or is not ENABLE ALWAYS.",
-        f'See \\d "{table}" in psql. If the trigger is there: ALTER TABLE {table} ENABLE ALWAYS TRIGGER <name>. If it '
-        f"is not: {restored}.",
+        f"{table} is not protected from {deviation.detail}: its guard trigger is missing or not set to ENABLE ALWAYS.",
+        f'See \\d "{table}" in psql. If the trigger exists: ALTER TABLE {table} ENABLE ALWAYS TRIGGER <name>. If it '
+        f"does not: {restored}.",
     )
 
 
 _OF_A_PARTITION = (
-    "a partition has the row trigger of django_hookflow_event, which comes back with that table's, and needs a TRUNCATE "
-    "guard of its own, which migrations_sql/README.md shows"
+    "a partition inherits the row trigger of django_hookflow_event, so restore that table's trigger, and it needs its "
+    "own TRUNCATE guard, as shown in migrations_sql/README.md"
 )
 
 
@@ -110,14 +112,16 @@ def _name(found: list[Deviation]) -> str:
 
 def _restore(found: list[Deviation]) -> str:
     files = list(dict.fromkeys(_path(deviation.file) for deviation in found if deviation.file))
-    again = "migrations_sql/roles.sql again where there are roles"
+    again = "migrations_sql/roles.sql again if you use roles"
     if not files:
-        return f"Find out who changed them, and why, then restore them from a backup and run {again}."
+        return f"Find out who changed them and why, then restore them from a backup and run {again}."
     more = " and so on" if len(files) > NAMED else ""
-    tables = " A table comes back from a backup alone." if any(each.what.startswith("table ") for each in found) else ""
+    tables = (
+        " Tables can only be restored from a backup." if any(each.what.startswith("table ") for each in found) else ""
+    )
     return (
-        f"Find out who changed them, and why, then run as the owner of the log {', '.join(files[:NAMED])}{more} of the "
-        f"installed package, and {again}.{tables}"
+        f"Find out who changed them and why. Then, as the owner of the log, run {', '.join(files[:NAMED])}{more} from "
+        f"the installed package, and {again}.{tables}"
     )
 
 

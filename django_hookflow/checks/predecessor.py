@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 APP = "django_hookflow"
 MODULE = "django_hookflow.migrations"
 FOLDER = Path(__file__).parents[1] / "migrations"
-OF_YOURS = 'Where a migration of yours depends on one that goes, have it depend on ("django_hookflow", "0001_initial").'
+OF_YOURS = (
+    'If one of your migrations depends on a removed one, change its dependency to ("django_hookflow", "0001_initial").'
+)
 
 _REFERENCES = """
     SELECT c.conrelid::regclass || '.' || quote_ident(a.attname) || ' to ' || target.relname
@@ -45,8 +47,9 @@ def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) ->
         return [
             error(
                 "E024",
-                f"MIGRATION_MODULES has the migrations of django_hookflow in {module}, which does not have this release's.",
-                f"Remove the entry. {OF_YOURS}",
+                f"MIGRATION_MODULES sets the migrations of django_hookflow to {module}, which does not contain the "
+                "migrations of this release.",
+                f"Remove that entry. {OF_YOURS}",
             )
         ]
     strays = _strays()
@@ -55,9 +58,10 @@ def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) ->
     return [
         error(
             "E024",
-            f"Beside the migrations of django_hookflow there are some that this release does not have: {', '.join(strays)}.",
-            f"makemigrations writes such files into {FOLDER} when it is called with 0.0.x; "
-            f"uninstalling that leaves them there. Delete them. {OF_YOURS}",
+            "The migrations folder of django_hookflow contains migrations that are not part of this release: "
+            f"{', '.join(strays)}.",
+            f"Delete them. Running makemigrations with 0.0.x created such files in {FOLDER}, and uninstalling 0.0.x "
+            f"does not remove them. {OF_YOURS}",
         )
     ]
 
@@ -85,7 +89,7 @@ def check_references(databases: Collection[str] | None = None, **kwargs: Any) ->
         warning(
             "W024",
             f"Foreign keys still refer to tables of django-hookflow 0.0.x: {found}.",
-            "Those to runs are converted when they are imported: manage.py migrate, or CALL hookflow_import() from psql. "
-            "Dead letters and steps have other keys now: remove those fields, or have them refer to the run.",
+            "Foreign keys to runs are converted by the import: run manage.py migrate, or CALL hookflow_import() in "
+            "psql. Dead letters and steps have new keys: remove foreign keys to them, or make them refer to the run.",
         )
     ]

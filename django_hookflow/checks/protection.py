@@ -66,7 +66,7 @@ class Layers:
 
     @property
     def text(self) -> str:
-        checkpoints = f"on, the last of {self.last_checkpoint:%Y-%m-%d}" if self.last_checkpoint else "off"
+        checkpoints = f"on (last made on {self.last_checkpoint:%Y-%m-%d})" if self.last_checkpoint else "off"
         return (
             f"guards {_on(self.guards)}, privileges {_on(not self.way_around and not self.open)} for {self.login}, hash chain on, "
             f"signed checkpoints {checkpoints}, archive {_on(self.archive)}"
@@ -104,26 +104,28 @@ def look(cursor: Any, *, guards: bool) -> Layers | None:
 def describe(layers: Layers) -> Iterator[CheckMessage]:
     """I030, W030 when the login could write to the log directly, E030 when everybody could by functions."""
     yield checks.Info(
-        f"What protects the event log: {layers.text}.",
-        hint=" ".join(_ways_to_more(layers)) or "Every layer is on.",
+        f"Protection of the event log: {layers.text}.",
+        hint=" ".join(_ways_to_more(layers)) or "All protections are on.",
         id="django_hookflow.I030",
     )
     if layers.way_around:
         yield checks.Warning(
-            f"The database login {layers.login} {layers.way_around}: whoever has the application's credentials can "
+            f"The database login {layers.login} {layers.way_around}: anyone with the application's credentials can "
             "change the log.",
-            hint="Run migrations_sql/roles.sql as its README says, and have the application log in as a member of "
-            "hookflow_app and of nothing else. Commands that maintain the log (migrate, rebuild, cleanup) rightly use "
-            "other credentials.",
+            hint=(
+                "Run migrations_sql/roles.sql as described in its README, and let the application log in as a member "
+                "of hookflow_app only. Maintenance commands (migrate, hookflow_rebuild, cleanup_workflows) need other "
+                "credentials."
+            ),
             id="django_hookflow.W030",
         )
     if layers.open:
         yield error(
             "E030",
-            "Every login of the database may call functions that run as the owner of the log, and so write to it: "
+            "Any database login can write to the log, because it may call functions that run as the log's owner: "
             f"{', '.join(layers.open)}.",
-            "Run migrations_sql/roles.sql again. A dump restored with --no-acl has the functions but not the privileges "
-            "on them, and PostgreSQL lets PUBLIC call functions by default.",
+            "Run migrations_sql/roles.sql again. Restoring a dump with --no-acl loses the privileges on functions, "
+            "and by default PostgreSQL lets PUBLIC call them.",
         )
 
 
@@ -136,8 +138,8 @@ def _ways_to_more(layers: Layers) -> Iterator[str]:
         yield "Privileges: see E030."
     if layers.last_checkpoint is None:
         yield (
-            "Checkpoints: without them a removed run, or the cut end of one, cannot be found. Run manage.py "
-            "hookflow_checkpoint every day and keep its files outside the database."
+            "Checkpoints: without them, removed or truncated runs cannot be detected. Run manage.py "
+            "hookflow_checkpoint every day and store the files outside the database."
         )
     if not layers.archive:
         yield "Archive: see W011."

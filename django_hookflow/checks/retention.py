@@ -30,9 +30,9 @@ def check_archive(**kwargs: Any) -> list[CheckMessage]:
     return [
         warning(
             "W011",
-            "DJANGO_HOOKFLOW_ARCHIVE_DIR is not configured: cleanup_workflows removes events for good.",
-            "Set it to a directory that is backed up, or give cleanup_workflows --archive-to. Without an archive "
-            "nobody can prove later what a run did; if that is what you want, silence this check.",
+            "DJANGO_HOOKFLOW_ARCHIVE_DIR is not configured, so cleanup_workflows deletes events permanently.",
+            "Set it to a directory that is backed up, or run cleanup_workflows with --archive-to. Without an archive, "
+            "you cannot prove later what a run did. If that is intended, silence this check.",
         )
     ]
 
@@ -60,9 +60,9 @@ def _describe_missing_partition(table: str, since: datetime.datetime | None, is_
     return [
         warning(
             "W022",
-            f"The monthly partitions end on {since:%Y-%m-%d}: runs from then on go to {table}, which has no end.",
-            "Run manage.py hookflow_partitions add from cron each month. Nothing is lost without it, but the longer it "
-            "is left the longer that partition takes to split, and it cannot be archived as a whole.",
+            f"The monthly partitions end on {since:%Y-%m-%d}: later runs go to {table}, which has no upper bound.",
+            "Run manage.py hookflow_partitions add from cron every month. Nothing is lost without it, but the "
+            "unbounded partition takes longer to split as it grows, and it cannot be archived as a whole.",
         )
     ]
 
@@ -73,8 +73,8 @@ def _describe_half_split(table: str, is_half_split: bool) -> list[CheckMessage]:
     return [
         warning(
             "W023",
-            f"{table} has the CHECK django_hookflow_event_split of a split that is under way, or was interrupted.",
-            "If none is under way, call manage.py hookflow_partitions add again: once its date has come, the CHECK "
-            "would refuse new runs.",
+            f"{table} has the constraint django_hookflow_event_split: a split is in progress or was interrupted.",
+            "If no split is in progress, run manage.py hookflow_partitions add again: after its date, the constraint "
+            "would reject new runs.",
         )
     ]

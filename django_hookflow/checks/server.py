@@ -32,9 +32,9 @@ def describe_encoding(encoding: str) -> CheckMessage:
     """E029: what is wrong with an encoding that cannot hold every text, or of which nothing is known."""
     return error(
         "E029",
-        f"The database has the encoding {encoding}: the log has texts of users, in any language, and needs UTF8.",
-        "Create a database with ENCODING 'UTF8' and move the data there with pg_dump, or give the log a database of its "
-        "own with a database router.",
+        f"The database has the encoding {encoding}, but the log stores text in any language and needs UTF8.",
+        "Create a database with ENCODING 'UTF8' and move the data with pg_dump, or use a database router to put the "
+        "log in a separate database.",
     )
 
 
@@ -42,7 +42,7 @@ def describe_old_server(version: int) -> CheckMessage:
     """E020: what is wrong with a server of this major version."""
     return error(
         "E020",
-        f"The database server is PostgreSQL {version}; the event log needs {OLDEST_SERVER} or newer.",
+        f"The database server is PostgreSQL {version}, but the event log needs {OLDEST_SERVER} or newer.",
         "Upgrade the server.",
     )
 

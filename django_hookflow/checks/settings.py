@@ -32,8 +32,8 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
             found.append(
                 warning(
                     "W006",
-                    f"{setting.name} begins or ends with a space or a line break.",
-                    "Strip it: it usually comes from a file or a copied text.",
+                    f"{setting.name} starts or ends with whitespace.",
+                    "Remove it; it usually comes from a file or from copy and paste.",
                 )
             )
     return found
@@ -42,7 +42,7 @@ def check_values(**kwargs: Any) -> list[CheckMessage]:
 def check_names(**kwargs: Any) -> list[CheckMessage]:
     """W002: a setting with this package's prefix that this package does not know."""
     return [
-        warning("W002", f"{name} is not a setting of django-hookflow and does nothing.", _suggest(name, SETTINGS))
+        warning("W002", f"{name} is not a django-hookflow setting and has no effect.", _suggest(name, SETTINGS))
         for name in sorted(dir(settings))
         if name.startswith(PREFIX) and name not in SETTINGS
     ]
@@ -56,7 +56,7 @@ def check_transport(**kwargs: Any) -> list[CheckMessage]:
         found.append(
             error(
                 "E002",
-                f"DJANGO_HOOKFLOW_TRANSPORT is {transport!r}, which is not a transport.",
+                f"DJANGO_HOOKFLOW_TRANSPORT is {transport!r}, which is not a known transport.",
                 _suggest(transport, TRANSPORTS),
             )
         )
@@ -69,7 +69,7 @@ def check_transport(**kwargs: Any) -> list[CheckMessage]:
 def check_required(**kwargs: Any) -> list[CheckMessage]:
     """W001: what the transport cannot go without is there."""
     from_console = "Copy it from the QStash console."
-    own_key = "Set it to any long random text: the relay signs with it, the webhook verifies with it."
+    own_key = "Set it to a long random string: the relay signs messages with it and the webhook verifies them."
     origin = f"Set it to the {SETTINGS['DJANGO_HOOKFLOW_DOMAIN'].meaning}."
     key = from_console if transport_name() == "qstash" else own_key
     return [
@@ -86,8 +86,8 @@ def check_required_for_deployment(**kwargs: Any) -> list[CheckMessage]:
     return [
         error(
             "E010",
-            f"The {transport_name()} transport cannot work: {', '.join(missing)} not configured.",
-            "Set what is missing, or choose another transport with DJANGO_HOOKFLOW_TRANSPORT.",
+            f"The {transport_name()} transport is incomplete: {', '.join(missing)} not configured.",
+            "Set the missing settings, or choose another transport with DJANGO_HOOKFLOW_TRANSPORT.",
         )
     ]
 
@@ -139,4 +139,4 @@ def _suggest(name: str, real_names: Collection[str]) -> str:
     # Without the prefix, which says nothing and makes long names resemble each other.
     real = {name.removeprefix(PREFIX): name for name in real_names}
     nearest = difflib.get_close_matches(name.removeprefix(PREFIX), real, n=1, cutoff=0.6)
-    return f"Did you mean {real[nearest[0]]}?" if nearest else f"Known are: {', '.join(real_names)}."
+    return f"Did you mean {real[nearest[0]]}?" if nearest else f"Known settings: {', '.join(real_names)}."

@@ -84,7 +84,7 @@ def public_url(path: str) -> str:
     if not domain:
         raise NotConfigured(
             "DJANGO_HOOKFLOW_DOMAIN",
-            "set it to the origin at which deliveries reach this app, for example https://my-app.com",
+            "set it to the public origin of this app, for example https://my-app.com",
         )
     return domain + escape_uri_path(conf.webhook_path + path)
 
@@ -127,7 +127,7 @@ def _text(content: dict[str, Any], key: str) -> str:
 def _seq(content: dict[str, Any]) -> int:
     value = _value(content, "seq")
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SEQ:
-        raise BadMessage("seq is not an integer from 0")
+        raise BadMessage("seq is not an integer of at least 0")
     return value
 
 

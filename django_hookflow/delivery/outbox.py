@@ -87,17 +87,17 @@ def _publish(message: Message) -> None:
     try:
         hand_over(get_transport(), message)
     except SendFailed as error:
-        logger.warning("%s was not published and is left to a relay: %s", message, error)
+        logger.warning("%s was not published; a relay will send it: %s", message, error)
         pause = FIRST_RETRY_SECONDS if error.retry_after is None else error.retry_after
     except Exception:  # whatever went wrong, the caller's transaction is committed and its request must go on
-        logger.exception("%s was not published and is left to a relay", message)
+        logger.exception("%s was not published; a relay will send it", message)
         pause = FIRST_RETRY_SECONDS
     else:
         return
     try:
         reschedule(message, pause)
     except Error:
-        logger.exception("%s stays as it is and comes due in %s s", message, conf.overdue_seconds)
+        logger.exception("%s is unchanged and is due in %s s", message, conf.overdue_seconds)
 
 
 def take_due(

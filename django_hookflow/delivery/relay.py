@@ -129,7 +129,7 @@ class Relay:
             raise
         except Error as error:
             self._outage = min(LONGEST_OUTAGE, max(SHORTEST_OUTAGE, self._outage * 2))
-            logger.warning("the database cannot be used, next attempt in %g s: %s", self._outage, first_line(error))
+            logger.warning("the database is unavailable, next attempt in %g s: %s", self._outage, first_line(error))
             connections[alias()].close()
             return self._outage
 
@@ -165,7 +165,7 @@ class Relay:
             if isinstance(error, NotMigrated) or is_connection_lost(error):
                 raise
             # A run that cannot be begun is not to keep others from it.
-            logger.warning("turns were not begun together and are begun one by one: %s", error)
+            logger.warning("turns could not be started in a batch and are started one by one: %s", error)
             return take()
 
     def _due_in(self) -> float | None:
@@ -265,7 +265,9 @@ class Relay:
         try:
             outbox.reschedule(message, backoff_seconds(message.attempt) if retry_in is None else retry_in)
         except Error as error:
-            logger.warning("%s could not be put back and comes due when overdue: %s", message, error)
+            logger.warning(
+                "%s could not be returned to the outbox and will be retried when overdue: %s", message, error
+            )
         return False
 
 

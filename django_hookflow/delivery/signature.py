@@ -38,12 +38,13 @@ def verify(token: str, body: bytes, urls: Collection[str]) -> None:
     keys = _read_keys()
     if not keys:
         raise InvalidSignature(
-            "no key to check it with; set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY to the account's keys"
+            "no key to verify it with; set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY to the keys of the "
+            "account"
         )
     if not token:
         raise InvalidSignature("the Upstash-Signature header is missing or empty")
     if len(token) > MAX_TOKEN_LENGTH:
-        raise InvalidSignature(f"a token of {len(token)} characters, more than any genuine one has")
+        raise InvalidSignature(f"the token has {len(token)} characters, which is too long")
     claims = _decode(token, keys)
     _check_destination(claims, urls)
     _check_body(claims, body)
@@ -54,7 +55,8 @@ def sign(body: bytes, url: str, *, key: str | None = None) -> str:
     key = key or conf.qstash_current_signing_key
     if not key:
         raise NotConfigured(
-            "QSTASH_CURRENT_SIGNING_KEY", "the relay signs with it; any long random text shared with the web processes"
+            "QSTASH_CURRENT_SIGNING_KEY",
+            "the relay signs messages with it; use a long random string, shared with the web processes",
         )
     now = int(time.time())
     claims = {
@@ -78,7 +80,7 @@ def _read_keys() -> list[str]:
     try:
         return [key for key in (conf.qstash_current_signing_key, conf.qstash_next_signing_key) if key]
     except HookFlowException as error:
-        raise InvalidSignature(f"no key to check it with; {error}") from error
+        raise InvalidSignature(f"no key to verify it with; {error}") from error
 
 
 def _decode(token: str, keys: list[str]) -> dict[str, Any]:
@@ -101,8 +103,8 @@ def _decode(token: str, keys: list[str]) -> dict[str, Any]:
             raise InvalidSignature(f"{type(error).__name__}: {error}"[:300]) from error
         return claims
     raise InvalidSignature(
-        "it was made with another key than QSTASH_CURRENT_SIGNING_KEY or QSTASH_NEXT_SIGNING_KEY; "
-        "compare them with the keys of the account that sends (each region has its own)"
+        "it was not made with QSTASH_CURRENT_SIGNING_KEY or QSTASH_NEXT_SIGNING_KEY; compare them with the keys of "
+        "the sending account (each region has its own)"
     )
 
 
@@ -123,4 +125,4 @@ def _check_body(claims: dict[str, Any], body: bytes) -> None:
         raise InvalidSignature("a claim has the wrong type: body must be a string")
     expected = body_digest(body).rstrip("=").encode("ascii")
     if not hmac.compare_digest(claimed.rstrip("=").encode("utf-8", "replace"), expected):
-        raise InvalidSignature("it was made for another body: something on the way changed the bytes")
+        raise InvalidSignature("it was made for a different body: a proxy may have changed it")

@@ -44,7 +44,7 @@ def _notify(using: str) -> None:
         with connections[using].cursor() as cursor:
             cursor.execute(f"NOTIFY {CHANNEL}")
     except Error as error:  # the announcement stands, and a relay finds it a little later
-        logger.info("relays were not notified: %s", error)
+        logger.info("could not notify the relays: %s", error)
 
 
 class Listener:
@@ -80,7 +80,7 @@ class Listener:
                     self._wake()  # for what was announced while nobody listened
                     self._pass_on(connection)
             except (psycopg.Error, OSError) as error:
-                logger.info("no notifications, next attempt in %s s: %s", RETRY, error)
+                logger.info("could not listen for notifications, next attempt in %s s: %s", RETRY, error)
                 self._is_ended(RETRY)
 
     def _pass_on(self, connection: psycopg.Connection[Any]) -> None:

@@ -26,17 +26,17 @@ def run(*, check: bool = False, port: int | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        console.title("Stopped; nothing is left running.")
+        console.title("Stopped. All processes have been shut down.")
         return 130
 
 
 def play(console: Console, *, check: bool, port: int | None) -> int:
-    console.title("django-hookflow: an order, a crash, and an end")
+    console.title("django-hookflow demo: an order, a crash and a recovery")
     started = time.monotonic()
     with Stage(port) as stage:
-        console.fact("PostgreSQL", f"pid {stage.postgres.pid}, its data is deleted at the end")
+        console.fact("PostgreSQL", f"pid {stage.postgres.pid}, data is deleted on exit")
         console.fact("web process", f"pid {stage.start_web().pid}, {stage.url}/")
-        console.fact("relay", f"pid {stage.start_relay().pid}, delivers what is due, signed")
+        console.fact("relay", f"pid {stage.start_relay().pid}, sends signed deliveries")
         console.fact("ready", f"in {time.monotonic() - started:.1f} s")
 
         from django_hookflow.demo.gallery import Gallery  # models can be imported once the stage is set
@@ -45,7 +45,7 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
 
         story = DemoStory(stage, console)
         order = story.play()
-        console.title("At the end")
+        console.title("Result")
         verdicts = judge(order)
         for is_good, text in verdicts:
             console.verdict(is_good, text)
@@ -58,7 +58,7 @@ def play(console: Console, *, check: bool, port: int | None) -> int:
 
 
 def invite(console: Console, stage: Stage) -> None:
-    console.title("It stays up until Ctrl-C")
+    console.title("Running until you press Ctrl-C")
     console.fact("shop", f"{stage.url}/  (place another order)")
     console.fact("admin", f"{stage.url}/admin/django_hookflow/workflowrun/")
     console.fact("login", f"admin / {stage.password}")

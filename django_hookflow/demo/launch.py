@@ -31,7 +31,7 @@ def main() -> None:
     else:
         watch_lifeline(order["lifeline"], order["signal"])
     if os.getppid() != order["parent"]:
-        sys.exit("the process that asked for this program is gone")
+        sys.exit("the parent process has exited")
     os.execv(program[0], program)  # noqa: S606 - becoming that program is the purpose
 
 

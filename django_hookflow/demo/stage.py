@@ -33,7 +33,7 @@ class DemoFailed(HookFlowException):
     @classmethod
     def at(cls, name: str, what: str, log: Path) -> DemoFailed:
         said = log.read_text(encoding="utf-8", errors="replace").strip()[-2000:] if log.exists() else ""
-        return cls(f"the {name} {what}; it wrote:\n{said or '(nothing)'}")
+        return cls(f"the {name} {what}; its output:\n{said or '(nothing)'}")
 
 
 class Stage:
@@ -81,7 +81,9 @@ class Stage:
     def check_alive(self) -> None:
         for name, child in (("web", self.web), ("relay", self.relay)):
             if child is not None and not child.is_running():
-                raise DemoFailed.at(f"{name} process", f"ended with status {child.process.returncode}", self._log(name))
+                raise DemoFailed.at(
+                    f"{name} process", f"exited with status {child.process.returncode}", self._log(name)
+                )
 
     def _spawn(self, name: str, *command: str) -> Child:
         with self._log(name).open("ab") as log:

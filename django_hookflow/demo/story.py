@@ -55,11 +55,11 @@ class DemoStory:
         """Plays it to the end of the run; raises DemoFailed if that does not come."""
         console = self._console
         order = place_order("Ada", 4_200)
-        console.title(f"Ada orders something for {order.amount / 100:.2f}: run {order.run_id} of process-order")
+        console.title(f"Ada places an order for {order.amount / 100:.2f}: run {order.run_id} of process-order")
         console.event_header()
-        self._follow_until(lambda: Charge.objects.exists(), "the payment provider has been asked")
+        self._follow_until(lambda: Charge.objects.exists(), "the payment provider receives a request")
         self._crash_web_process()
-        self._follow_until(lambda: self._has_ended(order), "the run has ended")
+        self._follow_until(lambda: self._has_ended(order), "the run to end")
         return order
 
     def follow(self) -> NoReturn:
@@ -75,11 +75,11 @@ class DemoStory:
         killed.kill()
         self._tail.print_new()
         self._console.drama(
-            f"kill -9 {killed.pid}: the web process is gone. The payment provider has booked the charge, "
-            f"the workflow does not know."
+            f"kill -9 {killed.pid}: the web process is killed. The payment provider has booked the charge, but the "
+            "workflow has not recorded it."
         )
         restarted = self._stage.start_web()
-        self._console.drama(f"started again as {restarted.pid}. Nobody tells it what it was doing.")
+        self._console.drama(f"restarted as {restarted.pid}. It only has the event log to continue from.")
 
     def _follow_until(self, condition: Callable[[], bool], what: str) -> None:
         for _ in attempts_until(time.monotonic() + PATIENCE_SECONDS):
@@ -88,7 +88,7 @@ class DemoStory:
             if condition():
                 self._tail.print_new()
                 return
-        raise DemoFailed(f"after {PATIENCE_SECONDS:.0f} s still waiting for this: {what}")
+        raise DemoFailed(f"timed out after {PATIENCE_SECONDS:.0f} s waiting for {what}")
 
     def _has_ended(self, order: Order) -> bool:
         return WorkflowRun.objects.filter(run_id=order.run_id, status__in=ENDED).exists()

@@ -33,12 +33,12 @@ def judge(order: Order) -> list[tuple[bool, str]]:
         ([event.seq for event in events] == list(range(1, len(events) + 1)), "the log has no gap and no fork"),
         (
             any(event.type == "turn.abandoned" for event in events),
-            "the crash stands in the log: turn.abandoned",
+            "the log shows the crash: turn.abandoned",
         ),
         (slept_long_enough(events), "the sleep was not cut short"),
         (
             len(charges) == 1 and charges[0].requests == 2,
-            "the payment provider was asked twice with one Idempotency-Key and charged once",
+            "the payment provider received two requests with the same Idempotency-Key and charged once",
         ),
         (LedgerEntry.objects.filter(order=order).count() == 1, "the ledger has exactly one entry"),
         (order.status == order.Status.FULFILLED, "the order is fulfilled"),

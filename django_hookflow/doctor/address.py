@@ -30,27 +30,33 @@ BODY = b'{"workflow_id":"hookflow.doctor","run_id":"hookflow-doctor","seq":1}'
 
 DOMAIN = "Check DJANGO_HOOKFLOW_DOMAIN"
 PATH = (
-    "Check DJANGO_HOOKFLOW_DOMAIN and DJANGO_HOOKFLOW_WEBHOOK_PATH, that django_hookflow.urls is mounted there, and that "
-    "a proxy in front of the app hands the path on."
+    "Check DJANGO_HOOKFLOW_DOMAIN and DJANGO_HOOKFLOW_WEBHOOK_PATH, that django_hookflow.urls is mounted there, and "
+    "that any proxy in front of the app keeps the path."
 )
 WAYS_OUT = {
-    "dns": f"{DOMAIN} for a typo, then the DNS records of that name.",
-    "tls": "Renew or complete the certificate (the chain, too), or check the scheme and port of DJANGO_HOOKFLOW_DOMAIN.",
-    "timeout": f"{DOMAIN}, the firewall in front of the app, and whether the app answers at all.",
-    "refused": f"{DOMAIN}, its port as well, and whether the app runs.",
-    "connection": f"{DOMAIN}, and what the proxy in front of the app logs.",
+    "dns": f"{DOMAIN} for a typo, then check the DNS records of that name.",
+    "tls": "Renew the certificate or complete its chain, or check the scheme and port of DJANGO_HOOKFLOW_DOMAIN.",
+    "timeout": f"{DOMAIN}, the firewall in front of the app, and that the app is responding.",
+    "refused": f"{DOMAIN}, including the port, and that the app is running.",
+    "connection": f"{DOMAIN}, and the log of the proxy in front of the app.",
 }
 STATUS_WAYS_OUT = {
-    400: "Add the host of DJANGO_HOOKFLOW_DOMAIN to ALLOWED_HOSTS; the log of the app says more.",
-    401: "Something in front of the webhook asks for a login: exempt the webhook's path, which has its signature.",
-    403: "Something in front of the webhook forbids it (a firewall, a login): exempt the webhook's path from it.",
+    400: "Add the host of DJANGO_HOOKFLOW_DOMAIN to ALLOWED_HOSTS; see the log of the app for details.",
+    401: (
+        "Something in front of the webhook requires a login. Exempt the webhook's path: its requests are "
+        "authenticated by their signature."
+    ),
+    403: (
+        "Something in front of the webhook blocks the request, such as a firewall or a login. Exempt the webhook's "
+        "path."
+    ),
     404: PATH,
 }
 
 
 def look_at_address(visit: Visit) -> Iterator[Finding]:
     if conf.transport == "inline":
-        yield ok("address.none", "The inline transport needs no address.")
+        yield ok("address.none", "The inline transport does not need a public address.")
         return
     url = webhook_url(WORKFLOW)
     yield from _look_at_name(host_of(url))
@@ -71,11 +77,11 @@ def knock(url: str) -> Finding:
     if response.status_code == 401 and answer.startswith("signature refused: no key"):
         return error(
             "address.no_keys",
-            f"The webhook at {without_credentials(url)} has no key to check signatures with.",
-            "Set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY for the web processes as well.",
+            f"The webhook at {without_credentials(url)} has no key to verify signatures with.",
+            "Set QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY for the web processes too.",
         )
     if response.status_code == 401 and answer.startswith("signature refused: "):
-        return ok("address.answers", f"The webhook answers at {without_credentials(url)}, as seen from this machine.")
+        return ok("address.answers", f"The webhook at {without_credentials(url)} answers requests from this machine.")
     return _say_foreign(url, response)
 
 
@@ -88,16 +94,16 @@ def deliver(url: str) -> Finding:
     if response.status_code == 401:
         return error(
             "address.other_keys",
-            "The webhook refuses what is signed here: its process has other keys, another domain, or another time.",
-            "Compare the settings of the web processes with those of this one (manage.py hookflow_settings) and the "
-            "clocks. The log of the web process, django_hookflow.webhook, says what did not fit.",
+            "The webhook rejects requests signed by this process: its keys, its domain or its clock differ.",
+            "Compare the settings (manage.py hookflow_settings) and the clock of the web processes with those of this "
+            "process. The reason is in the django_hookflow.webhook log of the web process.",
         )
     if response.status_code in (404, 489) and _error_of(body):
-        return ok("address.accepts", "The webhook accepts what is signed with the current key.")
+        return ok("address.accepts", "The webhook accepts requests signed with the current key.")
     return warning(
         "address.unwell",
         f"The webhook answered {response.status_code} to a delivery for a workflow that does not exist.",
-        "404 would be right. The log of the web process, django_hookflow.webhook, says more.",
+        "The expected answer is 404. See the django_hookflow.webhook log of the web process for details.",
     )
 
 
@@ -122,12 +128,12 @@ def _say_foreign(url: str, response: requests.Response) -> Finding:
         return error(
             "address.redirect",
             f"{shown} redirects to {to}. Deliveries do not follow redirects.",
-            "Set DJANGO_HOOKFLOW_DOMAIN and DJANGO_HOOKFLOW_WEBHOOK_PATH so that none is needed: https where "
-            "SECURE_SSL_REDIRECT wants it, the host name that the site is served under, the slashes of the mount.",
+            "Set DJANGO_HOOKFLOW_DOMAIN and DJANGO_HOOKFLOW_WEBHOOK_PATH to the final URL: https if "
+            "SECURE_SSL_REDIRECT is on, the canonical host name, and the same slashes as in the URLconf.",
         )
-    seen = f"{shown} answered {status}, and it was not the webhook that answered."
+    seen = f"{shown} answered {status}, but the response is not from the webhook."
     if status >= 500:
-        return error("address.failing", seen, "See the log of the app, and of the proxy in front of it.")
+        return error("address.failing", seen, "See the logs of the app and of the proxy in front of it.")
     code = "address.not_found" if status == 404 else "address.foreign"
     return error(code, seen, STATUS_WAYS_OUT.get(status, PATH))
 
@@ -153,6 +159,8 @@ def _look_at_name(host: str) -> Iterator[Finding]:
     if found and not any(address.is_global for address in found):
         yield warning(
             "address.private",
-            f"From here {host} is {', '.join(sorted(map(str, found)))}, which QStash cannot reach from the internet.",
-            "Use a public name, or that of a tunnel, unless only this network resolves the name that way.",
+            f"From this machine, {host} resolves to {', '.join(sorted(map(str, found)))}, which QStash cannot reach "
+            "from the internet.",
+            "Use a public name or the name of a tunnel. If the name resolves to a public address elsewhere, there is "
+            "nothing to do.",
         )

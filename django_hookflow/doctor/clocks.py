@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: The times compared are whole seconds, or have travelled.
 TOLERANCE_SECONDS = 2.0
-SYNCHRONIZE = "Synchronise the clocks of both machines by NTP (timedatectl, chronyc tracking)."
+SYNCHRONIZE = "Synchronize the clocks of both machines with NTP (timedatectl, chronyc tracking)."
 
 
 def look_at_clocks(visit: Visit) -> Iterator[Finding]:
@@ -26,9 +26,10 @@ def look_at_clocks(visit: Visit) -> Iterator[Finding]:
     if abs(moved) > TOLERANCE_SECONDS:
         yield error(
             "clocks.moved",
-            f"hookflow_now() differs from the database's own clock by {_span(moved)}: runs wake by it.",
-            "The test kit moves it, and a killed test leaves it that way. Put it back: CREATE OR REPLACE FUNCTION "
-            "hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT clock_timestamp()'.",
+            f"hookflow_now() differs from the database's clock by {_span(moved)}, so runs wake at the wrong time.",
+            "A test that moved the clock was probably killed before it could restore it. To restore it: CREATE OR "
+            "REPLACE FUNCTION hookflow_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT "
+            "clock_timestamp()'.",
         )
     if conf.transport == "qstash":
         yield from _look_at_qstash(visit)
@@ -52,8 +53,8 @@ def _judge_database(ahead: float) -> Finding:
         return ok("clocks.database", "This process and the database agree on the time.")
     return warning(
         "clocks.database_differs",
-        f"The database's clock is {_span(ahead)} {_ahead_or_behind(ahead)} this process's. Runs sleep and wake by the "
-        "database's; signatures are made and judged by this one's.",
+        f"The database's clock is {_span(ahead)} {_ahead_or_behind(ahead)} the clock of this process. The database's "
+        "clock decides when runs wake; the clock of this process is used to sign and verify deliveries.",
         SYNCHRONIZE,
     )
 
@@ -62,7 +63,7 @@ def _look_at_qstash(visit: Visit) -> Iterator[Finding]:
     if visit.offline:
         yield info("clocks.qstash_not_asked", "QStash's clock was not checked.", "Run without --offline.")
     elif visit.qstash.ahead is None:
-        yield info("clocks.qstash_silent", "QStash sent no time.", "See the area keys.")
+        yield info("clocks.qstash_silent", "QStash did not report its time.", "See the keys area.")
     else:
         yield _judge_qstash(visit.qstash.ahead)
 
@@ -70,9 +71,9 @@ def _look_at_qstash(visit: Visit) -> Iterator[Finding]:
 def _judge_qstash(ahead: float) -> Finding:
     if abs(ahead) <= _leeway():
         return ok("clocks.qstash", "This process and QStash agree on the time.")
-    seen = f"QStash's clock is {_span(ahead)} {_ahead_or_behind(ahead)} this process's"
+    seen = f"QStash's clock is {_span(ahead)} {_ahead_or_behind(ahead)} the clock of this process"
     if -ahead > LIFETIME_SECONDS + conf.clock_skew_seconds:
-        return error("clocks.qstash_differs", f"{seen}: every delivery is refused as too old.", SYNCHRONIZE)
+        return error("clocks.qstash_differs", f"{seen}: every delivery is rejected as expired.", SYNCHRONIZE)
     return warning("clocks.qstash_differs", f"{seen}, more than DJANGO_HOOKFLOW_CLOCK_SKEW_SECONDS.", SYNCHRONIZE)
 
 

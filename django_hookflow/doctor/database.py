@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 UNREACHABLE = "database.unreachable"
-MIGRATE = "Run manage.py migrate django_hookflow, or the files in migrations_sql."
+MIGRATE = "Run manage.py migrate django_hookflow, or apply the files in migrations_sql."
 #: What the area ``guards`` says of the objects in the database; ``schema`` says the rest.
 OF_GUARDS = {"django_hookflow.E021", "django_hookflow.E027"}
 
@@ -39,13 +39,14 @@ def look_at_database(visit: Visit) -> Iterator[Finding]:
         yield error(
             UNREACHABLE,
             f"The database {alias()!r} cannot be reached: {first_line(failure)}.",
-            "Check DATABASES in the settings, that the server is running, and that this machine may connect to it.",
+            "Check DATABASES in the settings, that the server is running, and that this machine is allowed to connect "
+            "to it.",
         )
         return
     if is_standby:
-        way_out = "Point DATABASES, or the router, at the primary."
-        yield error("database.standby", f"The database {name} is a standby: nothing can be written to it.", way_out)
-    yield ok("database.answers", f"PostgreSQL {version} answers, database {name}, login {login}.")
+        way_out = "Point DATABASES or the database router to the primary."
+        yield error("database.standby", f"The database {name} is a read-only standby.", way_out)
+    yield ok("database.answers", f"Connected to PostgreSQL {version}, database {name}, as {login}.")
 
 
 def look_at_schema(visit: Visit) -> Iterator[Finding]:
@@ -54,7 +55,7 @@ def look_at_schema(visit: Visit) -> Iterator[Finding]:
     if applied is None:  # with roles, a reader of the log has no business there
         yield info(
             "schema.migrations_not_readable",
-            "This login may not read django_migrations, so whether every migration is applied is unknown.",
+            "This login cannot read django_migrations, so the applied migrations could not be checked.",
             "Run hookflow_doctor --only schema with the credentials used for migrations.",
         )
     elif not applied.is_exact:
@@ -62,7 +63,7 @@ def look_at_schema(visit: Visit) -> Iterator[Finding]:
         return
     so = "functions, views and tables match this release."
     fine = (
-        ok("schema.migrated", f"Every migration is applied; {so}")
+        ok("schema.migrated", f"All migrations are applied; {so}")
         if applied
         else ok("schema.installed", so.capitalize())
     )
@@ -72,19 +73,19 @@ def look_at_schema(visit: Visit) -> Iterator[Finding]:
 
 def look_at_guards(visit: Visit) -> Iterator[Finding]:
     _need_log()
-    fine = ok("guards.on", "Guards refuse changes to every table of the log, and nothing else acts on them.")
+    fine = ok("guards.on", "Every table of the log has its guards, and no unknown triggers or functions were found.")
     yield from from_checks([m for m in visit.objects if m.id in OF_GUARDS], otherwise=fine)
 
 
 def look_at_roles(visit: Visit) -> Iterator[Finding]:
     _need_log()
-    fine = ok("roles.silenced", "Nothing to report.")
+    fine = ok("roles.silenced", "No issues.")
     yield from from_checks(check_protection(databases=[alias()]), otherwise=fine)
 
 
 def look_at_partitions(visit: Visit) -> Iterator[Finding]:
     _need_log()
-    fine = ok("partitions.fine", "The log has partitions for the coming months.")
+    fine = ok("partitions.fine", "Partitions exist for the coming months.")
     yield from from_checks(check_partitions(databases=[alias()]), otherwise=fine)
 
 
@@ -104,10 +105,12 @@ def _need_log() -> None:
 
 def _describe_migrations(applied: Applied) -> Iterator[Finding]:
     if applied.missing:
-        yield error("schema.not_migrated", f"Migrations that are not applied: {', '.join(applied.missing)}.", MIGRATE)
+        yield error("schema.not_migrated", f"Unapplied migrations: {', '.join(applied.missing)}.", MIGRATE)
     if applied.newer:
         yield info(
             "schema.newer",
-            f"The database has migrations of a newer release, so what is installed was not compared: {', '.join(applied.newer)}.",
-            "Nothing to do while a deploy is under way: older code runs on a newer schema. Otherwise upgrade the package.",
+            "The database has migrations from a newer release, so its objects were not compared: "
+            f"{', '.join(applied.newer)}.",
+            "During a deploy there is nothing to do: older code works with a newer schema. Otherwise, upgrade the "
+            "package.",
         )

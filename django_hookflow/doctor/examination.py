@@ -108,12 +108,21 @@ def _look(area: Area, visit: Visit) -> list[Finding]:
     except Error as failure:
         return [_say_unreadable(area.name, failure)]
     except (HookFlowException, ImproperlyConfigured) as failure:
-        way_out = "Correct the setting it names; manage.py hookflow_settings prints them all."
-        return [error(f"{area.name}.misconfigured", f"This could not be examined: {failure}", way_out)]
+        way_out = "Fix that setting; manage.py hookflow_settings lists all settings."
+        return [error(f"{area.name}.misconfigured", f"This area could not be checked: {failure}", way_out)]
     except Exception as failure:  # the other areas are to be looked at all the same
-        logger.exception("the doctor failed in the area %s", area.name)
-        way_out = "The traceback is in the log django_hookflow.doctor. Unless data was changed by hand, report it."
-        return [error(f"{area.name}.failed", f"The doctor itself failed here ({type(failure).__name__}).", way_out)]
+        logger.exception("hookflow_doctor failed in the area %s", area.name)
+        way_out = (
+            "See the traceback in the django_hookflow.doctor log. Please report it as a bug, unless data was changed "
+            "by hand."
+        )
+        return [
+            error(
+                f"{area.name}.failed",
+                f"hookflow_doctor failed while checking this area ({type(failure).__name__}).",
+                way_out,
+            )
+        ]
 
 
 @contextmanager
@@ -133,12 +142,12 @@ def _say_unreadable(area: str, failure: Error) -> Finding:
     state = getattr(failure.__cause__, "sqlstate", None) or ""
     problem = f"{first_line(failure)}."
     if state == "42501":  # insufficient_privilege
-        way_out = "Run the doctor as a login that may: a member of hookflow_app or hookflow_owner."
-        return warning(f"{area}.not_permitted", f"This login may not read this: {problem}", way_out)
+        way_out = "Run hookflow_doctor with a login that is a member of hookflow_app or hookflow_owner."
+        return warning(f"{area}.not_permitted", f"This login does not have the required privileges: {problem}", way_out)
     if state == "57014":  # query_canceled
-        way_out = f"See in pg_stat_activity what keeps the server busy, then run hookflow_doctor --only {area}."
-        return warning(f"{area}.too_slow", f"Gave up after {QUERY_SECONDS} s: {problem}", way_out)
+        way_out = f"Look in pg_stat_activity for what keeps the server busy, then run hookflow_doctor --only {area}."
+        return warning(f"{area}.too_slow", f"Timed out after {QUERY_SECONDS} s: {problem}", way_out)
     if state.startswith("42"):  # what is asked for is not there
-        return error(f"{area}.not_migrated", f"This could not be examined: {problem}", MIGRATE)
-    way_out = "See the log of the database server, then run the doctor again."
-    return error(f"{area}.failed", f"This could not be examined: {problem}", way_out)
+        return error(f"{area}.not_migrated", f"This area could not be checked: {problem}", MIGRATE)
+    way_out = "Check the log of the database server, then run hookflow_doctor again."
+    return error(f"{area}.failed", f"This area could not be checked: {problem}", way_out)

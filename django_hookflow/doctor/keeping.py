@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 #: One is to be made every day; that the second is late as well is no accident.
 OLD_HOURS = 48
-MAKE = "Run manage.py hookflow_checkpoint --output FILE every day, and keep the files outside the database."
+MAKE = "Run manage.py hookflow_checkpoint --output FILE every day and store the files outside the database."
 
 
 def look_at_archive(visit: Visit) -> Iterator[Finding]:
     if not conf.archive_dir:
         yield from from_checks(
             check_archive(),
-            otherwise=ok("archive.none", "No archive is configured, and the check for that is silenced."),
+            otherwise=ok("archive.none", "No archive directory is configured, and the check for it is silenced."),
         )
         return
     try:
@@ -33,10 +33,10 @@ def look_at_archive(visit: Visit) -> Iterator[Finding]:
         yield error(
             "archive.not_writable",
             f"N{str(failed).partition('. Nothing was removed')[0][1:]}.",
-            "Mount or make the directory, and let the user that runs cleanup_workflows write there.",
+            "Mount or create the directory, and make it writable for the user that runs cleanup_workflows.",
         )
         return
-    yield ok("archive.writable", f"Archives can be written to {directory}.")
+    yield ok("archive.writable", f"The archive directory {directory} is writable.")
 
 
 def look_at_checkpoints(visit: Visit) -> Iterator[Finding]:
@@ -56,9 +56,9 @@ def look_at_checkpoints(visit: Visit) -> Iterator[Finding]:
 
 def _say_none() -> Finding:
     if conf.checkpoint_key:
-        return warning("checkpoints.none", "A key for checkpoints is configured, but none has been made.", MAKE)
+        return warning("checkpoints.none", "A checkpoint key is configured, but no checkpoint has been made.", MAKE)
     return info(
         "checkpoints.none",
-        "No checkpoint has been made: the removal of a run from the database would go unnoticed.",
+        "No checkpoint has been made, so the removal of a run from the database cannot be detected.",
         f"Set DJANGO_HOOKFLOW_CHECKPOINT_KEY. {MAKE}",
     )

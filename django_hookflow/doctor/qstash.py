@@ -52,7 +52,7 @@ def ask_for_keys() -> QStashAnswer:
 
 def look_at_keys(visit: Visit) -> Iterator[Finding]:
     if conf.transport != "qstash":
-        yield ok("keys.own", f"The {conf.transport} transport needs no keys of QStash.")
+        yield ok("keys.own", f"The {conf.transport} transport does not use QStash keys.")
         return
     answer = visit.qstash
     if answer.problem or not answer.keys:
@@ -64,28 +64,28 @@ def look_at_keys(visit: Visit) -> Iterator[Finding]:
 def compare(configured: tuple[str | None, str | None], real: tuple[str, str]) -> Finding:
     """What is to be said of these keys, current and next, where QStash has those."""
     if configured == real:
-        return ok("keys.match", "The signing keys in the settings are the ones QStash has.")
+        return ok("keys.match", "The signing keys in the settings match those of QStash.")
     if real[0] not in configured:
         return error(
             "keys.foreign",
-            "QStash signs with a key that is not in the settings: every delivery is refused with 401.",
-            f"{COPY}, of the account and the region that QSTASH_TOKEN and QSTASH_URL belong to.",
+            "QStash signs with a key that is not in the settings: every delivery is rejected with 401.",
+            f"{COPY}, for the account and region of QSTASH_TOKEN and QSTASH_URL.",
         )
     if real[0] == configured[1] and real[1] != configured[0]:
         return warning(
             "keys.rotated",
-            "The keys have been rotated: QStash now signs with what the settings call the next key. Deliveries are "
-            "accepted, until the next rotation.",
+            "The keys have been rotated: QStash now signs with QSTASH_NEXT_SIGNING_KEY. Deliveries are accepted until "
+            "the next rotation.",
             f"{COPY}, and deploy before the keys are rotated again.",
         )
     if real[1] not in configured:
         return warning(
             "keys.next_unknown",
-            "QStash's current key is in the settings, its next key is not: the next rotation would have every delivery "
-            "refused.",
+            "The settings have QStash's current key but not its next key: after the next rotation, every delivery "
+            "would be rejected.",
             f"{COPY}.",
         )
-    return warning("keys.swapped", "The two signing keys in the settings are the wrong way round.", f"{COPY}.")
+    return warning("keys.swapped", "QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY are swapped.", f"{COPY}.")
 
 
 def _read_keys(body: bytes) -> tuple[str, str] | None:
@@ -111,26 +111,32 @@ def _say_unreachable(unreachable: Unreachable) -> Finding:
     # Deliveries come in all the same, and what is not published now a relay publishes later.
     return warning(
         "keys.unreachable",
-        f"QStash could not be asked for its keys: {unreachable}.",
-        f"Check QSTASH_URL ({without_credentials(base_url())}) and that this machine may reach it; messages are published "
-        "from here. --offline leaves this out.",
+        f"Could not fetch the signing keys from QStash: {unreachable}.",
+        f"Check QSTASH_URL ({without_credentials(base_url())}) and that this machine can reach it: messages are "
+        "published from here. Use --offline to skip this check.",
     )
 
 
 def _say_status(status: int) -> Finding:
     if status in (401, 403):
-        way_out = "Copy QSTASH_TOKEN from the QStash console, and check QSTASH_URL: each region has tokens of its own."
+        way_out = "Copy QSTASH_TOKEN from the QStash console, and check QSTASH_URL: each region has its own tokens."
         return error(
-            "keys.token_refused", f"QStash refuses QSTASH_TOKEN, with {status}: nothing is published.", way_out
+            "keys.token_refused",
+            f"QStash rejects QSTASH_TOKEN (status {status}): no messages can be published.",
+            way_out,
         )
     if status == 429 or status >= 500:
-        return warning("keys.busy", f"QStash answered {status} when asked for its keys.", "Run the doctor again later.")
+        return warning(
+            "keys.busy",
+            f"QStash answered {status} to a request for its signing keys.",
+            "Run hookflow_doctor again later.",
+        )
     return _say_foreign(f"with {status}")
 
 
-def _say_foreign(how: str = "with something else than two keys") -> Finding:
+def _say_foreign(how: str = "without the two signing keys") -> Finding:
     return error(
         "keys.no_qstash",
-        f"{without_credentials(base_url())} does not answer like QStash: {how}.",
-        "Set QSTASH_URL to the base URL shown in the QStash console, or remove it for the public one.",
+        f"{without_credentials(base_url())} does not look like QStash: it answered {how}.",
+        "Set QSTASH_URL to the base URL shown in the QStash console, or remove it to use the public one.",
     )

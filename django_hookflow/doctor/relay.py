@@ -19,7 +19,9 @@ MOST = 1_000
 LATE_SECONDS = 60.0
 #: Sent so often, a message would have begun its turn.
 MANY_ATTEMPTS = 5
-START = "Keep manage.py hookflow_relay running (or, with QStash, hookflow_relay --once in cron), and look at its log."
+START = (
+    "Keep manage.py hookflow_relay running (with QStash, hookflow_relay --once from cron is enough) and check its log."
+)
 
 
 class Outstanding(NamedTuple):
@@ -54,7 +56,10 @@ def _is_vain(row: Outstanding) -> bool:
 
 
 def _describe_late(late: list[Outstanding]) -> Finding:
-    seen = f"Nobody is sending: {_count(late)} should have been sent, the first {late[0].to_be_sent:,.0f} s ago (run {late[0].run_id})."
+    seen = (
+        f"No relay is sending: {_count(late)} overdue, the oldest by {late[0].to_be_sent:,.0f} s (run "
+        f"{late[0].run_id})."
+    )
     if late[0].to_be_sent > conf.overdue_seconds:
         return error("relay.late", seen, START)
     return warning("relay.late", seen, START)
@@ -64,14 +69,15 @@ def _describe_vain(vain: list[Outstanding]) -> Finding:
     row = max(vain, key=lambda row: row.due)
     return warning(
         "relay.in_vain",
-        f"{_count(vain)} sent repeatedly without a turn beginning, such as run {row.run_id}: sent {row.attempts} times, "
-        f"due {row.due:,.0f} s ago.",
-        "See the area address, the log of the relay (django_hookflow.delivery), and that of the web processes "
-        "(django_hookflow.webhook) for why deliveries are refused; a workflow may no longer be in the code.",
+        f"{_count(vain)} sent repeatedly, but no turn has started. Example: run {row.run_id}, sent {row.attempts} "
+        f"times, due {row.due:,.0f} s ago.",
+        "See the address area, and the logs of the relay (django_hookflow.delivery) and the web processes "
+        "(django_hookflow.webhook), for why deliveries are rejected. The workflow may have been removed from the "
+        "code.",
     )
 
 
 def _count(rows: list[Outstanding]) -> str:
     if len(rows) == 1:
         return "1 message"
-    return f"{len(rows):,} messages" if len(rows) < MOST else f"{MOST:,} messages or more"
+    return f"{len(rows):,} messages" if len(rows) < MOST else f"{MOST:,} or more messages"

@@ -24,16 +24,17 @@ Level = Callable[[str, str, str], Finding]
 WAITING: dict[str, tuple[Level, str, str]] = {
     "in_doubt": (
         warning,
-        "in doubt: a step may or may not have had its effect",
-        "Find out what came of it, then record that with run.resolve(step_id, result=…), or have the step run again with "
+        "in doubt: it is unknown whether a step had its effect",
+        "Find out what happened and record it with run.resolve(step_id, result=…), or run the step again with "
         "run.rewind(to_step=…).",
     ),
     "diverged": (
         warning,
-        "diverged: the code no longer asks for what is recorded",
-        "Deploy code that does, then run.resume(); or run.rewind(to_step=…) to a step before the difference.",
+        "diverged: the code no longer matches the recorded steps",
+        "Deploy code that matches and call run.resume(), or call run.rewind(to_step=…) with a step before the "
+        "difference.",
     ),
-    "paused": (info, "paused by an operator", "run.resume() lets it continue."),
+    "paused": (info, "paused by an operator", "Call run.resume() to continue it."),
 }
 
 
@@ -55,8 +56,8 @@ def _find_failed() -> Iterator[Finding]:
             "runs.failed",
             f"{_runs(number)} failed and has not been replayed."
             if number == 1
-            else f"{_runs(number)} failed, not replayed.",
-            "Look at the dead letters in the admin; replay them once the cause is fixed. cleanup_workflows removes "
+            else f"{_runs(number)} failed and have not been replayed.",
+            "Look at the dead letters in the admin and replay them once the cause is fixed. cleanup_workflows removes "
             "old ones.",
         )
 
@@ -66,9 +67,9 @@ def _find_unannounced() -> Iterator[Finding]:
     if run_ids:
         yield error(
             "runs.unannounced",
-            f"{_runs(len(run_ids))} should go on, but no turn is announced ({', '.join(run_ids[:NAMED])}).",
-            "Rows of the outbox have been removed by hand, or the database was restored in part: compare with manage.py "
-            "hookflow_rebuild --check, then run.pause() and run.resume() announce a turn again.",
+            f"{_runs(len(run_ids))} active without a message for the next turn ({', '.join(run_ids[:NAMED])}).",
+            "Rows of the outbox were deleted by hand, or the database was only partly restored. Compare with "
+            "manage.py hookflow_rebuild --check, then call run.pause() and run.resume() to create a new message.",
         )
 
 
@@ -78,9 +79,9 @@ def _find_lost() -> Iterator[Finding]:
         run_id, seconds = lost[0]
         yield warning(
             "runs.lost",
-            f"{_runs(len(lost))} lost the worker in the middle of a turn and nobody has taken over, such as {run_id}, for "
+            f"{_runs(len(lost))} interrupted when the worker was lost, and not resumed. Example: {run_id}, for "
             f"{format_duration(round(seconds))}.",
-            "Keep manage.py hookflow_relay running: it hands such runs to another worker once the lease has run out.",
+            "Keep manage.py hookflow_relay running: it sends such runs to another worker once the lease has expired.",
         )
 
 
@@ -90,12 +91,9 @@ def _find_unjoined() -> Iterator[Finding]:
         run_id, child_id, seconds = waiting[0]
         yield error(
             "runs.unjoined",
-            f"{_runs(len(waiting))} waits for a run that has ended, such as {run_id} for {child_id}, which ended "
-            f"{format_duration(round(seconds))} ago."
-            if len(waiting) == 1
-            else f"{_runs(len(waiting))} wait for runs that have ended, such as {run_id} for {child_id}, which ended "
-            f"{format_duration(round(seconds))} ago.",
-            "One pass of manage.py hookflow_relay --once has them go on; keep a relay running.",
+            f"{_runs(len(waiting))} still waiting for a child that has ended. Example: {run_id} waits for {child_id}, "
+            f"which ended {format_duration(round(seconds))} ago.",
+            "Run manage.py hookflow_relay --once to resume them, and keep a relay running.",
         )
 
 
@@ -109,4 +107,4 @@ def _ask(statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
 def _runs(number: int) -> str:
     if number == 1:
         return "1 run"
-    return f"{number:,} runs" if number < MOST else f"{MOST:,} runs or more"
+    return f"{number:,} runs" if number < MOST else f"{MOST:,} or more runs"

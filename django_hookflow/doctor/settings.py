@@ -21,5 +21,5 @@ ELSEWHERE = {"django_hookflow.E006"}
 
 def look_at_settings(visit: Visit) -> Iterator[Finding]:
     messages = [message for message in run_checks(tags=["django_hookflow"]) if message.id not in ELSEWHERE]
-    for finding in from_checks(messages, otherwise=ok("settings.fine", "The system checks found no issues.")):
+    for finding in from_checks(messages, otherwise=ok("settings.fine", "No issues.")):
         yield replace(finding, level="error") if finding.code == MISSING else finding

@@ -18,7 +18,7 @@ URL = "https://doctor.invalid/hookflow/workflow/doctor/"
 
 def look_at_signature(visit: Visit) -> Iterator[Finding]:
     if conf.transport == "inline":
-        yield ok("signature.none", "The inline transport signs nothing.")
+        yield ok("signature.none", "The inline transport does not sign messages.")
         return
     for name, key in (
         ("QSTASH_CURRENT_SIGNING_KEY", conf.qstash_current_signing_key),
@@ -27,7 +27,7 @@ def look_at_signature(visit: Visit) -> Iterator[Finding]:
         if key:
             yield _go_round(name, key)
     if not conf.qstash_current_signing_key:
-        yield info("signature.no_key", "QSTASH_CURRENT_SIGNING_KEY is not configured.", "See the area settings.")
+        yield info("signature.no_key", "QSTASH_CURRENT_SIGNING_KEY is not configured.", "See the settings area.")
 
 
 def _go_round(name: str, key: str) -> Finding:
@@ -36,7 +36,7 @@ def _go_round(name: str, key: str) -> Finding:
     except InvalidSignature as refused:
         return error(
             "signature.refused",
-            f"What is signed with {name} is not accepted here: {refused}.",
-            "Compare the keys in the settings of all processes, and the clock of this machine.",
+            f"A message signed with {name} is rejected by this process: {refused}.",
+            "Compare the keys in the settings of all processes, and check the clock of this machine.",
         )
-    return ok("signature.accepted", f"What is signed with {name} is accepted.")
+    return ok("signature.accepted", f"Messages signed with {name} are accepted.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Events are handed over within seconds, or from cron.
 PATIENCE_SECONDS = 600.0
 SERVE = "Keep manage.py hookflow_subscribers running, or run it with --once from cron."
-FORGET = "If the function is gone for good, delete its row of django_hookflow_subscriber."
+FORGET = "If the function was removed for good, delete its row from django_hookflow_subscriber."
 
 
 class Stored(NamedTuple):
@@ -42,23 +42,21 @@ def look_at_subscribers(visit: Visit) -> Iterator[Finding]:
         stored = {row[0]: Stored(*row) for row in c.fetchall()}
     registered = {subscription.name for subscription in registered_subscriptions()}
     found = [finding for name in sorted(stored.keys() | registered) for finding in _look_at(name, stored, registered)]
-    fine = (
-        f"Subscribers: {len(registered)}, none of which fails or lags behind." if registered else "Nothing subscribes."
-    )
+    fine = f"Subscribers: {len(registered)}, all up to date." if registered else "There are no subscribers."
     yield from found or [ok("subscribers.fine", fine)]
 
 
 def _look_at(name: str, stored: dict[str, Stored], registered: set[str]) -> Iterator[Finding]:
     row = stored.get(name)
     if row is None:
-        yield warning("subscribers.not_served", f"{name} has not been served yet.", SERVE)
+        yield warning("subscribers.not_served", f"{name} has not run yet.", SERVE)
     elif name not in registered:
-        yield info("subscribers.unknown", f"{name} is known to the database, but no function has this name.", FORGET)
+        yield info("subscribers.unknown", f"{name} is in the database, but no function has this name.", FORGET)
     elif row.is_failing:
         yield warning(
             "subscribers.failing",
-            f"{name} has failed {row.failures} times in a row on the same event, and waits there.",
-            "manage.py hookflow_subscribers --list shows the error. Once the function is fixed, it goes on by itself.",
+            f"{name} has failed {row.failures} times in a row on the same event and cannot continue.",
+            "manage.py hookflow_subscribers --list shows the error. Delivery continues once the function is fixed.",
         )
     elif row.unread and row.stands_for > PATIENCE_SECONDS:
         stands = f"{name} has not advanced for {format_duration(round(row.stands_for))}, and is {row.unread:,} positions behind."

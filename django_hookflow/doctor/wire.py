@@ -50,14 +50,14 @@ def _as_unreachable(error: Exception, host: str) -> Unreachable:
     causes = list(_causes_of(error))
     for cause in causes:
         if isinstance(cause, socket.gaierror):
-            return Unreachable("dns", f"the name {host} cannot be resolved ({cause.strerror})")
+            return Unreachable("dns", f"{host} could not be resolved ({cause.strerror})")
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "verify_message", "") or cause.reason or type(cause).__name__
-            return Unreachable("tls", f"{host} was reached, but no encrypted connection could be made ({reason})")
+            return Unreachable("tls", f"the TLS handshake with {host} failed ({reason})")
     if any(isinstance(cause, (requests.Timeout, TimeoutError)) for cause in causes):
         return Unreachable("timeout", f"{host} did not answer within {TIMEOUT_SECONDS:g} s")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return Unreachable("refused", f"nothing listens there: {host} refused the connection")
+        return Unreachable("refused", f"{host} refused the connection")
     return Unreachable("connection", f"the request to {host} failed ({type(error).__name__})")
 
 

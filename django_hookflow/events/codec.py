@@ -84,7 +84,7 @@ class _Encoder:
             return int.__int__(value)
         if isinstance(value, float):
             if not math.isfinite(value):
-                raise NotSerializable(path, f"{value!r} is not a number JSON has; record None or text")
+                raise NotSerializable(path, f"{value!r} is not a valid JSON number; record None or text")
             return float.__float__(value)
         if depth >= MAX_DEPTH:
             raise NotSerializable(path[:200], f"nested deeper than {MAX_DEPTH} levels, or contains itself")
@@ -134,9 +134,11 @@ class _Encoder:
                 dumped = dump(value)
                 self._take(len(dumped))
                 if tag in _CHECKED and not _comes_back(tag, dumped, value):
-                    raise NotSerializable(path, f"{value!r:.200} would come back unequal; {_way_out(value)}")
+                    raise NotSerializable(
+                        path, f"{value!r:.200} does not compare equal after a JSON round trip; {_way_out(value)}"
+                    )
                 return {tag: dumped}
-        raise NotSerializable(path, f"{_name(value)} is not a type that comes back equal from JSON; {_way_out(value)}")
+        raise NotSerializable(path, f"{_name(value)} is not a type that can be recorded; {_way_out(value)}")
 
 
 def _name(value: Any) -> str:
@@ -154,9 +156,9 @@ def _way_out(value: Any) -> str:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         return "record value.astimezone(datetime.timezone.utc)"
     if inspect.isawaitable(value):
-        return "it has not run yet: call the async function through asgiref.sync.async_to_sync"
+        return "it is a coroutine that was not awaited: call the async function with asgiref.sync.async_to_sync"
     if hasattr(value, "_meta") and hasattr(value, "pk"):
-        return "return its pk or a dict of what later steps need"
+        return "return its pk, or a dict of the values later steps need"
     if hasattr(value, "values_list"):
         return "return list(queryset.values(…)) or a list of pks"
     if hasattr(value, "__dataclass_fields__"):

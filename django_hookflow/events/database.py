@@ -291,8 +291,8 @@ def check_transaction() -> None:
     )
     if failed or connection.needs_rollback:
         raise TransactionManagementError(
-            "a database error was caught inside the transaction, which can then only be rolled back: put what may fail "
-            "into a transaction.atomic() of its own, and catch the error around that"
+            "a database error was caught inside the transaction, which can now only be rolled back: wrap the code "
+            "that may fail in its own transaction.atomic() and catch the error outside that block"
         ) from getattr(connection, "rollback_exc", None)
 
 

@@ -244,7 +244,9 @@ def _explained(error: IntegrityError, run_uid: UUID, expected_seq: int | None) -
     if constraint == OPERATION_MAKES_SENSE:
         return OperationRefused(diagnosis(error, "message_primary") or str(error))
     if constraint == ONE_RUN_A_KEY:
-        return OperationRefused(f"hookflow: run {run_uid} cannot go on, another run is under way with its unique key")
+        return OperationRefused(
+            f"hookflow: run {run_uid} cannot continue: another run with the same unique key is active"
+        )
     return UnknownRun(str(run_uid)) if constraint == OF_A_LIVING_RUN else error
 
 

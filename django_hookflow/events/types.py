@@ -110,19 +110,19 @@ _TYPES = (
     ),
     EventType(
         TURN_STARTED,
-        "a delivery has begun to work on the run",
+        "a delivery started to work on the run",
         facts=("worker", "transport", "version", "message_id", "retried", "attempt"),
         status="running",
         settles_run=(BACKOFF, START),
     ),
     EventType(
         TURN_ABANDONED,
-        "the turn that started at `turn_seq` did not end before its lease ran out",
+        "the turn that started at `turn_seq` did not end before its lease expired",
         facts=("turn_seq",),
     ),
     EventType(
         TURN_FAILED,
-        "the workflow raised between steps; it is tried again after `retry_in` seconds, at `until`",
+        "the workflow raised an error between steps; it is retried after `retry_in` seconds, at `until`",
         facts=("attempt", "of", "retry_in", "until", "error", "fingerprint"),
         payload=("message", "traceback"),
         waits_begun=BACKOFF,
@@ -143,7 +143,7 @@ _TYPES = (
     EventType(
         STEP_RETRIED,
         "the backoff after a failed attempt is over; attempt number `attempt` is next. For an offloaded call: that "
-        "attempt goes on, because it was `answered` without a result, or has `timed_out`",
+        "attempt goes on, because it was `answered` without a result or has `timed_out`",
         facts=("attempt", "answered", "timed_out"),
         payload=("answer",),
         settles_step=True,
@@ -157,7 +157,8 @@ _TYPES = (
     ),
     EventType(
         STEP_FAILED,
-        "an attempt failed after working for `took` seconds; with `retry_in`, in seconds, another one follows",
+        "an attempt failed after `took` seconds; if there is a `retry_in`, the next attempt follows after that many "
+        "seconds",
         facts=("kind", "attempt", "of", "took", "retry_in", "error", "fingerprint", "scope"),
         payload=("message", "traceback"),
         settles_step=True,
@@ -194,14 +195,14 @@ _TYPES = (
     ),
     EventType(
         RUN_DIVERGED,
-        "the code no longer fits the run's history: step `recorded` is recorded, the code asked for `asked`",
+        "the code no longer matches the run's history: step `recorded` is recorded, but the code called `asked`",
         facts=("recorded", "asked", "error"),
         payload=("message",),
         status="diverged",
         waits_begun=DIVERGENCE,
     ),
     EventType(
-        RUN_CANCELLED, "somebody ended the run", payload=("reason",), status="cancelled", ends_run=True, is_act=True
+        RUN_CANCELLED, "somebody cancelled the run", payload=("reason",), status="cancelled", ends_run=True, is_act=True
     ),
     EventType(
         RUN_PAUSED, "somebody paused the run", payload=("reason",), status="paused", waits_begun=HOLD, is_act=True

@@ -135,14 +135,14 @@ def _text_or_null(value: str | None) -> bytes:
 
 #: What may be wrong with an event, or with several that follow each other.
 MISSING = "missing"
-OUT_OF_ORDER = "not in the order of seq"
-HASH_DOES_NOT_HOLD = "the hash does not match this event after the one before it"
-DIGEST_BESIDE_PAYLOAD = "has a payload or a salt beside the digest that only a redacted event has"
-REDACTION_NOT_ON_RECORD = "the payload was redacted, and no event says by whom and why"
-NOT_REDACTED = "names an event as redacted that is not"
-RETAINED_WITHOUT_REDACTION = "retains something of an event, and no redaction of it is on record right before"
-RETAINED_TOO_LONG = "retains what was redacted later"
-NOT_OF_CHECKPOINT = "not the event that the checkpoint knows"
+OUT_OF_ORDER = "not in seq order"
+HASH_DOES_NOT_HOLD = "the hash does not match this event and the previous one"
+DIGEST_BESIDE_PAYLOAD = "has both a payload or salt and the digest of a redacted payload"
+REDACTION_NOT_ON_RECORD = "the payload was redacted, but no event records by whom and why"
+NOT_REDACTED = "names an event as redacted that is not redacted"
+RETAINED_WITHOUT_REDACTION = "keeps part of an event's payload, but its redaction is not recorded right before"
+RETAINED_TOO_LONG = "keeps data that was redacted later"
+NOT_OF_CHECKPOINT = "differs from the event in the checkpoint"
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def check_run(run_uid: str, events: Iterable[Event], known: Known | None = None,
     for seq, what in redactions.find_problems():
         run.add(what, seq)
     if known is not None and run.names is not None and run.names[0] != known.run_id:
-        run.add(f"was started as {run.names[0]!r}, the checkpoint knows it as {known.run_id!r}")
+        run.add(f"was started as {run.names[0]!r}, but is {known.run_id!r} in the checkpoint")
     return run
 
 
@@ -329,7 +329,7 @@ def check_archive(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
         manifest = read_manifest(path)
         _check_lines(checked, iter(known))
         if not checked.events:
-            checked.problems.append(f"{path}: has no events, so it proves nothing")
+            checked.problems.append(f"{path}: contains no events, so there is nothing to verify")
         if manifest is not None:
             _check_manifest(checked, manifest)
     except (OSError, Unreadable, EOFError, zlib.error, UnicodeError) as error:
@@ -341,7 +341,7 @@ def _check_lines(checked: CheckedFile, known: Iterator[Known]) -> None:
     candidate, last_uid = next(known, None), ""
     for run_uid, events in itertools.groupby(read_events(checked.path), key=lambda event: str(event["run_uid"])):
         if run_uid <= last_uid:
-            checked.problems.append(f"run {run_uid}: its events are not together, or the runs not in order")
+            checked.problems.append(f"run {run_uid}: its events are not contiguous, or the runs are not in order")
         while candidate is not None and candidate.run_uid < run_uid:
             candidate = next(known, None)
         proof = candidate if candidate is not None and candidate.run_uid == run_uid else None
@@ -361,9 +361,9 @@ def find_unproved(known: Iterable[Known], files: Sequence[CheckedFile]) -> Itera
         if run.run_uid in proved:
             continue
         last_seq = max((file.ends[run.run_uid][0] for file in files if run.run_uid in file.ends), default=0)
-        there = f"ends at #{last_seq}" if last_seq else f"{run.run_id!r} is in none of the files"
+        there = f"ends at #{last_seq}" if last_seq else f"{run.run_id!r} is not in any of the files"
         if last_seq < run.last_seq:  # else the file's own problems say it
-            yield Problem(f"{there}, the checkpoint knows it up to #{run.last_seq}", run.run_uid)
+            yield Problem(f"{there}, but the checkpoint has it up to #{run.last_seq}", run.run_uid)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -415,11 +415,11 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(beside.read_text(encoding="utf-8"))
         if manifest["format"] != ARCHIVE_FORMAT:
-            raise Unreadable(f"{beside.name} has the format {manifest['format']!r}, known is {ARCHIVE_FORMAT!r}")
+            raise Unreadable(f"{beside.name} has the format {manifest['format']!r}, expected {ARCHIVE_FORMAT!r}")
         if manifest["lines"] != LINE_FORMAT:
-            raise Unreadable(f"its lines have the format {manifest['lines']!r}, known is {LINE_FORMAT!r}")
+            raise Unreadable(f"its lines have the format {manifest['lines']!r}, expected {LINE_FORMAT!r}")
         if manifest["file"] != path.name or manifest["sha256"] != file_digest(path):
-            raise Unreadable(f"is not, or no longer, the file of which {beside.name} has the digest")
+            raise Unreadable(f"does not match the digest in {beside.name}")
         _integer(manifest["events"], 8)
         for run in manifest["runs"]:
             _assert_is_end(run)
@@ -504,10 +504,10 @@ def read_token(path: Path) -> str:
         try:
             first = json.loads(next(lines))
             if first["format"] != CHECKPOINT_FORMAT:
-                raise Unreadable(f"{path} has the format {first['format']!r}, known is {CHECKPOINT_FORMAT!r}")
+                raise Unreadable(f"{path} has the format {first['format']!r}, expected {CHECKPOINT_FORMAT!r}")
             return str(first["token"])
         except (StopIteration, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise Unreadable(f"{path} does not begin as a checkpoint does") from error
+            raise Unreadable(f"{path} is not a checkpoint") from error
 
 
 def read_known(path: Path) -> Iterator[Known]:
@@ -520,9 +520,11 @@ def read_known(path: Path) -> Iterator[Known]:
                 known = Known(run_uid, run_id, last_seq, _hash(hash_), None if tombstone is None else _hash(tombstone))
                 leaf_hash(known)
                 if not UUID.fullmatch(run_uid) or run_uid <= last_uid:
-                    raise Unreadable(f"{path}: the run of line {number} does not come after that of the line before")
+                    raise Unreadable(
+                        f"{path}: line {number} is out of order: its run must come after that of the previous line"
+                    )
             except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-                raise Unreadable(f"{path}: line {number} does not say where a run stands") from error
+                raise Unreadable(f"{path}: line {number} is not a run") from error
             last_uid = run_uid
             yield known
 
@@ -546,8 +548,8 @@ def check_checkpoint(path: Path) -> dict[str, Any]:
         runs += 1
     if (runs, tree.root().hex()) != (claims.get("runs"), claims.get("root")):
         raise Unreadable(
-            f"{path}: its {runs} lines are not the {claims.get('runs')} that were signed, the root of their tree is "
-            f"{tree.root().hex()[:16]}… and not {str(claims.get('root'))[:16]}…"
+            f"{path}: its {runs} lines do not match the {claims.get('runs')} signed runs: the root hash is "
+            f"{tree.root().hex()[:16]}…, expected {str(claims.get('root'))[:16]}…"
         )
     return claims
 
@@ -562,8 +564,8 @@ def _claims(token: str) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Recomputes the hashes of exported events of django-hookflow.")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="prove that these runs are those it knows")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="an archive, or JSON Lines from psql")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="also compare the runs with this checkpoint")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="an archive, or JSON Lines written by psql")
     options = parser.parse_args(arguments)
     if options.checkpoint is not None:
         try:

@@ -15,15 +15,17 @@ class OutputExists(HookFlowException, FileExistsError):
     """The file to be written is there already."""
 
     def __init__(self, path: Path, kept: Path | None = None) -> None:
-        instead = "choose another name" if kept is None else f"what was to be written is complete in {kept}"
-        super().__init__(f"{path} exists and is not overwritten: {instead}")
+        instead = "choose another name" if kept is None else f"the complete file has been kept as {kept}"
+        super().__init__(f"{path} already exists and was not overwritten: {instead}")
 
 
 class NoDirectory(HookFlowException, NotADirectoryError):
     """The directory of the file to be written is not there."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path.name} cannot be written: {path.parent} is not a directory; make it, or choose another")
+        super().__init__(
+            f"{path.name} cannot be written: {path.parent} is not a directory; create it or choose another"
+        )
 
 
 @contextmanager

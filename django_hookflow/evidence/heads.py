@@ -38,15 +38,15 @@ def find_problems(run: StoredRun) -> list[Problem]:
 def _compare(run: StoredRun, checked: CheckedRun) -> Iterator[str]:
     head = run.head
     if head is None:
-        yield f"has {checked.events} events and no head"
+        yield f"has {checked.events} events but no head"
     elif head["archived"]:
         if run.events:
-            yield f"is marked as archived, and still has {checked.events} events"
+            yield f"is marked as archived but still has {checked.events} events"
         yield from _compare_tombstone(run.run_uid, head)
     elif head["tombstone"] is not None or head["tombstone_hash"] is not None:
-        yield "has a tombstone, and is not marked as archived"
+        yield "has a tombstone but is not marked as archived"
     elif not run.events:
-        yield f"its head ends at #{head['last_seq']}, and it has no events"
+        yield f"its head ends at #{head['last_seq']}, but it has no events"
     else:
         yield from _compare_ends(head, run.events[-1])
         yield from _compare_names(head, checked.names or ())
@@ -66,7 +66,7 @@ def _compare_tombstone(run_uid: str, head: dict[str, Any]) -> Iterator[str]:
         "hash": head["tombstone_hash"],
     }
     if not holds(event, bytes.fromhex(head["head_hash"])):
-        yield "is marked as archived, and its tombstone is not one that its retirement left"
+        yield "is marked as archived, but its tombstone was not written by archiving it"
     else:
         facts = facts_of(event)
         yield from _compare_names(head, (facts.get("run_id"), facts.get("workflow")))
@@ -75,13 +75,13 @@ def _compare_tombstone(run_uid: str, head: dict[str, Any]) -> Iterator[str]:
 def _compare_names(head: dict[str, Any], names: tuple[Any, ...]) -> Iterator[str]:
     for name, started_as in zip(("run_id", "workflow_id"), names, strict=False):
         if started_as != head[name]:
-            yield f"its head has the {name} {head[name]!r}, it was started with {started_as!r}"
+            yield f"its head has the {name} {head[name]!r}, but it was started with {started_as!r}"
 
 
 def _compare_ends(head: dict[str, Any], last: Event) -> Iterator[str]:
     if head["last_seq"] != last["seq"]:
-        yield f"its head ends at #{head['last_seq']}, its events at #{last['seq']}"
+        yield f"its head ends at #{head['last_seq']}, but its events at #{last['seq']}"
     elif head["head_hash"] != last["hash"]:
-        yield f"its head has another hash than #{last['seq']}"
+        yield f"the hash in its head differs from that of #{last['seq']}"
     elif head["last_at"] != last["recorded_at"]:
-        yield f"its head has {head['last_at']} as the time of #{last['seq']}, which has {last['recorded_at']}"
+        yield f"its head has the time {head['last_at']} for #{last['seq']}, but that event has {last['recorded_at']}"

@@ -78,8 +78,8 @@ def checked_claims(path: Path) -> dict[str, Any]:
         if c.fetchone() is None:
             raise BrokenCheckpoint(
                 path,
-                f"this database has no record of it. It was made of database {claims['database']!r}: if this is the one, "
-                f"the record was removed, or the database is older than the checkpoint",
+                f"this database has no record of it. It was made from database {claims['database']!r}: if that is this "
+                "database, the record was removed or the database was restored to a time before the checkpoint",
             )
     return claims
 
@@ -101,8 +101,8 @@ def _assert_follows(path: Path, previous: str | None, one_before: Path) -> None:
     if previous != digest:
         raise BrokenCheckpoint(
             path,
-            f"does not follow {one_before}, whose token has the digest {digest[:16]}…, but {(previous or 'none')[:16]}…: "
-            f"give all from the first of them to the last, in the order in which they were made",
+            f"does not follow {one_before} (digest {digest[:16]}…): its previous checkpoint has the digest "
+            f"{(previous or 'none')[:16]}…. Pass all checkpoints from the first to the last, oldest first",
         )
 
 
@@ -141,22 +141,22 @@ def _find_unlike(batch: list[Known]) -> Iterator[dict[str, Any]]:
 
 def _compare_run(row: dict[str, Any]) -> str | Gone | None:
     """What is not as the checkpoint knows it; None for a run that was archived before it and still is."""
-    known = f"the checkpoint knows it up to #{row['last_seq']}"
+    known = f"but the checkpoint has it up to #{row['last_seq']}"
     if row["head_last_seq"] is None:
         events = f"its events end at #{row['log_last_seq']}" if row["log_last_seq"] else "no events"
         return f"has no head and {events}, {known}"
     if row["head_run_id"] != row["run_id"]:
-        return f"its head has the run_id {row['head_run_id']!r}, the checkpoint knows it by this one"
+        return f"its head has the run_id {row['head_run_id']!r}, but the checkpoint has this one"
     if row["head_last_seq"] < row["last_seq"]:
         return f"its head ends at #{row['head_last_seq']}, {known}"
     if row["tombstone"] is not None and row["tombstone_hash"] != row["tombstone"]:
-        return "was archived, and its tombstone is not the one that the checkpoint knows"
+        return "was archived, but its tombstone differs from the one in the checkpoint"
     if row["event_hash"] is not None:
         return f"#{row['last_seq']} is {NOT_OF_CHECKPOINT}" if row["event_hash"] != row["hash"] else None
     if not row["archived"]:
         return f"#{row['last_seq']} is missing, {known}"
     if row["head_last_seq"] == row["last_seq"] and row["head_hash"] != row["hash"]:
-        return f"is archived, and its head has another hash for #{row['last_seq']} than the checkpoint knows"
+        return f"is archived, but the hash of #{row['last_seq']} in its head differs from the checkpoint"
     if row["tombstone"] is not None:
         return None
     return Gone(Known(row["run_uid"], row["run_id"], row["last_seq"], bytes(row["hash"])), row["said"])

@@ -18,8 +18,8 @@ class NoLog(HookFlowException):
 
     def __init__(self) -> None:
         super().__init__(
-            "no schema on the search_path of this login has the tables django_hookflow_event and django_hookflow_head: run "
-            "manage.py migrate, or see what manage.py check --database default finds instead"
+            "no schema on the search_path of this login has the tables django_hookflow_event and "
+            "django_hookflow_head: run manage.py migrate, or see what manage.py check --database default reports"
         )
 
 

@@ -56,13 +56,13 @@ def verified_claims(token: str) -> dict[str, Any]:
         raise _unusable(_PUBLIC_KEY, "public", algorithm) from error
     except jwt.InvalidTokenError as error:
         raise ForgedToken(
-            f"its signature does not verify with {algorithm} and the key in the settings ({error})"
+            f"its signature could not be verified with {algorithm} and the key in the settings ({error})"
         ) from error
     except (ValueError, TypeError) as error:
         raise _unusable(_PUBLIC_KEY, "public", algorithm) from error
     missing = [name for name in CLAIMS if name not in claims]
     if missing:
-        raise ForgedToken(f"its token is not one of a checkpoint: it claims no {', '.join(missing)}")
+        raise ForgedToken(f"its token is not a checkpoint token: missing {', '.join(missing)}")
     return claims
 
 
@@ -70,8 +70,10 @@ def signing_key() -> tuple[str, str]:
     """The algorithm and the key to sign with."""
     algorithm = usable_algorithm()
     if conf.checkpoint_key is None:
-        what = "a secret of at least 32 bytes" if algorithm == "HS256" else f"a private key for {algorithm} in PEM"
-        raise NotConfigured(_KEY, f"a checkpoint is signed with it; set it to {what}")
+        what = (
+            "a secret of at least 32 bytes" if algorithm == "HS256" else f"a private key for {algorithm} in PEM format"
+        )
+        raise NotConfigured(_KEY, f"checkpoints are signed with it; set it to {what}")
     if algorithm == "HS256":
         _refuse_short_secret(conf.checkpoint_key)
     return algorithm, conf.checkpoint_key
@@ -85,7 +87,7 @@ def verifying_key() -> tuple[str, str]:
     if conf.checkpoint_public_key is None:
         raise NotConfigured(
             _PUBLIC_KEY,
-            f"the signature of a checkpoint is verified with it; set it to a public key for {algorithm} in PEM",
+            f"checkpoint signatures are verified with it; set it to a public key for {algorithm} in PEM format",
         )
     return algorithm, conf.checkpoint_public_key
 
@@ -94,12 +96,12 @@ def usable_algorithm() -> str:
     """The algorithm of the settings. Raises UnusableKey for one that is not known or not installed."""
     algorithm = conf.checkpoint_algorithm
     if algorithm not in ALGORITHMS:
-        raise UnusableKey(_ALGORITHM, f"is {algorithm!r}", f"known are {', '.join(ALGORITHMS)}")
+        raise UnusableKey(_ALGORITHM, f"is {algorithm!r}", f"use one of {', '.join(ALGORITHMS)}")
     if algorithm in ASYMMETRIC and not has_crypto:
         raise UnusableKey(
             _ALGORITHM,
-            f"is {algorithm!r}, and the package cryptography is not installed",
-            'pip install "django-hookflow[cryptography]", or use HS256',
+            f"is {algorithm!r}, but the package cryptography is not installed",
+            'run pip install "django-hookflow[cryptography]", or use HS256',
         )
     return algorithm
 
@@ -118,11 +120,11 @@ def _refuse_short_secret(secret: str) -> None:
     size = len(secret.encode())
     if size < SHORTEST_SECRET:
         raise UnusableKey(
-            _KEY, f"has {size} bytes", f"a secret for HS256 has at least {SHORTEST_SECRET}, and is random"
+            _KEY, f"has {size} bytes", f"use a random secret of at least {SHORTEST_SECRET} bytes for HS256"
         )
 
 
 def _unusable(setting: str, half: str, algorithm: str) -> UnusableKey:
     return UnusableKey(
-        setting, f"is not a {half} key for {algorithm}", "set it to one in PEM, beginning with -----BEGIN"
+        setting, f"is not a {half} key for {algorithm}", "set it to one in PEM format, starting with -----BEGIN"
     )

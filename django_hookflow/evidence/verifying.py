@@ -85,7 +85,7 @@ def _find_problems(run_uid: UUID) -> list[Problem]:
     found = find_problems(run)
     if found or not _recompute(Range(run_uid, run_uid, runs=1))[1]:
         return found  # nothing: it was put right, or archived, since it was seen
-    return [Problem("the database computes other hashes for it than are documented", run.name)]
+    return [Problem("the database computes different hashes for it than documented", run.name)]
 
 
 def _load_run(run_uid: UUID) -> StoredRun:

@@ -85,7 +85,7 @@ class Delivery:
         except NotMigrated:
             raise
         except (Error, ReadFromStandby) as error:
-            logger.warning("the database cannot be used, next attempt in %g s: %s", OUTAGE, first_line(error))
+            logger.warning("the database is unavailable, next attempt in %g s: %s", OUTAGE, first_line(error))
             connections[alias()].close()
             self._settled.clear()  # the next one may be another server, which has lost what came last
             return OUTAGE
@@ -107,9 +107,7 @@ class Delivery:
         except (Error, ReadFromStandby):
             raise
         except Exception:  # not from the handler: what it had asked to be done after the commit
-            logger.exception(
-                "subscriber %s: its place has moved on, but something after that failed", subscription.name
-            )
+            logger.exception("subscriber %s: its position was saved, but a later action failed", subscription.name)
             done = Pass(failed=True)
         self.handed += done.handed
         self.failed += done.failed
@@ -149,7 +147,7 @@ class Delivery:
                     _check_constraints()
             except Exception as error:
                 logger.exception(
-                    "subscriber %s failed on event %s of run %s (%s), attempt %s: it is tried again later",
+                    "subscriber %s failed on event %s of run %s (%s), attempt %s; it will be retried later",
                     *(subscription.name, event.seq, event.run_id, event.type, failures + 1 if handed == 0 else 1),
                 )
                 feed.go_back_to(events[handed - 1] if handed else None)

@@ -23,7 +23,7 @@ def list_subscribers() -> Iterator[str]:
 
 def _describe(row: Subscriber | None, drawn: int) -> str:
     if row is None:
-        return "not served yet"
+        return "not run yet"
     reached = Position.from_json(row.checkpoint).reached
     text = f"read to position {reached} of {drawn}"
     if row.retry_at is not None:

@@ -30,8 +30,8 @@ class ReadFromStandby(HookFlowException):
 
     def __init__(self) -> None:
         super().__init__(
-            "the log's database is a standby, whose snapshots do not name open transactions, so events could be passed "
-            "over: read from the primary"
+            "the log's database is a standby, where open transactions are not visible and events could be skipped: "
+            "read from the primary"
         )
 
 

@@ -48,7 +48,7 @@ class Subscription:
 
 
 def on_event(*types: str, name: str, from_start: bool = False, imported: bool = False) -> Callable[[H], H]:
-    """Has ``manage.py hookflow_subscribers`` call the function with each event of these types (``"*"``: of all).
+    """Subscribes a function to events of these types (``"*"``: all); ``manage.py hookflow_subscribers`` calls it.
 
     It is called with a :class:`~django_hookflow.models.WorkflowEvent` whose ``run_id`` is filled, in order within each
     run, in a transaction in which the place of ``name`` in the log moves on as well: what it writes to the same database
@@ -75,22 +75,22 @@ def registered_subscriptions() -> list[Subscription]:
 def _register(made: Subscription) -> None:
     if not made.types or not all(isinstance(type_, str) and type_ for type_ in made.types):
         raise InvalidSubscription(
-            f"{made.path} subscribes to {', '.join(map(repr, made.types)) or 'nothing'}: name one or more types of "
-            f'events, as in @on_event("run.failed", name=…), or "*" for all'
+            f"{made.path} subscribes to {', '.join(map(repr, made.types)) or 'nothing'}: pass one or more event types, "
+            'as in @on_event("run.failed", name=…), or "*" for all'
         )
     if not isinstance(made.name, str) or not made.name or len(made.name) > LONGEST_NAME:
         raise InvalidSubscription(
-            f"{made.path} subscribes as {made.name!r}: a name is text of 1 to {LONGEST_NAME} characters"
+            f"{made.path} subscribes as {made.name!r}: the name must be a string of 1 to {LONGEST_NAME} characters"
         )
     if inspect.iscoroutinefunction(made.handler):
         raise InvalidSubscription(
-            f"{made.path} is a coroutine function, which nobody would await: make it a plain one that runs it to its "
-            f"end, for example with asgiref.sync.async_to_sync"
+            f"{made.path} is a coroutine function, which would not be awaited: use a sync function, for example with "
+            "asgiref.sync.async_to_sync"
         )
     known = _subscriptions.get(made.name)
     if known is not None and known.path != made.path:
         raise InvalidSubscription(
-            f"the name {made.name!r} is taken by {known.path}: give {made.path} another one; a name stands for a place "
-            f"in the log, and two functions cannot share it"
+            f"the name {made.name!r} is already used by {known.path}: give {made.path} another name, because the name "
+            "identifies a position in the log"
         )
     _subscriptions[made.name] = made

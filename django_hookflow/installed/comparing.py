@@ -44,18 +44,18 @@ def _compare_routines(found: list[FoundRoutine], ours: Shipped, log: Log) -> Ite
         if differing:
             yield Deviation("differs", what, differing, file)
     for identity in there.keys() - ours.routines.keys():
-        yield Deviation("planted", f"function {identity}", "beside one of ours of that name")
+        yield Deviation("planted", f"function {identity}", "an overload of one of our functions")
 
 
 def _difference(found: FoundRoutine, wanted: Routine, *, with_roles: bool, log: Log) -> str:
     """What of it differs, "" if nothing does."""
     if found.routine is None or found.routine.text != wanted.text:
-        return "its definition"
+        return "different definition"
     if found.routine.as_owner and not wanted.as_owner:
         return "it runs as its owner"
     if with_roles and wanted.as_owner and not found.routine.as_owner:
-        return "it runs as its caller, others of roles.sql do not"
-    return f"its owner, {found.owner}" if found.owner != log.owner else ""
+        return "it runs as its caller, unlike the other functions in roles.sql"
+    return f"owned by {found.owner}" if found.owner != log.owner else ""
 
 
 def _compare_relations(cursor: Any, found: list[FoundRelation], ours: Shipped, log: Log) -> Iterator[Deviation]:
@@ -71,13 +71,15 @@ def _compare_relations(cursor: Any, found: list[FoundRelation], ours: Shipped, l
         elif wanted.kind == "view":
             yield from views.compare(cursor, is_.relation, wanted, file)
         if is_.owner != log.owner:
-            yield Deviation("differs", what, f"its owner, {is_.owner}", file)
+            yield Deviation("differs", what, f"owned by {is_.owner}", file)
         yield from _compare_triggers(is_, wanted.triggers, file)
     guards = ours.relations["django_hookflow_event"].triggers
     for partition in found:
         if partition.is_partition:
             if partition.owner != log.owner or partition.kind != "table":
-                yield Deviation("differs", f"partition {partition.label}", f"{partition.kind} of {partition.owner}")
+                yield Deviation(
+                    "differs", f"partition {partition.label}", f"{partition.kind} owned by {partition.owner}"
+                )
             yield from _compare_triggers(partition, guards, "")
 
 

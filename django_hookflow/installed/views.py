@@ -24,7 +24,7 @@ _MAY_MAKE_TEMPORARY = """
 def compare(cursor: Any, found: Relation, wanted: Relation, file: str) -> Iterator[Deviation]:
     what = f"view {wanted.name}"
     if found.options != wanted.options:
-        yield Deviation("differs", what, "its options", file)
+        yield Deviation("differs", what, "different options", file)
         return
     if found.query == wanted.query:
         return
@@ -32,7 +32,7 @@ def compare(cursor: Any, found: Relation, wanted: Relation, file: str) -> Iterat
     if not cursor.fetchone()[0]:
         yield Deviation("uncompared", what, file=file)
     elif found.query != _rewritten(cursor, wanted.query):
-        yield Deviation("differs", what, "its query", file)
+        yield Deviation("differs", what, "different query", file)
 
 
 def _rewritten(cursor: Any, query: str) -> str:

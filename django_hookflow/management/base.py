@@ -29,8 +29,8 @@ class LogCommand(BaseCommand):
             database = log_connection()
             if database.vendor != "postgresql":
                 raise CommandError(
-                    f"the database {database.alias!r} is {database.display_name}, and the event log needs PostgreSQL: use "
-                    "django.db.backends.postgresql, or a database router for the app django_hookflow"
+                    f"the database {database.alias!r} is {database.display_name}, but the event log needs PostgreSQL: "
+                    "use django.db.backends.postgresql, or route the app django_hookflow to a PostgreSQL database"
                 ) from error
             if isinstance(error, ImproperlyConfigured) or not is_connection_lost(error):
                 raise
@@ -38,5 +38,8 @@ class LogCommand(BaseCommand):
 
 
 def describe_outage(error: Exception) -> str:
-    """One sentence for a database that does not answer: the way out, and what the driver says."""
-    return f"the database {alias()!r} cannot be reached, start it or correct DATABASES in the settings: {first_line(error)}"
+    """One sentence for a database that does not answer: what the driver says, and the way out."""
+    return (
+        f"the database {alias()!r} cannot be reached: {first_line(error)}. Check that it is running and that DATABASES "
+        "in the settings is correct"
+    )

@@ -30,7 +30,7 @@ class NotTriggeredYet(HookFlowException):
 
     def __init__(self, run_id: str, moment: Moment) -> None:
         then = f"#{moment}" if isinstance(moment, int) else moment.isoformat()
-        super().__init__(f"run {run_id!r} had not been triggered as of {then}: its first event is later")
+        super().__init__(f"run {run_id!r} had not been triggered as of {then}")
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,10 @@ class RunsAsOf:
     def __getitem__(self, part: slice) -> list[RunAsOf]:
         """The runs of a slice, ``[20:40]`` for the second twenty."""
         if not isinstance(part, slice) or part.step is not None or min(part.start or 0, part.stop or 0) < 0:
-            raise TypeError("runs as of a moment can only be sliced from the newest on: [:20], [20:40]")
+            raise TypeError(
+                "a list of runs as of a moment does not support negative indexes or steps: use slices such as [:20] "
+                "and [20:40]"
+            )
         start = part.start or 0
         page = {"offset": start, "limit": None if part.stop is None else max(0, part.stop - start)}
         return [_made(RunAsOf, row) for row in _select(load("as_of_runs"), {**vars(self), **page})]
@@ -225,4 +228,4 @@ def _select(statement: str, parameters: Any) -> list[dict[str, Any]]:
 
 def _check_zone(moment: datetime.datetime) -> None:
     if moment.tzinfo is None:
-        raise ValueError(f"{moment!r} has no time zone, so it is ambiguous: use django.utils.timezone")
+        raise ValueError(f"{moment!r} has no time zone: use an aware datetime (django.utils.timezone)")

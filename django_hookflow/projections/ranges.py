@@ -28,8 +28,8 @@ class NothingToFold(HookFlowException):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
-            f"run {run_id!r} has been archived: its events are no longer in the log, so its rows can neither be "
-            f"compared with it nor rebuilt from it"
+            f"run {run_id!r} has been archived: its events are no longer in the log, so its rows cannot be compared or "
+            "rebuilt"
         )
 
 

@@ -39,7 +39,7 @@ class ArchiveFailed(HookFlowException):
     def __init__(self, directory: Path, problem: object) -> None:
         super().__init__(
             f"no archive could be written to {directory}: {problem}. Nothing was removed that is not in an archive; "
-            f"make room or name another directory, and call again"
+            "free some space or use another directory, and run it again"
         )
 
 
@@ -62,7 +62,7 @@ def writable_directory(name: str | Path) -> Path:
         # Not made here: where a disk should be mounted and is not, it would be made on another.
         raise ArchiveFailed(directory, "it is not a directory")
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise ArchiveFailed(directory, "this process may not write there")
+        raise ArchiveFailed(directory, "this process has no permission to write there")
     return directory
 
 
@@ -79,7 +79,7 @@ def write_archive(directory: Path, runs: Sequence[DueRun]) -> Archive:
                 # Some run's chain does not hold. Looking at each alone takes as long again, so it is done only now.
                 archive, problems = _write(part / f"{name}.jsonl.gz", made_at, runs, checks=True)
             if problems:
-                raise ArchiveFailed(directory, f"what was written does not read back: {problems[0]}")
+                raise ArchiveFailed(directory, f"the written archive could not be read back: {problems[0]}")
             if archive.path is not None:
                 archive.path = _put_in_place(archive.path, directory)
         finally:
@@ -160,8 +160,8 @@ def _is_due(archive: Archive, run: DueRun, lines: list[str], checks: bool) -> bo
     if _has_moved(run):
         archive.moved += 1
     else:
-        problem = problems[0] if problems else f"its log ends at #{end['seq']}, its head at #{run.last_seq}"
-        archive.broken.append(f"run {run.run_id!r} is left: {problem}")
+        problem = problems[0] if problems else f"its log ends at #{end['seq']}, but its head at #{run.last_seq}"
+        archive.broken.append(f"run {run.run_id!r} was not archived: {problem}")
     return False
 
 

@@ -56,7 +56,7 @@ def retire_portion(
     if held:
         yield Cleaned(
             seen=len(held),
-            held=[f"run {run.run_id!r} stays: {held[run.run_uid]}" for run in runs if run.run_uid in held],
+            held=[f"run {run.run_id!r} was kept: {held[run.run_uid]}" for run in runs if run.run_uid in held],
         )
         runs = [run for run in runs if run.run_uid not in held]
     name = None

@@ -81,14 +81,14 @@ def _find_past(name: str) -> Partition:
     """The partition, whose time is over and whose runs have all ended."""
     found = {partition.name: partition for partition in partitions()}
     if name not in found:
-        raise PartitionRefused(f"there is no partition {name!r}: there are {', '.join(found)}")
+        raise PartitionRefused(f"there is no partition {name!r}; existing partitions: {', '.join(found)}")
     if (until := found[name].until) is None or until > database_now():
-        raise PartitionRefused(f"{name} stays: runs are still started in it, or will be")
+        raise PartitionRefused(f"{name} was not detached: it is the partition for current or future runs")
     living = [run.run_id for runs, ended in _heads(found[name]) for run in runs if run.run_uid not in ended]
     if living:
         more = f" and {len(living) - NAMED} more" if len(living) > NAMED else ""
         raise PartitionRefused(
-            f"{name} stays, with {counted(len(living), 'run')} in it still under way: {', '.join(living[:NAMED])}{more}"
+            f"{name} was not detached: it has {counted(len(living), 'active run')}: {', '.join(living[:NAMED])}{more}"
         )
     return found[name]
 
@@ -125,14 +125,15 @@ def _refuse_strays(partition: Partition) -> None:
         found = c.fetchone()
     if found:
         raise PartitionRefused(
-            f"{partition.name} stays: it has events of run {found[0]}, of which there is no head: see hookflow_verify"
+            f"{partition.name} was not detached: it has events of run {found[0]}, which has no head: run "
+            "hookflow_verify"
         )
 
 
 def _call(statement: str, parameters: list[object]) -> None:
     """Calls a procedure, which commits in between and so needs to be the whole of its transaction."""
     if connections[alias()].in_atomic_block:
-        raise PartitionRefused("partitions cannot be changed inside a transaction: call this outside of atomic()")
+        raise PartitionRefused("partitions cannot be changed inside a transaction: call this outside atomic()")
     try:
         with explained_to_others("change partitions") as c:
             c.execute(statement, parameters)

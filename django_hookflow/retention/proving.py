@@ -43,7 +43,7 @@ class ComparedArchives:
         if self.whole:
             counts += f"; still in the log: {self.whole:,}"
         if self.went_on:
-            counts += f"; continued after this archive was made: {self.went_on:,}"
+            counts += f"; continued after this archive was written: {self.went_on:,}"
         return counts
 
 
@@ -77,7 +77,7 @@ def check_with_manifest(path: Path, known: Iterable[Known] = ()) -> CheckedFile:
     """The same as :func:`check_archive`; without a manifest a file is no archive."""
     checked = check_archive(path, known)
     if not manifest_path(path).exists():
-        checked.problems.append(f"{path}: {manifest_path(path).name} is missing beside it")
+        checked.problems.append(f"{path}: {manifest_path(path).name} is missing from the same directory")
     return checked
 
 
@@ -87,7 +87,7 @@ def prove_gone(gone: Sequence[Gone], directory: Path | None) -> Iterator[Problem
     if directory is None:
         if gone:
             yield Problem(
-                f"{len(gone):,} runs are proved by their archives alone: name their directory with --archives"
+                f"{len(gone):,} runs can only be verified with their archives: pass their directory with --archives"
             )
         return
     known = [run.known for run in gone]
@@ -122,9 +122,9 @@ def find_tombstones_without(found: set[str], directory: Path) -> Iterator[Proble
 def _missing(run_id: str, tombstone: str | None, directory: Path) -> Problem:
     said = facts_of({"facts": tombstone})
     archive = said.get("archive")
-    where = f"in {archive}" if archive else f"without an archive, by {said.get('login', 'nobody knows whom')}"
+    where = f"in {archive}" if archive else f"without an archive, by {said.get('login', 'an unknown login')}"
     return Problem(
-        f"was archived {printable(where)}, and no archive in {directory} ends as its tombstone does", printable(run_id)
+        f"was archived {printable(where)}, but no archive in {directory} matches its tombstone", printable(run_id)
     )
 
 
@@ -141,16 +141,16 @@ def _compare(
     """Counts what the run is; or answers what is wrong."""
     end = run["last_seq"], bytes.fromhex(run["head_hash"])
     if run_id is None:
-        return "has no head in this database: its tombstone was removed, or it is another database"
+        return "has no head in this database: its tombstone was removed, or this is a different database"
     if (run_id, workflow_id) != (run["run_id"], run["workflow_id"]):
         return f"is run {run_id!r} of {workflow_id!r} in this database"
     if last_seq < end[0]:
-        return f"ends at #{last_seq} in this database, at #{end[0]} in the archive"
+        return f"ends at #{last_seq} in this database, but at #{end[0]} in the archive"
     known = bytes(head_hash) if last_seq == end[0] else bytes(hash_there) if hash_there is not None else None
     if known is None:
         compared.went_on += 1
     elif known != end[1]:
-        return f"has another hash at #{end[0]} in this database: one of the two was written anew"
+        return f"has a different hash at #{end[0]} in this database: one of the two was rewritten"
     elif archived_at is not None and last_seq == end[0]:
         compared.retired.add(run["run_uid"])
     else:

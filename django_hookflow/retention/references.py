@@ -107,7 +107,7 @@ def _protected(runs: Sequence[DueRun]) -> dict[UUID, str]:
             return {**_protected(runs[:middle]), **_protected(runs[middle:])}
         objects = refusal.protected_objects if isinstance(refusal, ProtectedError) else refusal.restricted_objects
         found = min(objects, key=lambda each: (each._meta.label, str(each.pk)))
-        return {runs[0].run_uid: f"{found._meta.label} {found.pk} refers to it and is protected"}
+        return {runs[0].run_uid: f"{found._meta.label} {found.pk} refers to it with on_delete=PROTECT"}
     return {}
 
 

@@ -115,7 +115,7 @@ class AsyncPass:
         left = [each.step_id for each in self._unanswered()]
         if left:
             raise WorkflowError(
-                f"the workflow has ended, and nobody has awaited {', '.join(map(repr, left))}: await what was begun with "
+                f"the workflow ended without awaiting {', '.join(map(repr, left))}: await tasks started with "
                 "create_task, or use asyncio.TaskGroup or asyncio.gather"
             )
         return result
@@ -213,7 +213,9 @@ class AsyncPass:
         elif self.waiting or self._asked:
             self._end_turn()
         else:
-            raise MisplacedStep("the workflow", "awaits something that is no step and does not come: await steps only")
+            raise MisplacedStep(
+                "the workflow", "awaits something that is not a step and never completes: await steps only"
+            )
 
     def _has_begun(self) -> bool:
         return bool(self._in_flight or self.execution.held)
@@ -271,7 +273,7 @@ class AsyncPass:
         try:
             execution.append(*held, ends_turn=True, goes_on=bool(self._asked))
         except DatabaseError as refusal:
-            raise execution.journal.lose(f"the database refuses to record what is waited for: {refusal}") from refusal
+            raise execution.journal.lose(f"the database rejected the wait: {refusal}") from refusal
         raise StepCompleted((self.waiting or self._asked)[0].step_id)
 
     def _scope(self) -> str:
@@ -306,19 +308,19 @@ class _Outcome:
 
 
 class AsyncStepManager:
-    """``ctx.step`` of an async workflow: the same verbs as :class:`.steps.StepManager`, each to be awaited."""
+    """``ctx.step`` of an async workflow: the same methods as :class:`.steps.StepManager`, to be awaited."""
 
     def __init__(self, pass_: AsyncPass, steps: StepManager) -> None:
         self._pass = pass_
         self._steps = steps
 
     async def run(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As of a synchronous workflow; ``fn`` may be async, and then runs together with others that are awaited."""
+        """As in a sync workflow; ``fn`` may be async and then runs concurrently with other awaited steps."""
         work = partial(fn, *args, **kwargs)
         return await self._pass.ask_request(StepRequest(step_id, "run", self._steps.policy, work=work))
 
     async def atomic(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As of a synchronous workflow; ``fn`` is a plain function, for Django has no transactions in async code."""
+        """As in a sync workflow; ``fn`` must be a sync function because Django has no transactions in async code."""
         return await self._pass.ask(step_id, partial(self._steps.atomic, step_id, fn, *args, **kwargs))
 
     async def call(
@@ -358,7 +360,7 @@ class AsyncStepManager:
         return await self._pass.ask(step_id, perform)
 
     def parallel(self, *, max_workers: int | None = None, on_error: OnError = "raise") -> AsyncGroup:
-        """As of a synchronous workflow: ``async with ctx.step.parallel() as group``. Async functions work at once."""
+        """As in a sync workflow: ``async with ctx.step.parallel() as group``. Async functions run concurrently."""
         return AsyncGroup(self._pass, self._steps, max_workers, on_error)
 
     async def map(
@@ -370,7 +372,7 @@ class AsyncStepManager:
         key: Callable[[Any], Any] | None = None,
         max_workers: int | None = None,
     ) -> list[Any]:
-        """As of a synchronous workflow; of children the next begins when one has ended. Async functions work at once."""
+        """As in a sync workflow; the next child starts when one has ended. Async functions run concurrently."""
         handles, most = note_items(self._steps, step_id, work, items, key, max_workers)
         await self._pass.ask_all(handles, Limit(most, is_of_children=isinstance(work, Workflow)), "raise")
         return [handle.result() for handle in handles]
@@ -383,7 +385,7 @@ class AsyncStepManager:
         on_doubt: OnDoubt | None = None,
         offload: bool = False,
     ) -> AsyncStepManager:
-        """As of a synchronous workflow; an async function is cancelled when its ``timeout`` is over."""
+        """As in a sync workflow; an async function is cancelled after its ``timeout``."""
         steps = self._steps.options(retry=retry, timeout=timeout, on_doubt=on_doubt, offload=offload)
         return AsyncStepManager(self._pass, steps)
 
@@ -392,7 +394,7 @@ class AsyncStepManager:
 
 
 class AsyncGroup(Noted):
-    """Steps that run at once: ``async with ctx.step.parallel() as group``. Nothing begins before the block ends."""
+    """Steps that run in parallel: ``async with ctx.step.parallel() as group``. They start when the block ends."""
 
     def __init__(self, pass_: AsyncPass, steps: StepManager, max_workers: int | None, on_error: OnError) -> None:
         super().__init__(steps, max_workers, on_error)

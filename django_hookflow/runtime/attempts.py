@@ -37,7 +37,7 @@ class StepRequest:
 
     def __post_init__(self) -> None:
         if self.options.offload and self.kind != "call":
-            raise ValueError(f"step {self.step_id!r}: options(offload=True) is for ctx.step.call and no other step")
+            raise ValueError(f"step {self.step_id!r}: options(offload=True) only works with ctx.step.call")
 
     def work_of(
         self, step: Todo, from_thread: Callable[[Callable[[], Any]], Any] | None = None
@@ -143,8 +143,8 @@ def _done(step: Todo, work: Callable[[], Any]) -> Any:
         if inspect.iscoroutine(result):
             result.close()
         raise TypeError(
-            f"step {step.step_id!r} is atomic and its function async: Django has no transactions in async code, so "
-            "give ctx.step.atomic a plain function, or use ctx.step.run"
+            f"step {step.step_id!r} is atomic but its function is async: Django does not support transactions in async "
+            "code, so pass a sync function to ctx.step.atomic, or use ctx.step.run"
         )
     return run_to_end(result, step.step_id, step.options.timeout)
 

@@ -40,7 +40,7 @@ class CallFailed(HookFlowException):
     retry_after: float | None = None
 
     def __init__(self, asked: Asked, status_code: int, size: int, retry_after: float | None) -> None:
-        wait = "" if retry_after is None else f", asks to wait {retry_after:g} s"
+        wait = "" if retry_after is None else f", retry after {retry_after:g} s"
         super().__init__(f"{asked} answered {status_code} ({size} bytes){wait}")
         self.status_code = status_code
         self.size = size

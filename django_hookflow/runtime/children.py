@@ -36,7 +36,7 @@ def new_child(
 ) -> NewRun:
     """The run that a step is to start. Raises what refuses it, before anything is written."""
     if on_cancel not in ("cancel", "abandon"):
-        raise ValueError(f"step {step_id!r}: on_cancel is {on_cancel!r}: it is 'cancel' or 'abandon'")
+        raise ValueError(f"step {step_id!r}: on_cancel must be 'cancel' or 'abandon', not {on_cancel!r}")
     child = _checked_workflow(step_id, workflow)
     encoded = encoded_data(data)
     parent_id = execution.history.begun["run_id"]
@@ -75,7 +75,7 @@ def successor_of(execution: Execution, workflow_id: str, continuation: Continuat
 def encoded_data(data: Any) -> str:
     """The JSON text of what a run is to be started with. Raises WorkflowError and NotSerializable, as ``trigger`` does."""
     if data is not None and not isinstance(data, dict):
-        raise WorkflowError(f"a run is started with a dict, not {type(data).__name__}: {data!r:.80}")
+        raise WorkflowError(f"the data of a child must be a dict, not {type(data).__name__}: {data!r:.80}")
     return codec.encode(data or {}, path="data", limit=conf.max_payload_size)
 
 
@@ -92,7 +92,10 @@ def _checked_workflow(step_id: str, workflow: Any) -> Workflow:
     if isinstance(workflow, str):
         return registry.get_workflow(workflow)
     if not isinstance(workflow, Workflow):
-        raise TypeError(f"step {step_id!r}: {workflow!r:.100} is not a workflow: use @workflow, or name one by its id")
+        raise TypeError(
+            f"step {step_id!r}: {workflow!r:.100} is not a workflow: pass a function decorated with @workflow, or a "
+            "workflow ID"
+        )
     return workflow
 
 

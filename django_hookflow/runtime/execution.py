@@ -58,12 +58,12 @@ class Diverged(BaseException):
 
     @classmethod
     def unasked(cls, recorded: str, asked: str | None) -> Diverged:
-        asks = f"asks for {asked!r}, which is not recorded" if asked else "has ended"
-        return cls(recorded, asked, f"step {recorded!r} is recorded, but the code has not asked for it and {asks}")
+        asks = f"calls {asked!r}, which is not recorded" if asked else "has ended"
+        return cls(recorded, asked, f"step {recorded!r} is recorded, but the code did not call it and {asks}")
 
     @classmethod
     def kind(cls, step_id: str, recorded: str, asked: str) -> Diverged:
-        message = f"step {step_id!r} is recorded as {recorded!r}, but the code asks for it as {asked!r}"
+        message = f"step {step_id!r} is recorded as {recorded!r}, but the code calls it as {asked!r}"
         return cls(step_id, step_id, message)
 
     def event(self) -> NewEvent:
@@ -287,11 +287,14 @@ class Execution:
         if problem is not None:
             return problem
         if self.journal.over:
-            return "was called after its turn was over: the workflow caught StepCompleted or TurnLost; let them pass"
+            return (
+                "was called after its turn had ended: the workflow caught StepCompleted or TurnLost; do not catch "
+                "these exceptions"
+            )
         if self.journal.is_in_transaction():
             return (
-                "was called inside a transaction of the workflow, with whose end alone it would be recorded: begin the "
-                "transaction inside the step, or use ctx.step.atomic"
+                "was called inside a transaction opened by the workflow, so it could not be recorded before that "
+                "transaction ends: open the transaction inside the step, or use ctx.step.atomic"
             )
         return None
 
@@ -299,5 +302,5 @@ class Execution:
         if self.running:
             return f"was called inside step {self.running[-1]!r}: call it from the workflow itself"
         if threading.get_ident() != self._thread:
-            return "was called from another thread than its workflow's: steps run one after another"
+            return "was called from another thread than the workflow: call all steps in the thread of the workflow"
         return None

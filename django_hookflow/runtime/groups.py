@@ -81,7 +81,8 @@ class _Noting(Verbs):
         step_id = checked_step_id(asked.step_id)
         if not self.notes.is_open:
             raise MisplacedStep(
-                f"step {step_id!r}", "was asked of a group outside of its block: with ctx.step.parallel() as group"
+                f"step {step_id!r}",
+                "was added to a group outside its with block: use with ctx.step.parallel() as group",
             )
         self.notes.handles.append(handle := Handle[Any](asked))
         return handle
@@ -98,7 +99,7 @@ class Noted:
 
     def __init__(self, steps: Verbs, max_workers: int | None, on_error: OnError) -> None:
         if on_error not in ("raise", "collect"):
-            raise ValueError(f"ctx.step.parallel: on_error is {on_error!r:.100}: it is 'raise' or 'collect'")
+            raise ValueError(f"ctx.step.parallel: on_error must be 'raise' or 'collect', not {on_error!r:.100}")
         self._verbs = _noting(steps, "ctx.step.parallel", is_open=False)
         self._max_workers = checked_workers(max_workers)
         self._on_error = on_error
@@ -166,7 +167,7 @@ class Noted:
     def _open(self) -> None:
         notes = self._verbs.notes
         if notes.is_open or notes.handles:
-            raise HookFlowException("a group is entered once: begin another one with ctx.step.parallel()")
+            raise HookFlowException("a group can only be entered once: create another one with ctx.step.parallel()")
         notes.is_open = True
 
 
@@ -247,8 +248,8 @@ def checked_workers(number: Any, default: int = DEFAULT_WORKERS, most: int | Non
     if number is None:
         return default
     if type(number) is not int or number < 1 or (most is not None and number > most):
-        reach = "at least 1" if most is None else f"from 1 to {most}"
-        raise ValueError(f"max_workers is {number!r:.100}: it is a whole number, {reach}")
+        reach = "of at least 1" if most is None else f"from 1 to {most}"
+        raise ValueError(f"max_workers must be a whole number {reach}, not {number!r:.100}")
     return number
 
 

@@ -232,7 +232,7 @@ class LogJournal(OnConnection):
 
     def check_may_work(self, step_id: str) -> None:
         if self._heartbeat.lost:
-            raise self.lose("its lease is gone: another worker has taken the run over, or PostgreSQL has crashed")
+            raise self.lose("its lease is gone: another worker has taken over the run, or PostgreSQL crashed")
 
     def lose(self, why: str, *, goes_on: bool = False) -> TurnLost:
         self.over = True
@@ -299,7 +299,7 @@ class LogJournal(OnConnection):
         """Forgets what was appended in a transaction that was rolled back."""
         self.seq, self.over = before[0], before[1] or self.loss is not None
         if is_done and isinstance(error, (DatabaseError, InterfaceError)) and is_connection_lost(error):
-            raise self.lose(f"whether its transaction was committed is unknown: {error}") from error
+            raise self.lose(f"it is unknown whether its transaction was committed: {error}") from error
 
     def _write(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Appended:
         try:
@@ -311,7 +311,7 @@ class LogJournal(OnConnection):
             happened = [event for event in events if event.type not in CONCLUSIONS]
             self.seq = log.append(self.run_uid, self.seq, happened).seq
             self._is_overtaken = True
-            raise self.lose("something was done to the run meanwhile") from refusal
+            raise self.lose("the run was changed concurrently") from refusal
 
     def _append_or_reconnect(self, events: tuple[NewEvent, ...], ends_turn: bool, goes_on: bool) -> Appended:
         """Appends, once more on a new connection if this one is dead: idle while a step was long, it may have been cut.
@@ -350,7 +350,7 @@ class EndOfHistory(BaseException):
 
     def __init__(self, step_id: str | None) -> None:
         super().__init__(
-            f"the history ends here; the code goes on with step {step_id!r}" if step_id else "the history ends here"
+            f"the history ends here; the code continues with step {step_id!r}" if step_id else "the history ends here"
         )
         self.step_id = step_id
 

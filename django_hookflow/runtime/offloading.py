@@ -51,7 +51,9 @@ class AnswerMissing(StepTimedOut):
     """QStash has not reported the answer to an offloaded call in the time it had."""
 
     def __init__(self, asked: Asked, seconds: float) -> None:
-        HookFlowException.__init__(self, f"{asked} was handed to QStash, which reported no answer within {seconds:g} s")
+        HookFlowException.__init__(
+            self, f"{asked} was sent through QStash, which reported no answer within {seconds:g} s"
+        )
 
 
 def is_possible() -> bool:
@@ -164,7 +166,8 @@ class BadReport(HookFlowException):
 
     def __init__(self, problem: str) -> None:
         super().__init__(
-            f'the body is not a report of QStash ({problem}); expected {{"status": int, "header": {{…}}, "body": base64}}'
+            f'the body is not a QStash callback ({problem}); expected {{"status": int, "header": {{…}}, "body": '
+            "base64}"
         )
 
 
@@ -185,12 +188,12 @@ def _headers_of(said: Mapping[str, Any]) -> CaseInsensitiveDict[str]:
 def _answer(status: int, headers: CaseInsensitiveDict[str], content: bytes) -> dict[str, Any]:
     """What is recorded. Of a failing status the body is not: it may hold whatever the request sent."""
     if not 100 <= status <= 599:
-        return {"status": 0, "problem": "QStash had no answer"}
+        return {"status": 0, "problem": "QStash received no answer"}
     if len(content) > conf.max_payload_size and status < 400:
         return {"status": status, "problem": "too large"}
     length = headers.get("Content-Length", "")
     if status < 400 and content and length.isdecimal() and len(length) < 20 and int(length) > len(content):
-        return {"status": status, "problem": "QStash has cut the answer short"}
+        return {"status": status, "problem": "QStash truncated the answer"}
     text = calls.decoded(content, get_encoding_from_headers(headers)) if status < 400 else ""
     return {
         "status": status,

@@ -183,7 +183,7 @@ def replay(entry: DeadLetterEntry, *, from_start: bool, actor: str | None, reaso
             )
             if started != new_id:
                 raise OperationRefused(
-                    f"cannot restart run {run.run_id}, run {started} is under way with its unique key"
+                    f"cannot restart run {run.run_id}: run {started} is active with the same unique key"
                 )
     _refresh(entry)
     return new_id

@@ -20,14 +20,14 @@ def progress_event(done: Any, total: Any, note: Any) -> NewEvent:
     if total is not None:
         facts["total"] = _checked("total", total)
         if facts["done"] > facts["total"]:
-            raise ValueError(f"ctx.progress: done is {done!r}, which is more than the total, {total!r}")
+            raise ValueError(f"ctx.progress: done ({done!r}) is greater than total ({total!r})")
     payload = json.dumps({"note": text}, ensure_ascii=False) if (text := checked_note(note)) else None
     return NewEvent(types.RUN_PROGRESSED, None, json.dumps(facts), payload)
 
 
 def _checked(name: str, number: Any) -> float:
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
-        raise TypeError(f"ctx.progress: {name} is a finite number, not {number!r:.100}")
+        raise TypeError(f"ctx.progress: {name} must be a finite number, not {number!r:.100}")
     if not 0 <= number <= MOST:
-        raise ValueError(f"ctx.progress: {name} is {number!r:.100}, it is from 0 to {MOST:,}")
+        raise ValueError(f"ctx.progress: {name} must be from 0 to {MOST:,}, not {number!r:.100}")
     return number

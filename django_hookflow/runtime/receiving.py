@@ -83,7 +83,7 @@ def _with_dead_letter(result: TurnResult, run_id: str) -> TurnResult:
     """Where there is no table of dead letters, QStash keeps them: a message that is delivered again has its run go on."""
     if result.answer not in ("failed", "diverged"):
         return result
-    why = f"run {run_id!r} has {result.answer}: retry this message in QStash's dead letter queue to have it go on"
+    why = f"run {run_id!r} has {result.answer}: retry this message in QStash's dead letter queue to continue the run"
     return replace(result, dead=why)
 
 

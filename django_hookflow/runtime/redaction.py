@@ -30,7 +30,7 @@ def redact(
     keys = path.split(".") if isinstance(path, str) else None if path is None else list(path)
     if keys is not None and not (keys and all(keys)):
         raise WorkflowError(
-            f"path {path!r:.80} is not a path: give keys with dots between, such as 'data.customer.email'"
+            f"path {path!r:.80} is not a path: use keys separated by dots, such as 'data.customer.email'"
         )
     keys = keys and [checked_path_key(key) for key in keys]
     redacted = log.redact(run.run_uid, seq, keys, reason=reason, actor=checked_actor(actor))

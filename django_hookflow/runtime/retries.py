@@ -54,7 +54,7 @@ MOST_ATTEMPTS = 2**31 - 1
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and how long after a failed attempt a step is tried again.
+    """The retry policy of a step: how often it is retried, and after what delay.
 
     ``max_attempts`` counts the first one. The n-th retry waits ``first_delay * factor ** (n - 1)`` (seconds, or a
     ``timedelta``), at most ``max_delay``, and up to ``jitter`` (a share of it, 0 to 1) less, so that many runs do not come back at once.
@@ -71,18 +71,16 @@ class Retry:
     def __post_init__(self) -> None:
         if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= MOST_ATTEMPTS:
             raise ValueError(
-                f"Retry.max_attempts is {self.max_attempts!r:.100}: it must be a whole number that counts the first attempt, "
-                f"so from 1 to {MOST_ATTEMPTS:,}"
+                f"Retry.max_attempts must be a whole number from 1 to {MOST_ATTEMPTS:,} (it includes the first "
+                f"attempt), not {self.max_attempts!r:.100}"
             )
         if not isinstance(self.non_retryable, tuple) or not all(map(_is_exception_type, self.non_retryable)):
-            raise ValueError(
-                f"Retry.non_retryable is {self.non_retryable!r:.100}: it must be a tuple of exception types"
-            )
+            raise ValueError(f"Retry.non_retryable must be a tuple of exception types, not {self.non_retryable!r:.100}")
         delays = in_seconds(self.first_delay), in_seconds(self.max_delay), self.factor
         in_range = all(map(math.isfinite, delays)) and min(delays) >= 0 and self.factor >= 1 and 0 <= self.jitter <= 1
         if not in_range:
             raise ValueError(
-                f"{self} is out of range: delays have to be at least 0, factor at least 1, jitter from 0 to 1"
+                f"{self} is out of range: delays must be at least 0, factor at least 1 and jitter from 0 to 1"
             )
 
     def delay_after(self, error: BaseException, attempt: int) -> float | None:

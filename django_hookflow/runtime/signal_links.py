@@ -33,7 +33,7 @@ class InvalidLink(HookFlowException):
     """A link was not made by this project, or not all of it is there."""
 
     def __init__(self) -> None:
-        super().__init__("the link was not made here, or not all of it has arrived")
+        super().__init__("the link was not created by this site, or part of it is missing")
 
 
 class LinkStanding(NamedTuple):
@@ -82,14 +82,16 @@ def end_of(expires: Any, now: datetime.datetime) -> float:
     """
     if isinstance(expires, datetime.datetime):
         if expires.utcoffset() is None:
-            raise ValueError(f"expires is {expires!r}, which has no time zone: make it aware (django.utils.timezone)")
+            raise ValueError(
+                f"expires must be an aware datetime, but {expires!r} has no time zone: use django.utils.timezone"
+            )
         return expires.timestamp()
     if isinstance(expires, datetime.timedelta):
         expires = expires.total_seconds()
     if isinstance(expires, bool) or not isinstance(expires, (int, float)):
-        raise TypeError(f"expires is {expires!r:.100}: it is seconds, a timedelta or an aware datetime")
+        raise TypeError(f"expires must be a number of seconds, a timedelta or an aware datetime, not {expires!r:.100}")
     if not math.isfinite(expires) or not 0 < expires <= LONGEST_SECONDS:
-        raise ValueError(f"expires is {expires!r:.100} seconds: it is above 0 and at most ten years")
+        raise ValueError(f"expires must be above 0 and at most ten years, not {expires!r:.100} seconds")
     return now.timestamp() + expires
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Again(Enum):
-    """What a callable ``on_doubt`` returns to have the step run again, instead of an outcome for the record."""
+    """Returned by an ``on_doubt`` callable to run the step again, instead of returning its outcome."""
 
     RETRY = "retry"
 
@@ -172,12 +172,12 @@ class Todo:
 
     def lose_failure(self, refusal: DatabaseError) -> TurnLost:
         """What to raise when the database refuses to record that the attempt failed."""
-        why = f"the database refuses to record that step {self.step_id!r} failed: {refusal}"
+        why = f"the database rejected the failure of step {self.step_id!r}: {refusal}"
         return self.execution.journal.lose(why)
 
     def lose_doubt(self, refusal: DatabaseError) -> TurnLost:
         """What to raise when it refuses to record a doubt, which a failed attempt would make forgotten."""
-        return self.execution.journal.lose(f"the database refuses to record a doubt: {refusal}")
+        return self.execution.journal.lose(f"the database rejected the doubt: {refusal}")
 
     def failure(self, error: Exception, took: float) -> StepOutcome:
         """What is to be recorded of an attempt that failed: the wait for the next, or else the end of the step."""

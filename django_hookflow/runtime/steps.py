@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class StepManager(Verbs):
-    """``ctx.step``: runs steps durably. Each id is used once in a pass of the workflow."""
+    """``ctx.step``: runs steps durably. Each step ID may be used once per run."""
 
     def parallel(self, *, max_workers: int | None = None, on_error: OnError = "raise") -> Group:
-        """Steps that run at once: ``with ctx.step.parallel() as group: flight = group.run(…)``, then ``flight.result()``.
+        """Runs steps in parallel: ``with ctx.step.parallel() as group: flight = group.run(…)``, then ``flight.result()``.
 
         Nothing begins before the block ends; then up to ``max_workers`` (4) steps work at a time, in threads, and what waits
         begins to wait. Leaving the block raises the first failure, in the order asked, once all have ended; with
@@ -37,7 +37,7 @@ class StepManager(Verbs):
         key: Callable[[Any], Any] | None = None,
         max_workers: int | None = None,
     ) -> list[T]:
-        """Calls ``work(item)`` for each item, as a step each, up to ``max_workers`` (4) at a time; the results in order.
+        """Runs ``work(item)`` as a step for each item, ``max_workers`` (4) at a time; returns the results in order.
 
         The ids are ``step_id[0]``, … or ``step_id[key(item)]``, which items that come and go between turns need. With a
         workflow each item is the data of a child, and ``max_workers`` (1,000) of them run at once, the next when all of these

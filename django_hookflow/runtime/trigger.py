@@ -62,7 +62,7 @@ def trigger(
     """
     get_transport().check_configured()
     if data is not None and not isinstance(data, dict):
-        raise WorkflowError(f"trigger data has to be a dict, not {type(data).__name__}: {data!r:.80}")
+        raise WorkflowError(f"trigger data must be a dict, not {type(data).__name__}: {data!r:.80}")
     encoded = codec.encode(data or {}, path="data", limit=conf.max_payload_size)
     actor, label = checked_actor(actor), checked_label(label)
     beginning = _beginning(delay, at, unique)
@@ -112,7 +112,7 @@ def _start(
 
 def _beginning(delay: Any, at: Any, unique: Any) -> RunStart:
     if delay is not None and at is not None:
-        raise ValueError("delay and at are both given: say either in how long the run begins, or when")
+        raise ValueError("delay and at cannot be combined: pass one of them")
     delay = None if delay is None else checked_seconds("trigger: delay", delay)
     return RunStart(checked_unique_key(unique), delay, None if at is None else checked_moment("trigger: at", at))
 

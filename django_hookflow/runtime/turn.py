@@ -156,7 +156,7 @@ class Turn:
         except Diverged as divergence:
             return self._diverge(divergence)
         except DatabaseError as refusal:
-            raise self.journal.lose(f"the database refuses to record how the turn ended: {refusal}") from refusal
+            raise self.journal.lose(f"the database rejected the end of the turn: {refusal}") from refusal
 
     def _call_workflow(self) -> Any:
         if self.history.data is None:

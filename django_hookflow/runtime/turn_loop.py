@@ -130,11 +130,11 @@ class TurnLoop(asyncio.SelectorEventLoop):
         self.close()
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
-        self._check_in_step("waits for time to pass: use ctx.step.sleep, or a timeout of the step's own")
+        self._check_in_step("sleeps outside a step: use ctx.step.sleep, or the timeout option of a step")
         return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
-        self._check_in_step("waits for a thread, such as the database's: do that in a step")
+        self._check_in_step("uses a thread, for example for a database query: do that in a step")
         return super().run_in_executor(executor, func, *args)
 
     def _check_in_step(self, problem: str) -> None:
@@ -172,7 +172,7 @@ async def limited(call: Callable[[], Awaitable[Any]], timeout: float | None) -> 
         assert timeout is not None
         raise StepTimedOut(clock.monotonic() - began, timeout)
     if task.cancelled():
-        raise RuntimeError("the step's coroutine was cancelled, by itself or by what it awaited")
+        raise RuntimeError("the step's coroutine was cancelled, by itself or by something it awaited")
     return task.result()
 
 

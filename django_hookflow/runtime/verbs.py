@@ -38,14 +38,14 @@ NO_DEFAULT = _NoDefault()
 
 
 class Verbs:
-    """What can be asked of steps. Each id is used once in a pass of the workflow."""
+    """The kinds of steps. Each step ID may be used once per run."""
 
     def __init__(self, execution: Execution, options: Options) -> None:
         self._execution = execution
         self._options = options
 
     def run(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Calls ``fn(*args, **kwargs)`` and records its result, which is what every replay returns.
+        """Calls ``fn(*args, **kwargs)`` and records its result; replays return the recorded result.
 
         ``fn`` runs at least once: a crash between its effect and the record runs it again. The result is JSON or one of
         the types :mod:`django_hookflow.events.codec` names. Raises WorkflowError when ``fn`` fails for good.
@@ -54,7 +54,7 @@ class Verbs:
         return result
 
     def atomic(self, step_id: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Like :meth:`run`, in one transaction: what ``fn`` writes through the ORM and the record commit together or not at all.
+        """Like :meth:`run`, but in one transaction: the writes of ``fn`` and the recorded result commit together or not at all.
 
         The transaction is on the database that holds the log; ``fn``'s writes to others are not covered.
         """
@@ -69,7 +69,7 @@ class Verbs:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Makes an HTTP request durably: ``{"status_code": int, "data": parsed JSON, text or None}``.
+        """Sends an HTTP request and records the answer: ``{"status_code": int, "data": parsed JSON, text or None}``.
 
         A status of 400 or more fails the step; 5xx and 429 are tried again. Every attempt carries the same
         ``Idempotency-Key``; that one is about to be made is recorded first if the method changes something on the other
@@ -98,7 +98,7 @@ class Verbs:
         return result
 
     def sleep(self, step_id: str, seconds: Duration) -> None:
-        """Ends the turn; the run goes on when ``seconds``, or a ``timedelta``, have passed by the database's clock.
+        """Sleeps for ``seconds``, or a ``timedelta``, without occupying a worker. The database's clock decides.
 
         Never earlier, unless somebody wakes it (``run.wake()``).
         """
@@ -107,7 +107,7 @@ class Verbs:
         return self._ask(StepRequest(step_id, types.SLEEP, self._options, begin))  # type: ignore[no-any-return]
 
     def sleep_until(self, step_id: str, moment: datetime.datetime) -> None:
-        """Ends the turn; the run goes on at ``moment`` by the database's clock, at once if that is past.
+        """Sleeps until ``moment`` by the database's clock; returns at once if that is in the past.
 
         Raises ValueError for a moment that has no time zone or is more than a hundred years away.
         """
@@ -118,7 +118,7 @@ class Verbs:
     def wait_for_signal(
         self, step_id: str, name: str | None = None, timeout: Duration | None = None, default: Any = NO_DEFAULT
     ) -> Any:
-        """Ends the turn until the run is sent the signal ``name``, by default the step's id; returns its value.
+        """Waits until the run receives the signal ``name``, by default the step ID, and returns its value.
 
         One that came before is taken at once: each signal is taken by one wait, in the order of the log. After ``timeout``
         seconds, by the database's clock, the answer is ``default``; without one SignalTimedOut is raised.
@@ -147,7 +147,7 @@ class Verbs:
         run_id: str | None = None,
         on_cancel: children.OnCancel = "cancel",
     ) -> Any:
-        """Starts a run of ``workflow`` and ends the turn until that has ended; returns its result.
+        """Starts a run of ``workflow``, waits for it to end, and returns its result.
 
         The run begins in the commit with which this one begins to wait. Its failure, or that it was cancelled, is a
         WorkflowError that names it; with ``options(timeout=…)`` ChildTimedOut is raised then. When nothing waits for it any
@@ -176,7 +176,7 @@ class Verbs:
         on_doubt: OnDoubt | None = None,
         offload: bool = False,
     ) -> Self:
-        """The same steps with a policy for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
+        """Returns the same steps with options for the next call: ``ctx.step.options(retry=Retry(max_attempts=5)).run(…)``.
 
         ``timeout``, in seconds or a ``timedelta``: a call gives up then, an async function is cancelled, and what a function
         returns later than that is refused and the attempt has failed (Python cannot stop a function, so it is not cut short;
@@ -191,20 +191,21 @@ class Verbs:
         seconds = in_seconds(timeout)
         if seconds is not None and not is_time_limit(seconds):
             raise ValueError(
-                f"timeout is {timeout!r:.100}: it must be a number of seconds or a timedelta, above 0 and at most ten years"
+                "timeout must be a number of seconds or a timedelta, above 0 and at most ten years, not "
+                f"{timeout!r:.100}"
             )
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
-            raise ValueError(f"on_doubt is {on_doubt!r}: it must be 'retry', 'ask' or a callable")
+            raise ValueError(f"on_doubt must be 'retry', 'ask' or a callable, not {on_doubt!r}")
         if on_doubt not in (None, "retry"):
             self._execution.journal.check_has_log("on_doubt other than 'retry'")
         if not isinstance(offload, bool):
-            raise ValueError(f"offload is {offload!r:.100}: it must be True or False")
+            raise ValueError(f"offload must be True or False, not {offload!r:.100}")
         if offload:
             self._execution.journal.check_has_log("options(offload=True)")
         return self._with(Options(retry or self._options.retry, seconds, on_doubt, offload))
 
     def idempotency_key(self, step_id: str) -> str:
-        """A key for this step of this run, the same on every attempt: hand it to services that deduplicate requests."""
+        """A key that is the same for every attempt of this step: pass it to services that deduplicate requests."""
         return self._execution.idempotency_key(step_id)
 
     def check_has_log(self, what: str) -> None:

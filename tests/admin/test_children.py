@@ -107,7 +107,7 @@ def test_who_waits_for_what_has_ended_is_named(hookflow: Hookflow, order: Workfl
     hookflow.advance(120)
     [found] = look_at_runs(None)  # type: ignore[arg-type]
     assert found.code == "runs.unjoined"
-    assert "1 run waits for a run that has ended, such as order-1 for inv-2" in found.seen
+    assert "1 run still waiting for a child that has ended. Example: order-1 waits for inv-2" in found.seen
     ask("DELETE FROM django_hookflow_outbox")
     assert ask("SELECT hookflow_rejoin(NULL) AS n")[0]["n"] == 1
     assert hookflow.drive("order-1").status == "failed"

@@ -189,7 +189,7 @@ def test_a_failed_run_is_started_afresh_as_a_new_run(hookflow: Hookflow, superus
     assert link.attributes["href"] == f"{RUNS}{new.pk}/change/"
     assert link.text == new.run_id
     assert (new.status, get().status) == ("pending", "failed")
-    assert "it has been replayed already" in offers(superuser, run)["replay"]
+    assert "it has already been replayed" in offers(superuser, run)["replay"]
 
 
 def test_a_run_is_rewound_to_the_chosen_step(hookflow: Hookflow, superuser: Client) -> None:

@@ -122,7 +122,7 @@ def test_a_number_out_of_range_is_an_error() -> None:
 def test_a_text_with_a_line_break_at_its_end_is_a_warning() -> None:
     number, problem, _ = find_one(QSTASH_TOKEN="token\n")
 
-    assert (number, problem) == ("W006", "QSTASH_TOKEN begins or ends with a space or a line break.")
+    assert (number, problem) == ("W006", "QSTASH_TOKEN starts or ends with whitespace.")
 
 
 def test_an_unknown_transport_names_the_nearest() -> None:
@@ -134,7 +134,7 @@ def test_an_unknown_transport_names_the_nearest() -> None:
 
 
 def test_a_transport_like_none_names_all() -> None:
-    assert find_one(DJANGO_HOOKFLOW_TRANSPORT="carrier-pigeon")[2] == "Known are: qstash, http, inline."
+    assert find_one(DJANGO_HOOKFLOW_TRANSPORT="carrier-pigeon")[2] == "Known settings: qstash, http, inline."
 
 
 @pytest.mark.parametrize("transport", ["http", "inline"])
@@ -143,10 +143,10 @@ def test_the_stateless_mode_has_one_transport(transport: str) -> None:
 
     assert number == "E003"
     assert (
-        problem == f"The {transport} transport needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False."
+        problem == f"The {transport} transport needs the event log, but DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False."
     )
     assert way_out == (
-        "Set DJANGO_HOOKFLOW_TRANSPORT to qstash, or set it to True, with a PostgreSQL database, and run manage.py migrate."
+        "Set DJANGO_HOOKFLOW_TRANSPORT to qstash, or set it to True, use a PostgreSQL database, and run manage.py migrate."
     )
 
 
@@ -167,7 +167,7 @@ def test_an_unknown_name_is_told_with_the_nearest_real_one(written: str, meant: 
     number, problem, way_out = find_one(**{written: 1})
 
     assert number == "W002"
-    assert problem == f"{written} is not a setting of django-hookflow and does nothing."
+    assert problem == f"{written} is not a django-hookflow setting and has no effect."
     assert way_out == f"Did you mean {meant}?"
 
 
@@ -197,7 +197,7 @@ def test_a_domain_that_is_no_origin_is_an_error(domain: str) -> None:
 def test_a_domain_with_more_than_an_origin_is_an_error(domain: str) -> None:
     number, problem, way_out = find_one(DJANGO_HOOKFLOW_DOMAIN=domain)
 
-    assert (number, problem) == ("E004", "DJANGO_HOOKFLOW_DOMAIN has more than scheme, host and port.")
+    assert (number, problem) == ("E004", "DJANGO_HOOKFLOW_DOMAIN contains more than a scheme, host and port.")
     assert "Set it to https://my-app.com and" in way_out
 
 
@@ -224,8 +224,8 @@ def test_qstash_cannot_reach_this_machine_but_its_development_server_can(host: s
 def test_a_base_url_without_a_scheme_is_an_error(name: str) -> None:
     number, problem, way_out = find_one(**{name: "api.example.com"})
 
-    assert (number, problem) == ("E007", f"{name} is not a URL with scheme and host.")
-    assert way_out.startswith("Remove the setting to use https://")
+    assert (number, problem) == ("E007", f"{name} is not a URL with a scheme and host.")
+    assert way_out.startswith("Correct the setting, or remove it to use https://")
 
 
 def test_a_webhook_path_other_than_the_mount_is_a_warning_that_names_both() -> None:
@@ -279,7 +279,7 @@ def test_a_database_that_commits_nothing_is_refused(monkeypatch: pytest.MonkeyPa
 
     assert (number, problem) == (
         "E011",
-        "The database 'default' has AUTOCOMMIT: False: nothing of the log would be committed.",
+        "The database 'default' has AUTOCOMMIT set to False, so nothing in the log would be committed.",
     )
 
 
@@ -304,7 +304,7 @@ def test_checkpoint_keys_that_cannot_be_used_are_an_error_that_does_not_show_the
     assert find_one(DJANGO_HOOKFLOW_CHECKPOINT_KEY="too-short") == (
         "E008",
         "DJANGO_HOOKFLOW_CHECKPOINT_KEY has 9 bytes.",
-        "A secret for HS256 has at least 32, and is random.",
+        "Use a random secret of at least 32 bytes for HS256.",
     )
     assert find_one(DJANGO_HOOKFLOW_CHECKPOINT_ALGORITHM="HS512") == (
         "E008",

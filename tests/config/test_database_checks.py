@@ -53,7 +53,7 @@ def test_a_guard_that_does_not_always_hold_is_found(state: str) -> None:
     found = find()
 
     assert {message.id for message in found} == {"django_hookflow.E021"}
-    assert "Nothing refuses UPDATE and DELETE on django_hookflow_event_all" in found[0].msg
+    assert "django_hookflow_event_all is not protected from UPDATE and DELETE" in found[0].msg
     assert "ENABLE ALWAYS TRIGGER" in (found[0].hint or "")
 
 
@@ -62,7 +62,7 @@ def test_a_missing_truncate_guard_is_found() -> None:
     run_sql("DROP TRIGGER django_hookflow_event_all_truncate ON django_hookflow_event_all")
 
     assert [message.msg.split(":")[0] for message in find()] == [
-        "Nothing refuses TRUNCATE on django_hookflow_event_all"
+        "django_hookflow_event_all is not protected from TRUNCATE"
     ]
 
 
@@ -71,8 +71,8 @@ def test_a_missing_guard_of_the_checkpoints_is_found() -> None:
     run_sql("ALTER TABLE django_hookflow_checkpoint DISABLE TRIGGER ALL")
 
     assert [message.msg.split(":")[0] for message in find()] == [
-        "Nothing refuses UPDATE and DELETE on django_hookflow_checkpoint",
-        "Nothing refuses TRUNCATE on django_hookflow_checkpoint",
+        "django_hookflow_checkpoint is not protected from UPDATE and DELETE",
+        "django_hookflow_checkpoint is not protected from TRUNCATE",
     ]
 
 
@@ -81,7 +81,7 @@ def test_a_partition_without_a_truncate_guard_is_found_by_its_name() -> None:
     run_sql("ALTER TABLE django_hookflow_event DETACH PARTITION django_hookflow_event_all")
     run_sql('CREATE TABLE "Odd name" PARTITION OF django_hookflow_event FOR VALUES FROM (MINVALUE) TO (MAXVALUE)')
 
-    assert [message.msg.split(":")[0] for message in find()] == ['Nothing refuses TRUNCATE on "Odd name"']
+    assert [message.msg.split(":")[0] for message in find()] == ['"Odd name" is not protected from TRUNCATE']
 
 
 @pytest.mark.django_db
@@ -119,7 +119,7 @@ def test_looking_changes_nothing_of_the_session() -> None:
 def test_the_check_command_says_so_and_fails() -> None:
     run_sql("ALTER TABLE django_hookflow_event DISABLE TRIGGER pgtrigger_guard_truncate_89e93")
 
-    with pytest.raises(CommandError, match="Nothing refuses TRUNCATE on django_hookflow_event:"):
+    with pytest.raises(CommandError, match="django_hookflow_event is not protected from TRUNCATE:"):
         call_command("check", databases=["default"], stderr=StringIO())
 
 
@@ -149,16 +149,16 @@ def test_migrations_that_makemigrations_wrote_beside_0_0_x_are_named_before_migr
     refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     assert refused.returncode == 1
-    assert "some that this release does not have: 0002_alter_workflowrun_id." in refused.stderr
-    assert f"into {installed / 'migrations'} when it is called with 0.0.x" in refused.stderr
-    assert 'have it depend on ("django_hookflow", "0001_initial")' in refused.stderr
+    assert "that are not part of this release: 0002_alter_workflowrun_id." in refused.stderr
+    assert f"makemigrations with 0.0.x created such files in {installed / 'migrations'}" in refused.stderr
+    assert 'change its dependency to ("django_hookflow", "0001_initial")' in refused.stderr
 
 
 @pytest.mark.django_db
 def test_migrations_that_a_setting_has_elsewhere_are_not_this_releases(settings: Any) -> None:
     settings.MIGRATION_MODULES = {"django_hookflow": "shop.hookflow_migrations"}
     (found,) = find()
-    assert (found.id, found.hint and found.hint[:17]) == ("django_hookflow.E024", "Remove the entry.")
+    assert (found.id, found.hint and found.hint[:18]) == ("django_hookflow.E024", "Remove that entry.")
     assert "shop.hookflow_migrations" in found.msg
     settings.MIGRATION_MODULES = {"django_hookflow": None}
     assert find() == []
@@ -209,4 +209,4 @@ def test_another_database_than_postgresql_is_an_error(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 1
-    assert "(django_hookflow.E006) The database 'default' is SQLite; the event log needs PostgreSQL." in done.stderr
+    assert "(django_hookflow.E006) The database 'default' is SQLite, but the event log needs PostgreSQL." in done.stderr

@@ -46,10 +46,8 @@ def test_an_entry_tells_need_meaning_default_and_value() -> None:
         "    value:   …RJ6r\n"
     ) in output
     assert (
-        "DJANGO_HOOKFLOW_TURN_BUDGET  (not required)\n"
-        "    seconds a turn goes on starting further steps\n"
-        "    default: 10\n"
-        "    value:   3\n"
+        "DJANGO_HOOKFLOW_TURN_BUDGET  (not required)\n    seconds after which a turn starts no more steps\n    "
+        "default: 10\n    value:   3\n"
     ) in output
 
 
@@ -80,8 +78,8 @@ def test_nothing_is_wider_than_a_terminal() -> None:
 def test_a_wrong_value_is_shown_as_wrong_and_an_empty_one_as_none() -> None:
     output = run()
 
-    assert "    value:   60\n    WRONG:   it is of type str, see manage.py check\n" in output
-    assert '    value:   "" (counts as none)\n' in output
+    assert "    value:   60\n    invalid: the value is of type str; run manage.py check for details\n" in output
+    assert '    value:   "" (treated as not set)\n' in output
 
 
 @override_settings(DJANGO_HOOKFLOW_TRANSPORT="nonsense", DJANGO_HOOKFLOW_PERSISTENCE_ENABLED=False)
@@ -98,7 +96,7 @@ def test_failing_checks_do_not_keep_it_from_running(capsys: pytest.CaptureFixtur
 def test_json_is_for_programs() -> None:
     assert read("DJANGO_HOOKFLOW_STEPS_PER_TURN") == {
         "name": "DJANGO_HOOKFLOW_STEPS_PER_TURN",
-        "meaning": "the most new steps in a turn; 1 means one delivery per step",
+        "meaning": "maximum number of new steps in a turn; 1 means one delivery per step",
         "required": False,
         "required_by": [],
         "default": None,

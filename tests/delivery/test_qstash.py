@@ -170,7 +170,7 @@ def test_a_wrong_token_is_told_once_and_never_shown(server: Server) -> None:
     ("status", "body", "told"),
     [
         (400, b'{"error":"unable to resolve host"}', "unable to resolve host; check that DJANGO_HOOKFLOW_DOMAIN"),
-        (412, b'{"error":"maxDelay"}', "maxDelay; a limit of the QStash plan"),
+        (412, b'{"error":"maxDelay"}', "maxDelay; a limit of your QStash plan was reached"),
         (404, b"[" * 10_000, r"\[\[\["),
         (418, b"\xff\x00", "418"),
         (301, b"", "301"),
@@ -221,9 +221,9 @@ def test_a_url_that_is_none_is_a_failure_to_send(settings: Settings, url: str) -
 def test_nothing_is_sent_to_the_real_one_from_tests(settings: Settings, url: str) -> None:
     settings.QSTASH_URL = url
 
-    with pytest.raises(SendFailed, match="tests send nothing to QStash"):
+    with pytest.raises(SendFailed, match="tests do not send messages to QStash"):
         QStashTransport().send(make_message())
-    with pytest.raises(SendFailed, match="tests send nothing to QStash"):
+    with pytest.raises(SendFailed, match="tests do not send messages to QStash"):
         QStashTransport().withdraw(UID)
 
 

@@ -311,7 +311,7 @@ class TestTheLoop:
             announce("order-1")
             wait_until(lambda: turns.ran == ["order-1"], "the message is sent all the same")
 
-        assert "the database cannot be used, next attempt in 0.5 s" in caplog.text
+        assert "the database is unavailable, next attempt in 0.5 s" in caplog.text
 
 
 class Statements:

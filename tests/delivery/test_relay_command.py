@@ -80,7 +80,7 @@ def test_once_with_a_failure_exits_with_1(announce: Announce, start: Start, serv
 
     assert (code, output) == (1, "")
     assert "order-1 at seq 1, attempt 1 was not delivered: POST" in errors
-    assert "1 sent, 1 failed and will be sent again" in errors
+    assert "1 sent, 1 failed and will be retried" in errors
 
 
 def test_once_by_qstash_sweeps_what_is_overdue(announce: Announce, start: Start, server: Server) -> None:
@@ -98,7 +98,7 @@ def test_the_loop_sends_until_a_signal_ends_it(
 ) -> None:
     process = start("--concurrency", "2")
     assert process.stdout is not None
-    assert process.stdout.readline() == "Relay started: transport http, 2 at a time. Ctrl-C stops it.\n"
+    assert process.stdout.readline() == "Relay started: transport http, 2 at a time. Press Ctrl-C to stop.\n"
     announce("order-1")
     wait_until(lambda: len(server.received) == 1, "the message is sent")
 
@@ -167,7 +167,7 @@ def test_the_loop_survives_the_loss_of_its_connection(announce: Announce, start:
     code, output, errors = finish(process)
     assert code == 0
     assert "2 sent, 0 failed" in output
-    assert "the database cannot be used, next attempt in" in errors
+    assert "the database is unavailable, next attempt in" in errors
 
 
 def test_a_missing_setting_ends_it_with_its_name(settings: Settings) -> None:

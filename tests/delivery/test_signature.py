@@ -119,21 +119,21 @@ class TestScenario20:
 
     @pytest.mark.parametrize("key", [OTHER, CURRENT[4:], CURRENT + "=", "x" * 32])
     def test_another_key(self, key: str) -> None:
-        assert_refused(make_token(key), "another key")
+        assert_refused(make_token(key), "it was not made with")
 
     @pytest.mark.parametrize("unset", [None, ""])
     def test_no_key_configured_refuses_everything(self, settings: Settings, unset: str | None) -> None:
         settings.QSTASH_CURRENT_SIGNING_KEY = settings.QSTASH_NEXT_SIGNING_KEY = unset
 
-        assert_refused(make_token("", sub=URL), "no key to check it with")
-        assert_refused(make_token("None"), "no key to check it with")
+        assert_refused(make_token("", sub=URL), "no key to verify it with")
+        assert_refused(make_token("None"), "no key to verify it with")
 
     def test_only_one_key_configured_does_not_admit_an_empty_one(self, settings: Settings) -> None:
         settings.QSTASH_NEXT_SIGNING_KEY = None
 
         assert_accepted(make_token(CURRENT))
-        assert_refused(make_token(""), "another key")
-        assert_refused(make_token(NEXT), "another key")
+        assert_refused(make_token(""), "it was not made with")
+        assert_refused(make_token(NEXT), "it was not made with")
 
     def test_expired(self) -> None:
         assert_refused(make_token(exp=int(time.time()) - 61), "ExpiredSignature")
@@ -153,7 +153,7 @@ class TestScenario20:
         assert_accepted(make_token(iat=int(time.time()) + 300, exp=int(time.time()) + 600))
 
     def test_altered_body(self) -> None:
-        assert_refused(make_token(), "another body", body=BODY + b"\n")
+        assert_refused(make_token(), "different body", body=BODY + b"\n")
 
     @pytest.mark.parametrize(
         "url",
@@ -163,7 +163,7 @@ class TestScenario20:
         assert_refused(make_token(), "it was made for", url=url)
 
     def test_hex_digest(self) -> None:
-        assert_refused(make_token(body=hashlib.sha256(BODY).hexdigest()), "another body")
+        assert_refused(make_token(body=hashlib.sha256(BODY).hexdigest()), "different body")
 
     def test_algorithm_none(self) -> None:
         header, claims, _ = make_raw_token({"alg": "none", "typ": "JWT"}, make_claims(), CURRENT).split(".")
@@ -202,13 +202,13 @@ class TestScenario20:
         token = make_token(body=body_digest(body))
 
         assert_accepted(token, body)
-        assert_refused(token, "another body", body=body[:-1])
+        assert_refused(token, "different body", body=body[:-1])
 
     def test_ten_megabytes_of_garbage_are_not_even_looked_at(self) -> None:
         started = time.monotonic()
 
         assert_refused("eyJ" * 3_500_000, "a token of 10500000 characters")
-        assert_refused(make_token(), "another body", body=b"\x00" * 10_000_000)
+        assert_refused(make_token(), "different body", body=b"\x00" * 10_000_000)
         assert time.monotonic() - started < 1
 
     def test_a_header_nested_to_the_limit_of_the_parser(self) -> None:

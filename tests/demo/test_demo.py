@@ -35,7 +35,7 @@ def test_the_story_runs_once_and_every_promise_holds() -> None:
     assert "FAIL" not in story
     for event in ("run.triggered", "step.suspended", "turn.abandoned", "step.completed  charge", "run.completed"):
         assert event in story
-    assert re.search(r"kill -9 \d+: the web process is gone", story)
+    assert re.search(r"kill -9 \d+: the web process is killed", story)
     assert max(map(len, story.splitlines())) <= 80
     assert "\033" not in story, "colours are for terminals"
     assert alive(processes) == set()
@@ -69,16 +69,16 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
             assert re.search(told, demo.output)
         for told in ("welcome-6 .* diverged", "order-1 .* rewound to fulfil"):
             assert re.search(told, demo.output)
-        link = re.findall(r"refund-7 .* waits for a decision, by (\S+)", demo.output)[0]
+        link = re.findall(r"refund-7 .* waits for a decision: (\S+)", demo.output)[0]
         assert browser.get(link).text.count("<h1>Please confirm</h1>") == 1
         assert "<h1>Thank you</h1>" in browser.post(link, {"approved": "yes"}).text
-        assert "<h1>This link has been used</h1>" in browser.get(link).text
+        assert "<h1>This link has already been used</h1>" in browser.get(link).text
         for told in (
-            "furnish-8 .* one of them twice",
+            "furnish-8 .* one of them after a retry",
             "furnish-8:parcel-.* its child, has ended",
             "furnish-8:invoice-.* its child, waits for the payment",
-            "parcel-9 .* begins in an hour",
-            "couriers-10 .* asked three couriers at once",
+            "parcel-9 .* starts in an hour",
+            "couriers-10 .* asked three couriers in parallel",
         ):
             assert re.search(told, demo.output)
         assert "<td>order-1</td>" in browser.get(shop).text
@@ -100,7 +100,7 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
 
         demo.send(signal.SIGINT)
         assert demo.wait() == 130
-        assert "Stopped; nothing is left running." in demo.output
+        assert "Stopped. All processes have been shut down." in demo.output
 
 
 def test_a_process_that_dies_by_itself_ends_the_demo_with_a_reason() -> None:

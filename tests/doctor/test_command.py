@@ -96,14 +96,14 @@ def test_what_a_person_reads() -> None:
     assert run("--only", "signature", "archive") == (
         0,
         "signature\n"
-        "  ok       What is signed with QSTASH_CURRENT_SIGNING_KEY is accepted.\n"
-        "  ok       What is signed with QSTASH_NEXT_SIGNING_KEY is accepted.\n"
+        "  ok       Messages signed with QSTASH_CURRENT_SIGNING_KEY are accepted.\n"
+        "  ok       Messages signed with QSTASH_NEXT_SIGNING_KEY are accepted.\n"
         "archive\n"
-        "  warning  DJANGO_HOOKFLOW_ARCHIVE_DIR is not configured: cleanup_workflows\n"
-        "           removes events for good. (W011)\n"
-        "           -> Set it to a directory that is backed up, or give cleanup_workflows\n"
-        "              --archive-to. Without an archive nobody can prove later what a run\n"
-        "              did; if that is what you want, silence this check.\n"
+        "  warning  DJANGO_HOOKFLOW_ARCHIVE_DIR is not configured, so cleanup_workflows\n"
+        "           deletes events permanently. (W011)\n"
+        "           -> Set it to a directory that is backed up, or run cleanup_workflows\n"
+        "              with --archive-to. Without an archive, you cannot prove later what\n"
+        "              a run did. If that is intended, silence this check.\n"
         "\nno errors, 1 warning\n",
     )
 
@@ -171,7 +171,7 @@ def test_colour_is_for_terminals(process_environment: dict[str, str]) -> None:
     told = os.read(ours, 10_000).decode()
     os.close(ours)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "  \x1b[32;1mok\x1b[0m       What is signed with" in told
+    assert "  \x1b[32;1mok\x1b[0m       Messages signed with" in told
     assert "  \x1b[1minfo\x1b[0m     No checkpoint has been made" in told, "in no colour of errors"
 
 

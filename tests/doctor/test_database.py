@@ -28,7 +28,7 @@ def test_a_migration_that_is_missing() -> None:
     run_sql("DELETE FROM django_migrations WHERE app = 'django_hookflow' AND name = '0005_operating'")
     found = diagnose("schema")
     assert (found.exit_code, found.codes["schema.not_migrated"]) == (1, "error")
-    assert found.seen("schema.not_migrated") == "Migrations that are not applied: 0005_operating."
+    assert found.seen("schema.not_migrated") == "Unapplied migrations: 0005_operating."
     assert "manage.py migrate django_hookflow" in found.way_out("schema.not_migrated")
 
 
@@ -55,7 +55,7 @@ def test_half_a_schema_is_a_finding_for_each_area_it_concerns() -> None:
         *("relay.not_migrated", "runs.not_migrated", "subscribers.not_migrated", "checkpoints.not_migrated")
     ]
     assert found.seen("relay.not_migrated").startswith(
-        "This could not be examined: django_hookflow_outbox is not in the database 'default': run manage.py migrate"
+        "This area could not be checked: django_hookflow_outbox does not exist in the database 'default': run manage.py migrate"
     )
 
 

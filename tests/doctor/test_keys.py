@@ -66,7 +66,7 @@ def test_nobody_listens(qstash: Server, nowhere: str, settings: Any) -> None:
     found = diagnose("keys")
     assert (found.exit_code, found.codes) == (0, {"keys.unreachable": "warning"})
     assert found.seen("keys.unreachable") == (
-        "QStash could not be asked for its keys: nothing listens there: 127.0.0.1 refused the connection."
+        "Could not fetch the signing keys from QStash: 127.0.0.1 refused the connection."
     )
 
 

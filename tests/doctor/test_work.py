@@ -61,7 +61,7 @@ def test_messages_that_nobody_sends(settings: Any, transport: str, minutes: floa
     found = diagnose("relay")
     assert found.codes["relay.in_time" if level == "ok" else "relay.late"] == level
     if level != "ok":
-        assert found.seen("relay.late").startswith("Nobody is sending: 1 message should have been sent, the first ")
+        assert found.seen("relay.late").startswith("No relay is sending: 1 message overdue, the oldest by ")
         assert "(run order-1)" in found.seen("relay.late")
 
 
@@ -80,7 +80,7 @@ def test_messages_that_are_sent_in_vain(attempts: int, minutes: float) -> None:
     ask("UPDATE django_hookflow_outbox SET send_at = hookflow_now() + interval '1 minute'")
     found = diagnose("relay")
     assert found.codes["relay.in_vain"] == "warning"
-    assert f"such as run order-1: sent {attempts} times" in found.seen("relay.in_vain")
+    assert f"Example: run order-1, sent {attempts} times" in found.seen("relay.in_vain")
 
 
 def test_a_sleeper_is_no_concern() -> None:
@@ -100,9 +100,9 @@ def test_runs_that_wait_for_a_person() -> None:
     levels = {"runs.in_doubt": "warning", "runs.diverged": "warning", "runs.paused": "info", "runs.failed": "info"}
     assert found.codes == {"database.answers": "ok", **levels}
     assert found.seen("runs.in_doubt") == (
-        "4 runs in doubt: a step may or may not have had its effect (doubted-3, doubted-2, doubted-1)."
+        "4 runs in doubt: it is unknown whether a step had its effect (doubted-3, doubted-2, doubted-1)."
     )
-    assert found.seen("runs.failed") == "2 runs failed, not replayed."
+    assert found.seen("runs.failed") == "2 runs failed and have not been replayed."
     assert found.exit_code == 0
 
 
@@ -114,7 +114,7 @@ def test_a_run_of_which_no_turn_is_announced() -> None:
     )
     found = diagnose("runs")
     assert (found.exit_code, found.codes["runs.unannounced"]) == (1, "error")
-    assert found.seen("runs.unannounced") == "1 run should go on, but no turn is announced (order-1)."
+    assert found.seen("runs.unannounced") == "1 run active without a message for the next turn (order-1)."
 
     run = WorkflowRun.objects.get(run_id="order-1")  # the way out is one
     run.pause()
@@ -129,7 +129,7 @@ def test_a_worker_that_was_lost() -> None:
     ask("UPDATE django_hookflow_lease SET expires_at = hookflow_now() - interval '10 minutes'")
     found = diagnose("runs")
     assert found.codes["runs.lost"] == "warning"
-    assert "such as order-1, for 10 min" in found.seen("runs.lost")
+    assert "Example: order-1, for 10 min" in found.seen("runs.lost")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -163,7 +163,7 @@ def test_a_doctor_that_fails_goes_on_with_the_next_area(caplog: pytest.LogCaptur
     )
     found = diagnose("subscribers", "checkpoints")
     assert found.codes == {"database.answers": "ok", "subscribers.failed": "error", "checkpoints.none": "info"}
-    assert "the doctor failed in the area subscribers" in caplog.text
+    assert "hookflow_doctor failed in the area subscribers" in caplog.text
 
 
 def move_clock(to: str) -> None:

@@ -93,7 +93,7 @@ def test_qstash_is_down(deploy: Deploy, peer: QStashPeer, outage: Outage) -> Non
     assert shop.status("run-1") == "pending"
     shop.advance(OVERDUE + 1)
     done = shop.manage("hookflow_relay", "--once")
-    assert (done.returncode, "will be sent again" in done.stderr) == (1, True)
+    assert (done.returncode, "will be retried" in done.stderr) == (1, True)
     assert shop.events("run-1") == ["run.triggered"]
     assert (peer.published, peer.refused > 0) == ([], outage != "refuse")
 

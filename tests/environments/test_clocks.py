@@ -50,7 +50,7 @@ def test_a_sleep_on_a_machine_whose_clock_is_off(
 
     def check_sleeps_on() -> None:
         early = fleet.deliver(web, "sleeping", "run-1", wake_up)
-        assert early.short == (503, "the turn is early, deliver it again later")
+        assert early.short == (503, "the turn is early, retry later")
         assert 0 < int(early.headers["retry-after"]) <= NIGHT
         assert fleet.deliver(web, "sleeping", "run-1").short == (200, "stale")
         assert fleet.events("run-1") == asleep

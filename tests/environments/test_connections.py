@@ -77,7 +77,7 @@ def test_more_turns_than_the_pool_has_connections(database: Database, make_fleet
     first = [fleet.begin_delivery(web, "waiting", run_id) for run_id in ("one", "two")]
     outside.wait_for_arrival("written", 2)
     refused = fleet.deliver(web, "waiting", "three")
-    assert refused.short == (503, "the log could not be reached")
+    assert refused.short == (503, "the database could not be reached")
     assert int(refused.headers["retry-after"]) > 0
     assert fleet.events("three") == ["run.triggered"]
     outside.open_gate("written")

@@ -133,7 +133,7 @@ def test_a_connection_killed_while_a_turn_is_claimed(database: Database, make_fl
         blocked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%hookflow_take%%'"
         ((pid,),) = wait_until(lambda: database.rows(blocked), "the relay waits to write the lease")
         database.execute(f"SELECT pg_terminate_backend({pid})")
-        wait_until(lambda: "the database cannot be used" in fleet.log(), "the relay has noticed")
+        wait_until(lambda: "the database is unavailable" in fleet.log(), "the relay has noticed")
     check_went_through(fleet, "run-1", ["work", "after"])
     assert relay.is_running()
 
@@ -197,7 +197,7 @@ def test_no_connection_is_left(make_fleet: MakeFleet, tmp_path_factory: pytest.T
         with ExitStack() as taken:
             take_all_connections(database, taken)
             answer = fleet.deliver(web, "ten-steps", "run-1")
-            assert answer.short == (503, "the log could not be reached")
+            assert answer.short == (503, "the database could not be reached")
             assert int(answer.headers["retry-after"]) > 0
         assert fleet.events("run-1") == ["run.triggered"]
         wait_until(lambda: fleet.deliver(web, "ten-steps", "run-1").status == 200, "a connection is free again")

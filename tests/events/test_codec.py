@@ -115,11 +115,11 @@ def containing_itself() -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "path", "words"),
     [
-        ({"a": [1, math.nan]}, "result['a'][1]", "nan is not a number JSON has"),
-        (-math.inf, "result", "-inf is not a number JSON has"),
+        ({"a": [1, math.nan]}, "result['a'][1]", "nan is not a valid JSON number"),
+        (-math.inf, "result", "-inf is not a valid JSON number"),
         ({"name": "a\x00b"}, "result['name']", "NUL character"),
         (["\ud800"], "result[0]", "lone surrogate"),
-        ({"x": Plain()}, "result['x']", "test_codec.Plain is not a type that comes back equal"),
+        ({"x": Plain()}, "result['x']", "test_codec.Plain is not a type that can be recorded"),
         (Shade.DARK, "result", "Shade is not a type"),
         (Decimal("NaN"), "result", "not a finite number"),
         pytest.param(10**5000, "result", "more than 4,000 digits", id="long integer"),

@@ -98,7 +98,7 @@ def test_events_exported_with_psql_are_checked(exported: Path) -> None:
         ({"actor": "eve"}, f"#3: {HASH_DOES_NOT_HOLD}"),
         ({"version": 2}, f"#3: {HASH_DOES_NOT_HOLD}"),
         ({"seq": 7}, "#3 to #6: missing"),
-        ({"seq": 2}, "#2: not in the order of seq"),
+        ({"seq": 2}, "#2: not in seq order"),
         ({"payload_digest": "00" * 32}, f"#3: {DIGEST_BESIDE_PAYLOAD}"),
         ({"payload": None, "salt": None, "payload_digest": "00" * 32}, f"#3: {REDACTION_NOT_ON_RECORD}"),
     ],
@@ -136,7 +136,7 @@ def test_lines_of_a_run_that_are_not_together_are_found(exported: Path) -> None:
     exported.write_text("\n".join([*lines[8:], *lines[:8]]), encoding="utf-8")
     status, lines = run_audit(exported)
     assert status == 1
-    assert lines[0].endswith("its events are not together, or the runs not in order")
+    assert lines[0].endswith("its events are not contiguous, or the runs are not in order")
 
 
 def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_file_without_events_proves_nothing(tmp_path: Path) -> None:
         status, lines = run_audit(path)
         assert (status, lines) == (
             1,
-            [f"{path}: has no events, so it proves nothing", f"{path}: no runs, no events, 1 problem"],
+            [f"{path}: contains no events, so there is nothing to verify", f"{path}: no runs, no events, 1 problem"],
         )
 
 
@@ -169,7 +169,7 @@ def test_an_archive_of_which_a_byte_has_changed_is_not_the_one_of_its_manifest(e
     status, lines = run_audit(path)
     assert (status, lines[0]) == (
         1,
-        f"{path}: is not, or no longer, the file of which old.manifest.json has the digest",
+        f"{path}: does not match the digest in old.manifest.json",
     )
 
 
@@ -181,7 +181,7 @@ def test_an_archive_of_which_a_byte_has_changed_is_not_the_one_of_its_manifest(e
         ({"lines": "django-hookflow-event-9"}, "its lines have the format 'django-hookflow-event-9', known is"),
         ({"format": "tar"}, "has the format 'tar', known is 'django-hookflow-archive-1'"),
         ({"runs": 1}, "is not a manifest"),
-        ({"file": "other.jsonl.gz"}, "is not, or no longer, the file"),
+        ({"file": "other.jsonl.gz"}, "does not match the digest in"),
     ],
 )
 def test_a_manifest_that_says_something_else_is_found(exported: Path, changes: dict[str, Any], problem: str) -> None:

@@ -101,11 +101,11 @@ def bury(uid: UUID) -> None:
 
 
 UNSEEN = {
-    remove_run: "run order-2: has no head and no events, the checkpoint knows it up to #8",
-    cut_tail: "run order-2: its head ends at #5, the checkpoint knows it up to #8",
-    rewrite: "run order-2: #8 is not the event that the checkpoint knows",
-    rename: "run order-2: its head has the run_id 'order-9', the checkpoint knows it by this one",
-    bury: "run order-2: is archived, and its head has another hash for #8 than the checkpoint knows",
+    remove_run: "run order-2: has no head and no events, but the checkpoint has it up to #8",
+    cut_tail: "run order-2: its head ends at #5, but the checkpoint has it up to #8",
+    rewrite: "run order-2: #8 is differs from the event in the checkpoint",
+    rename: "run order-2: its head has the run_id 'order-9', but the checkpoint has this one",
+    bury: "run order-2: is archived, but the hash of #8 in its head differs from the checkpoint",
 }
 
 
@@ -136,7 +136,7 @@ def test_runs_archived_since_are_proved_by_their_archives_and_by_nothing_else(ui
     retire(*uids[:2], archive=archived.name)
     status, lines, last = verify("--checkpoint", path)
     assert (status, last) == (1, "1 run with 8 events verified, 2 archived runs left out: no problems")
-    assert lines[0] == "2 runs are proved by their archives alone: name their directory with --archives"
+    assert lines[0] == "2 runs can only be verified with their archives: pass their directory with --archives"
     assert lines[1].endswith(": 3 runs compared, 2 have been archived since")
     with_archives = ("--checkpoint", path, "--archives", archived.parent)
     assert verify(*with_archives)[0] == 0
@@ -145,14 +145,12 @@ def test_runs_archived_since_are_proved_by_their_archives_and_by_nothing_else(ui
     assert lines[0] == f"{path}: 3 runs, root {claims_of(path)['root']}; the signature is not verified here"
     archived.rename(tmp_path / "elsewhere.jsonl.gz")
     status, lines, _ = verify(*with_archives)
-    missing = f"was archived in old.jsonl.gz, and no archive in {archived.parent} ends as its tombstone does"
+    missing = f"was archived in old.jsonl.gz, but no archive in {archived.parent} matches its tombstone"
     assert (status, sorted(lines[:2])) == (1, [f"run order-1: {missing}", f"run order-2: {missing}"])
 
 
 def test_archives_are_a_directory_and_asked_for_with_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(
-        CommandError, match="--archives needs a --checkpoint to compare with: without one, use hookflow_archive"
-    ):
+    with pytest.raises(CommandError, match="--archives needs a --checkpoint to compare with; to verify archives"):
         verify("--archives", tmp_path)
     with pytest.raises(CommandError, match="not a directory"):
         verify("--archives", tmp_path / "none", "--checkpoint", tmp_path / "one.jsonl")
@@ -168,8 +166,8 @@ def test_an_archive_without_its_manifest_proves_no_run_that_is_gone(uids: list[U
     assert (status, lines[:2]) == (
         1,
         [
-            f"{archived}: old.manifest.json is missing beside it",
-            f"run order-2: was archived in old.jsonl.gz, and no archive in {tmp_path} ends as its tombstone does",
+            f"{archived}: old.manifest.json is missing from the same directory",
+            f"run order-2: was archived in old.jsonl.gz, but no archive in {tmp_path} matches its tombstone",
         ],
     )
 
@@ -188,7 +186,7 @@ def test_archives_are_proved_against_what_the_checkpoint_knew_before(uids: list[
     archived = archive(tmp_path / "old.jsonl.gz", export(tmp_path / "old", uids[1]))
     retire(uids[1], archive=archived.name)
     status, lines, _ = verify("--checkpoint", path, "--archives", tmp_path)
-    assert (status, lines[0]) == (1, f"run {uids[1]} #8: not the event that the checkpoint knows")
+    assert (status, lines[0]) == (1, f"run {uids[1]} #8: differs from the event in the checkpoint")
 
 
 def test_a_tombstone_that_a_checkpoint_knows_cannot_be_changed_or_taken_back(uids: list[UUID], tmp_path: Path) -> None:
@@ -204,7 +202,7 @@ def test_a_tombstone_that_a_checkpoint_knows_cannot_be_changed_or_taken_back(uid
         "order-3": None,
     }
     assert prove(path) == (0, [])
-    problem = "run order-2: was archived, and its tombstone is not the one that the checkpoint knows"
+    problem = "run order-2: was archived, but its tombstone differs from the one in the checkpoint"
     rebury(uids[1], "other.jsonl.gz")
     assert (verify()[:2], prove(path)) == ((0, []), (1, [problem]))
     ask(
@@ -251,7 +249,7 @@ def test_the_script_names_the_runs_of_the_checkpoint_that_no_file_has(uids: list
     parts = [export(tmp_path / f"{number}.jsonl", uid) for number, uid in enumerate(uids)]
     assert run_audit("--checkpoint", path, *parts)[0] == 0
     status, lines = run_audit("--checkpoint", path, *parts[1:])
-    unseen = f"run {uids[0]}: 'order-1' is in none of the files, the checkpoint knows it up to #8"
+    unseen = f"run {uids[0]}: 'order-1' is not in any of the files, but the checkpoint has it up to #8"
     assert (status, lines[-1]) == (1, unseen)
 
 
@@ -275,8 +273,8 @@ def test_checkpoints_are_a_chain(chain: list[Path]) -> None:
     for wrong in ([chain[1], chain[0]], [chain[0], chain[2]], [chain[0], chain[0]]):
         status, (problem,) = prove(*wrong)
         assert status == 1
-        assert problem.startswith(f"checkpoint {wrong[1]}: does not follow {wrong[0]}, whose token has the digest ")
-        assert problem.endswith("give all from the first of them to the last, in the order in which they were made")
+        assert problem.startswith(f"checkpoint {wrong[1]}: does not follow {wrong[0]} (digest ")
+        assert problem.endswith("Pass all checkpoints from the first to the last, oldest first")
 
 
 def test_two_at_once_follow_each_other(uids: list[UUID], tmp_path: Path) -> None:
@@ -328,7 +326,7 @@ def test_a_checkpoint_that_the_database_does_not_know_is_reported(chain: list[Pa
         ask(f"ALTER TABLE django_hookflow_checkpoint ENABLE ALWAYS TRIGGER {row['tgname']}")
     status, (problem,) = prove(chain[0])
     assert status == 1
-    assert problem.startswith(f"checkpoint {chain[0]}: this database has no record of it. It was made of database ")
+    assert problem.startswith(f"checkpoint {chain[0]}: this database has no record of it. It was made from database ")
 
 
 # The file.
@@ -337,13 +335,13 @@ def test_a_checkpoint_that_the_database_does_not_know_is_reported(chain: list[Pa
 def test_a_file_that_is_there_is_not_overwritten(uids: list[UUID], tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text("something else")
-    with pytest.raises(CommandError, match="one.jsonl exists and is not overwritten: choose another name"):
+    with pytest.raises(CommandError, match="one.jsonl already exists and was not overwritten: choose another name"):
         checkpoint(path)
     nowhere = tmp_path / "no"
     with pytest.raises(CommandError) as refused:
         checkpoint(nowhere / "one.jsonl")
     assert (
-        str(refused.value) == f"one.jsonl cannot be written: {nowhere} is not a directory; make it, or choose another"
+        str(refused.value) == f"one.jsonl cannot be written: {nowhere} is not a directory; create it or choose another"
     )
     assert (path.read_text(), list(tmp_path.iterdir())) == ("something else", [path])
     assert ask("SELECT FROM django_hookflow_checkpoint") == []
@@ -367,7 +365,7 @@ def test_only_the_runs_that_are_verified_are_compared(uids: list[UUID], tmp_path
     _, lines, last = verify("--checkpoint", path, "--run", "order-2")
     assert lines[0].endswith(": 1 run compared")
     assert last == "1 run with 8 events verified: no problems"
-    with pytest.raises(CommandError, match="no run has the id 'ghost'"):
+    with pytest.raises(CommandError, match="no run has the ID 'ghost'"):
         verify("--checkpoint", path, "--run", "ghost")
 
 
@@ -403,7 +401,7 @@ def write_and_be_overtaken(path: Path) -> None:
 
 def test_a_name_taken_meanwhile_is_left_alone_and_the_checkpoint_kept(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
-    with pytest.raises(OutputExists, match="what was to be written is complete in ") as raised:
+    with pytest.raises(OutputExists, match="the complete file has been kept as ") as raised:
         write_and_be_overtaken(path)
     assert path.read_text() == "another's"
     kept = Path(str(raised.value).rpartition(" in ")[2])

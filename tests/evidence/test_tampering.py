@@ -59,7 +59,7 @@ DIGEST = "sha256(salt || convert_to(payload::text, 'UTF8'))"
 OTHER_UID = "eeeeeeee-0000-7000-8000-000000000000"
 BEFORE = "(or #4 was written anew, hash and all)"
 
-LOST = "run order-2: is marked as archived, and its tombstone is not one that its retirement left"
+LOST = "run order-2: is marked as archived, but its tombstone was not written by archiving it"
 
 FORGED_FACTS = """facts = '{"run_id":"order-2","workflow":"shop.order","timeout":1}'"""
 
@@ -119,7 +119,7 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
     "a hash": ([event("hash = sha256('forged')", "= 5")], [bad(5, 6)]),
     "the last hash": (
         [event("hash = sha256('forged')", "= 8")],
-        [bad(8), "run order-2: its head has another hash than #8"],
+        [bad(8), "run order-2: the hash in its head differs from that of #8"],
     ),
     "a payload and its hash": ([event("payload = '1', hash = sha256('forged')", "= 5")], [bad(5, 6)]),
     "a payload removed": ([event("payload = NULL, salt = NULL", "= 5")], [bad(5)]),
@@ -140,7 +140,7 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "the head's hash": (
         [head("head_hash = sha256('forged')")],
-        ["run order-2: its head has another hash than #8"],
+        ["run order-2: the hash in its head differs from that of #8"],
     ),
     "the head's seq, forward": ([head("last_seq = 10")], ["run order-2: its head ends at #10, its events at #8"]),
     "the head's seq, back": ([head("last_seq = 6")], ["run order-2: its head ends at #6, its events at #8"]),
@@ -154,14 +154,14 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "the head removed": (
         ["DELETE FROM django_hookflow_head WHERE run_id = 'order-2'"],
-        ["run order-2: has 8 events and no head"],
+        ["run order-2: has 8 events but no head"],
     ),
-    "all events removed": ([delete("> 0")], ["run order-2: its head ends at #8, and it has no events"]),
+    "all events removed": ([delete("> 0")], ["run order-2: its head ends at #8, but it has no events"]),
     "a living run marked as archived": (
         [head("archived_at = now()")],
         [
-            "run order-2: is marked as archived, and still has 8 events",
-            "run order-2: is marked as archived, and its tombstone is not one that its retirement left",
+            "run order-2: is marked as archived but still has 8 events",
+            "run order-2: is marked as archived, but its tombstone was not written by archiving it",
         ],
     ),
     "two payloads, one after the other": ([event("payload = '1'", "IN (5, 6)")], [bad(5, 6)]),
@@ -177,9 +177,9 @@ TAMPERINGS: dict[str, tuple[list[str], list[str]]] = {
             f"UPDATE django_hookflow_event SET run_uid = '{OTHER_UID}' WHERE run_uid = (SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-2')"
         ],
         [
-            "run order-2: has 8 events and no head",
+            "run order-2: has 8 events but no head",
             bad(1, 8),
-            "run order-2: its head ends at #8, and it has no events",
+            "run order-2: its head ends at #8, but it has no events",
         ],
     ),
     "an event moved to another run": (
@@ -218,7 +218,7 @@ def test_the_time_of_the_head_is_held_against_that_of_the_last_event() -> None:
     tamper(head("last_at = '2026-01-01Z'"))
     (problem,) = verify()[1]
     assert problem == (
-        "run order-2: its head has 2026-01-01T00:00:00.000000Z as the time of #8, which has "
+        "run order-2: its head has the time 2026-01-01T00:00:00.000000Z for #8, but that event has "
         f"{log_of(uid)[-1]['recorded_at']:%Y-%m-%dT%H:%M:%S.%fZ}"
     )
 
@@ -324,7 +324,7 @@ TOMBSTONES: dict[str, tuple[list[str], list[str]]] = {
             "UPDATE django_hookflow_head SET archived_at = now() WHERE run_id = 'order-3'",
             "DELETE FROM django_hookflow_event WHERE run_uid = (SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-3')",
         ],
-        ["run order-3: is marked as archived, and its tombstone is not one that its retirement left"],
+        ["run order-3: is marked as archived, but its tombstone was not written by archiving it"],
     ),
     "a tombstone of another run": (
         [
@@ -333,7 +333,7 @@ TOMBSTONES: dict[str, tuple[list[str], list[str]]] = {
             "WHERE django_hookflow_head.run_id = 'order-3' AND other.run_id = 'order-2'",
             "DELETE FROM django_hookflow_event WHERE run_uid = (SELECT run_uid FROM django_hookflow_head WHERE run_id = 'order-3')",
         ],
-        ["run order-3: is marked as archived, and its tombstone is not one that its retirement left"],
+        ["run order-3: is marked as archived, but its tombstone was not written by archiving it"],
     ),
     "another time": ([head("archived_at = archived_at - interval '1 day'")], [LOST]),
     "a time that no clock had": ([head("archived_at = 'infinity'")], [LOST]),
@@ -352,10 +352,10 @@ TOMBSTONES: dict[str, tuple[list[str], list[str]]] = {
         [head("workflow_id = 'other'")],
         ["run order-2: its head has the workflow_id 'other', it was started with 'shop.order'"],
     ),
-    "taken back": ([head("archived_at = NULL")], ["run order-2: has a tombstone, and is not marked as archived"]),
+    "taken back": ([head("archived_at = NULL")], ["run order-2: has a tombstone but is not marked as archived"]),
     "taken back, with all that belongs to it": (
         [head("archived_at = NULL, tombstone = NULL, tombstone_hash = NULL")],
-        ["run order-2: its head ends at #8, and it has no events"],
+        ["run order-2: its head ends at #8, but it has no events"],
     ),
     "taken back, for a run of other events": (
         [
@@ -387,6 +387,6 @@ def test_events_that_come_back_under_a_tombstone_are_found() -> None:
     retire(uid)
     ask(INSERT.format(seq=9))
     assert verify()[1] == [
-        "run order-2: is marked as archived, and still has 1 events",
+        "run order-2: is marked as archived but still has 1 events",
         "run order-2 #1 to #8: missing",
     ]

@@ -53,7 +53,7 @@ def test_events_without_a_head_between_ranges_and_at_both_ends_are_found(monkeyp
     for uid in (uids[0], uids[5], uids[9]):
         ask(f"DELETE FROM django_hookflow_head WHERE run_uid = '{uid}'")
     status, problems, _ = verify()
-    assert (status, sum("and no head" in problem for problem in problems)) == (1, 3)
+    assert (status, sum("but no head" in problem for problem in problems)) == (1, 3)
 
 
 def test_archived_runs_are_left_out_and_counted() -> None:
@@ -77,7 +77,7 @@ def test_one_run() -> None:
     status, (problem,), last = verify("--run", "order-2")
     assert (status, last) == (1, "1 run with 8 events verified: 1 problem")
     assert problem == f"run order-2 #2: {HASH_DOES_NOT_HOLD}"
-    with pytest.raises(CommandError, match="no run has the id 'order-3'"):
+    with pytest.raises(CommandError, match="no run has the ID 'order-3'"):
         verify("--run", "order-3")
 
 
@@ -102,9 +102,9 @@ def test_runs_of_a_time() -> None:
     assert broken("--since", "2026-01-02", "--until", "2026-01-03") == ["run order-2"]
     assert broken("--since", "2026-01-02T12:00:00+00:00", "--until", "2026-01-02T12:00:00+00:00") == []
     assert broken("--since", "2026-01-03T12:00", "--until", "2026-02-01") == ["run order-3"]
-    with pytest.raises(CommandError, match="give one or the other"):
+    with pytest.raises(CommandError, match="--run cannot be combined with"):
         verify("--run", "order-1", "--since", "2026-01-02")
-    with pytest.raises(CommandError, match="'yesterday' is not a date, such as"):
+    with pytest.raises(CommandError, match="'yesterday' is not a valid date: use a format such as"):
         call_command("hookflow_verify", "--since", "yesterday")
 
 

@@ -104,9 +104,9 @@ def test_since_a_position_and_since_a_date(settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Tokyo"
     naive = moment["recorded_at"].astimezone(datetime.timezone(datetime.timedelta(hours=9))).replace(tzinfo=None)
     assert [event["seq"] for event in export("--since", naive.isoformat())] == [2, 3]
-    with pytest.raises(CommandError, match="--since 'yesterday' is neither a position nor a date: give a number, or"):
+    with pytest.raises(CommandError, match="--since 'yesterday' is not a position or a date: use a number, or"):
         export("--since", "yesterday")
-    with pytest.raises(CommandError, match="is neither"):
+    with pytest.raises(CommandError, match="is not a position or a date"):
         export("--since", "2026-13-45")
 
 
@@ -119,7 +119,7 @@ def test_one_run_and_some_types() -> None:
     assert [
         event["seq"] for event in export("--type", "run.triggered", "--type", "run.failed", "--run", "order-1")
     ] == [1]
-    with pytest.raises(CommandError, match="no run has the id 'order-2'"):
+    with pytest.raises(CommandError, match="no run has the ID 'order-2'"):
         export("--run", "order-2")
     with connection.cursor() as c:
         c.execute("UPDATE django_hookflow_head SET archived_at = now() WHERE run_id = 'order-1'")
@@ -132,7 +132,7 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     assert export("--output", str(path)) == []
     assert [json.loads(line)["run_id"] for line in path.read_text(encoding="utf-8").splitlines()] == ["größe"] * 2
-    with pytest.raises(CommandError, match="exists: choose another name, or remove it"):
+    with pytest.raises(CommandError, match="already exists: choose another name or remove it"):
         export("--output", str(path))
 
 
@@ -267,8 +267,8 @@ def test_a_closed_pipe_in_mid_export_is_no_error(process_environment: dict[str, 
 
 
 A_STANDBY = (
-    "CommandError: the log's database is a standby, whose snapshots do not name open transactions, so events could be "
-    "passed over: read from the primary"
+    "CommandError: the log's database is a standby, where open transactions are not visible and events could be "
+    "skipped: read from the primary"
 )
 
 
@@ -284,6 +284,6 @@ def test_a_standby_is_refused(process_environment: dict[str, str]) -> None:
             assert (code, output, errors.strip().splitlines()) == (1, "", [A_STANDBY]), command
         with running(environment, "hookflow_subscribers") as process:
             assert process.stderr is not None
-            assert process.stderr.readline() == f"the database cannot be used, next attempt in 2 s: {A_STANDBY[14:]}\n"
+            assert process.stderr.readline() == f"the database is unavailable, next attempt in 2 s: {A_STANDBY[14:]}\n"
             process.send_signal(signal.SIGTERM)
             assert finish(process)[0] == 0

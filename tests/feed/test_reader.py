@@ -271,7 +271,7 @@ def test_a_run_by_itself() -> None:
     assert feed.read() == []
     add(uid, "b")
     assert steps_of(feed.read()) == ["b"]
-    with pytest.raises(UnknownRun, match="no run has the id 'order-2'"):
+    with pytest.raises(UnknownRun, match="no run has the ID 'order-2'"):
         RunFeed("order-2")
     with connection.cursor() as c:
         c.execute("UPDATE django_hookflow_head SET archived_at = now() WHERE run_id = 'order-1'")

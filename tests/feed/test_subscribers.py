@@ -128,7 +128,7 @@ def test_an_exception_rolls_back_its_event_keeps_those_before_and_is_tried_again
     assert written() == ["a"]
     (record,) = caplog.records
     assert record.getMessage() == (
-        "subscriber ledger failed on event 3 of run order-1 (step.completed), attempt 1: it is tried again later"
+        "subscriber ledger failed on event 3 of run order-1 (step.completed), attempt 1; it will be retried later"
     )
     row = Subscriber.objects.get()
     assert (row.failures, row.last_error) == (1, "RuntimeError: the pager is away")
@@ -301,7 +301,7 @@ def test_what_fails_after_the_commit_is_logged_and_not_done_again(caplog: pytest
     with caplog.at_level(logging.ERROR, logger="django_hookflow.feed"):
         delivery.run_once()
     assert [record.getMessage() for record in caplog.records] == [
-        "subscriber ledger: its place has moved on, but something after that failed"
+        "subscriber ledger: its position was saved, but a later action failed"
     ]
     delivery.run_once()
     assert (written(), delivery.failed) == (["a"], 1)
@@ -438,15 +438,15 @@ def test_names_and_types_are_checked_where_they_are_written() -> None:
 
     here = "tests.feed.test_subscribers.test_names_and_types_are_checked_where_they_are_written.<locals>"
     assert str(refused.value) == (
-        f"the name 'pager' is taken by {here}.page: give {here}.page_more another one; a name stands for a place in the "
-        f"log, and two functions cannot share it"
+        f"the name 'pager' is already used by {here}.page: give {here}.page_more another name, because the name identifies "
+        f"a position in the log"
     )
     on_event("run.failed", "run.diverged", name="pager")(page)  # a module imported again
-    with pytest.raises(InvalidSubscription, match="subscribes to nothing: name one or more types of events, as in @on"):
+    with pytest.raises(InvalidSubscription, match="subscribes to nothing: pass one or more event types, as in @on"):
         on_event(name="nothing")(page)
-    with pytest.raises(InvalidSubscription, match="a name is text of 1 to 200 characters"):
+    with pytest.raises(InvalidSubscription, match="the name must be a string of 1 to 200 characters"):
         on_event("*", name="")(page)
-    with pytest.raises(InvalidSubscription, match=r"page_later is a coroutine function, .* make it a plain one"):
+    with pytest.raises(InvalidSubscription, match=r"page_later is a coroutine function, .* use a sync function"):
 
         @on_event("*", name="later")
         async def page_later(event: WorkflowEvent) -> None: ...
@@ -469,7 +469,7 @@ def test_the_list_shows_how_far_each_has_come(capsys: pytest.CaptureFixture[str]
     drawn = last_position()
     gone, new, stuck = capsys.readouterr().out.splitlines()
     assert gone == f"gone (no function in this project has this name): read to position {drawn - 1} of {drawn}"
-    assert new == "new (run.failed, run.cancelled): not served yet"
+    assert new == "new (run.failed, run.cancelled): not run yet"
     assert stuck.startswith(
         f"stuck (step.completed): read to position {drawn - 1} of {drawn}, failed 1 times in a row, next attempt at 20"
     )

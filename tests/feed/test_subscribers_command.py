@@ -44,7 +44,7 @@ def test_once_with_a_failure_exits_with_1(process_environment: dict[str, str]) -
     assert (code, output) == (1, "")
     assert "subscriber page-someone failed on event 2 of run order-1 (run.cancelled), attempt 1" in errors
     assert "ValueError: cannot say that" in errors
-    assert "CommandError: no events delivered; 1 subscriber failed and will be tried again" in errors
+    assert "CommandError: no events delivered; 1 subscriber failed and will be retried" in errors
 
 
 def test_killed_between_the_handler_and_the_commit_it_is_handed_over_again_and_written_once(
@@ -127,4 +127,4 @@ def test_the_loop_survives_the_loss_of_its_connection(process_environment: dict[
         process.send_signal(signal.SIGTERM)
         code, _, errors = finish(process)
     assert code == 0
-    assert "the database cannot be used, next attempt in" in errors
+    assert "the database is unavailable, next attempt in" in errors

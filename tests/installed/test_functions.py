@@ -77,7 +77,7 @@ def test_a_guard_that_does_nothing(guard: str) -> None:
     )
     for body in ("BEGIN RETURN OLD; END", "BEGIN RETURN NULL; END"):
         assert found_after(f"{statement} '{body}'") == {
-            "E025": f"Objects of django-hookflow that differ from this release: function {guard} (its definition)."
+            "E025": f"Database objects of django-hookflow differ from this release: function {guard} (different definition)."
         }
 
 
@@ -85,7 +85,7 @@ def test_functions_that_are_gone_are_named_with_the_files_that_have_them() -> No
     with undone():
         run_sql("DROP FUNCTION hookflow_append, hookflow_claim")
         assert found() == {
-            "E026": "Objects of django-hookflow that are missing: "
+            "E026": "Database objects of django-hookflow are missing: "
             + ", ".join(
                 f"function {name}" for name in FUNCTIONS if name.startswith(("hookflow_append(", "hookflow_claim("))
             )
@@ -95,7 +95,7 @@ def test_functions_that_are_gone_are_named_with_the_files_that_have_them() -> No
 
 def test_an_overload_beside_one_of_ours() -> None:
     seen = found_after("CREATE FUNCTION hookflow_now(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'")
-    assert seen["E027"].endswith("not its own: function hookflow_now(integer) (beside one of ours of that name).")
+    assert seen["E027"].endswith("not its own: function hookflow_now(integer) (an overload of one of our functions).")
     aggregate = "CREATE AGGREGATE hookflow_now(integer) (SFUNC = int4pl, STYPE = integer)"
     assert "function hookflow_now(integer)" in found_after(aggregate)["E027"]
 

@@ -30,7 +30,7 @@ WITH_A_FUNCTION = {
 
 
 def on_our_tables(what: str) -> str:
-    return f"Objects on the tables of django-hookflow, or beside its functions, that are not its own: {what}."
+    return f"Unknown objects on the tables of django-hookflow or among its functions: {what}."
 
 
 @pytest.mark.parametrize("table", [*TABLES, PARTITION])
@@ -123,7 +123,7 @@ def test_an_operator_that_is_not_the_owners() -> None:
 
 def test_the_guard_of_a_partition_dropped() -> None:
     assert found_after(f"DROP TRIGGER {PARTITION}_truncate ON {PARTITION}") == {
-        "E021": f"Nothing refuses TRUNCATE on {PARTITION}: its guard trigger is missing, or is not ENABLE ALWAYS."
+        "E021": f"{PARTITION} is not protected from TRUNCATE: its guard trigger is missing or not set to ENABLE ALWAYS."
     }
 
 
@@ -140,7 +140,7 @@ def test_a_guard_with_a_condition_is_none() -> None:
 @pytest.mark.parametrize("state", ["DISABLE TRIGGER ALL", "ENABLE TRIGGER ALL"])
 def test_guards_that_are_not_always_on(table: str, state: str) -> None:
     seen = found_after(f"ALTER TABLE {table} {state}")["E021"].splitlines()
-    assert {f"Nothing refuses {what} on {table}" for what in ("UPDATE and DELETE", "TRUNCATE")} <= {
+    assert {f"{table} is not protected from {what}" for what in ("UPDATE and DELETE", "TRUNCATE")} <= {
         line.partition(":")[0] for line in seen
     }
 
@@ -157,5 +157,5 @@ def test_partitions_of_any_name_are_looked_at() -> None:
             "ALTER TABLE this_year ENABLE ALWAYS TRIGGER mine"
         )
         assert found() == {
-            "E021": 'Nothing refuses TRUNCATE on attic."Last year": its guard trigger is missing, or is not ENABLE ALWAYS.'
+            "E021": 'attic."Last year" is not protected from TRUNCATE: its guard trigger is missing or not set to ENABLE ALWAYS.'
         }

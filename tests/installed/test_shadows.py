@@ -45,7 +45,7 @@ def test_what_stands_in_front(what: str) -> None:
     seen = found_after(SHADOWS[what])
     assert seen.keys() == {"E028"}
     assert re.sub(r"pg_temp_\d+", "pg_temp", seen["E028"]) == (
-        f"The search_path of this login puts other objects in front of those of django-hookflow: {what}."
+        f"Because of this login's search_path, other objects hide those of django-hookflow: {what}."
     )
 
 

@@ -22,12 +22,14 @@ def definition(view: str) -> str:
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_that_was_replaced(view: str) -> None:
     seen = found_after(f"CREATE OR REPLACE VIEW {view} AS {definition(view)} LIMIT 0")
-    assert seen == {"E025": f"Objects of django-hookflow that differ from this release: view {view} (its query)."}
+    assert seen == {
+        "E025": f"Database objects of django-hookflow differ from this release: view {view} (different query)."
+    }
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_whose_options_were_changed(view: str) -> None:
-    assert f"view {view} (its options)" in found_after(f"ALTER VIEW {view} SET (security_barrier)")["E025"]
+    assert f"view {view} (different options)" in found_after(f"ALTER VIEW {view} SET (security_barrier)")["E025"]
 
 
 def test_a_view_that_is_gone_or_became_a_table() -> None:
@@ -50,7 +52,7 @@ def test_words_of_another_version_mean_the_same(view: str, monkeypatch: pytest.M
     monkeypatch.setattr("django_hookflow.installed.comparing.shipped", lambda: other)
     assert found() == {}
     changed = found_after(f"CREATE OR REPLACE VIEW {view} AS {definition(view)} LIMIT 0")
-    assert f"view {view} (its query)" in changed["E025"]
+    assert f"view {view} (different query)" in changed["E025"]
     with undone():
         run_sql("SET LOCAL transaction_read_only = on")
         seen = found()

@@ -64,7 +64,7 @@ def test_the_function_does_what_is_possible_and_nothing_else(state: str, action:
     if permitted.verdict == "refused":
         with pytest.raises(IntegrityError) as caught, transaction.atomic():
             operate(run.id, action, step_id=step_id, facts=facts, payload=payload)
-        assert str(caught.value).startswith(f"hookflow: cannot {action} run order-1, {permitted.reason}\n")
+        assert str(caught.value).startswith(f"hookflow: cannot {action} run order-1: {permitted.reason}\n")
         assert log_of(run.id) == before
         return
     operated = operate(run.id, action, step_id=step_id, facts=facts, payload=payload)

@@ -82,8 +82,9 @@ def test_nobody_answers(project: Path, line: str) -> None:
 
     (sentence,) = done.stderr.splitlines()
     assert sentence == (
-        "CommandError: the database 'default' cannot be reached, start it or correct DATABASES in the settings: "
-        'connection to server at "127.0.0.1", port 1 failed: Connection refused'
+        "CommandError: the database 'default' cannot be reached: "
+        'connection to server at "127.0.0.1", port 1 failed: Connection refused. '
+        "Check that it is running and that DATABASES in the settings is correct"
     )
     assert (done.returncode, done.stdout) == (1, "")
 

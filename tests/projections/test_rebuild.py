@@ -34,7 +34,7 @@ def check(*arguments: str) -> tuple[int, list[str]]:
         call_command("hookflow_rebuild", "--check", *arguments, stdout=output)
     except SystemExit as exit_:
         *differences, last = output.getvalue().splitlines()
-        assert last.endswith(f": {counted(len(differences), 'difference')}, which hookflow_rebuild repairs")
+        assert last.endswith(f": {counted(len(differences), 'difference')}. Run hookflow_rebuild to repair.")
         return int(str(exit_.code)), differences
     (last,) = output.getvalue().splitlines()
     assert last.endswith(" compared with the log: no differences")
@@ -225,7 +225,7 @@ def test_a_name_with_a_line_break_does_not_pass_for_another_line() -> None:
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
 def test_an_unknown_run_is_an_error(arguments: list[str]) -> None:
     make_run("order-1", [])
-    with pytest.raises(CommandError, match="no run has the id 'order-2'"):
+    with pytest.raises(CommandError, match="no run has the ID 'order-2'"):
         call_command("hookflow_rebuild", *arguments, "--run", "order-2")
 
 

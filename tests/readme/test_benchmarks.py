@@ -71,7 +71,8 @@ def test_the_benchmarks_compare_everything_they_promise(tmp_path: Path) -> None:
         assert f"{setting}: {told['machine'][setting]}" in output
     for name, figure in figures.items():
         assert name in output
-        assert figure["value"] > 0 or "touch no index" in name, name
+        # A share can be nothing, and of so few turns a difference can be less.
+        assert figure["value"] > 0 or "touch no index" in name or "costs a turn" in name, name
     compared = {re.sub(r"[\d,]{4,}", "…", name): figure["of"] for name, figure in figures.items() if figure["of"]}
     assert compared == {
         "steps of one long run, 1 thread": "raw",

@@ -445,7 +445,7 @@ def test_sealing(hookflow: Hookflow, monkeypatch: pytest.MonkeyPatch, settings: 
     shredded = hookflow.drive(run_id)
     assert (shredded.status, shredded.error_message) == (
         "failed",
-        f"what run {run.run_uid} carries is sealed and cannot be opened: its key has been destroyed",
+        f"the sealed data of run {run.run_uid} cannot be opened: its key has been destroyed",
     )
     DeadLetterEntry.objects.get().replay(reason="try")
     settings.DJANGO_HOOKFLOW_SEAL = None

@@ -135,7 +135,7 @@ def test_verify_and_show(archive: Path) -> None:
     ]
     assert "validate" in one[3]
     assert '"ok": true' in one[3]
-    with pytest.raises(CommandError, match="has no run with the id 'order-2'"):
+    with pytest.raises(CommandError, match="does not contain run 'order-2'"):
         run_command("hookflow_archive", "show", str(archive), "--run", "order-2")
     with pytest.raises(CommandError, match="No such file"):
         run_command("hookflow_archive", "show", str(archive) + ".x")
@@ -231,8 +231,8 @@ def test_a_tombstone_that_does_not_agree_is_named(archive: Path) -> None:
     assert status == 1
     for run_id, problem in {
         "order-1": "has no head in this database",
-        "order-3": "has another hash at #6 in this database",
-        "order-4": "ends at #2 in this database, at #7 in the archive",
+        "order-3": "has a different hash at #6 in this database",
+        "order-4": "ends at #2 in this database, but at #7 in the archive",
         "order-6": "is run 'other' of 'shop.order' in this database",
     }.items():
         assert any(line.startswith(f"run '{run_id}'") and problem in line for line in lines), (problem, lines)
@@ -258,7 +258,7 @@ def test_a_directory_is_to_have_every_run_that_was_archived(archive: Path, hookf
     assert cleanup()["WorkflowRun"] == 4
     archive.unlink()
     status, lines = verify("--all", str(directory))
-    missing = f"and no archive in {directory} ends as its tombstone does"
+    missing = f"but no archive in {directory} matches its tombstone"
     (login,) = ask("SELECT session_user::text AS name")
     assert (status, lines[-1]) == (1, f"{directory}: 4 archived runs found, 12 missing")
     assert f"run order-1: was archived in {archive.name}, {missing}" in lines
@@ -268,10 +268,10 @@ def test_a_directory_is_to_have_every_run_that_was_archived(archive: Path, hookf
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        ([], "give the archives to verify, or --all and the directory"),
-        (["--all", "."], "give the archives to verify, or --all and the directory"),
+        ([], "specify either the archives to verify or --all DIR"),
+        (["--all", "."], "specify either the archives to verify or --all DIR"),
         (["--all", "/nowhere"], "not a directory"),
-        (["--all", ".", "--without-database"], "leave out --without-database"),
+        (["--all", ".", "--without-database"], "--all cannot be combined with --without-database"),
     ],
 )
 def test_what_cannot_be_verified_is_refused(arguments: list[str], refusal: str) -> None:
@@ -307,7 +307,7 @@ def test_a_run_that_moves_between_its_archive_and_its_removal_stays(hookflow: Ho
 
     with connection.execute_wrapper(replay_first):
         printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
-    assert "1 run left for the next time" in printed
+    assert "1 run skipped because of concurrent changes" in printed
     assert archived() == set(runs) - {"order-3"}
     append(replayed, None, ("run.completed", None, {"result": 1}))
     (first,) = archives_in(tmp_path)
@@ -319,7 +319,7 @@ def test_a_run_that_moves_between_its_archive_and_its_removal_stays(hookflow: Ho
     assert cleanup("--archive-to", str(tmp_path))["WorkflowRun"] == 1
     status, lines = verify(*map(str, archives_in(tmp_path)))
     assert status == 0
-    assert any("as in their tombstones: 7 runs; continued after this archive was made: 1" in line for line in lines)
+    assert any("as in their tombstones: 7 runs; continued after this archive was written: 1" in line for line in lines)
     assert len(archived_in(tmp_path)[str(replayed)]) == 9  # its old dead letter went by an event
     assert_nothing_differs()
 
@@ -346,7 +346,7 @@ def test_two_cleanups_at_once_retire_each_run_once(hookflow: Hookflow, tmp_path:
     with connection.execute_wrapper(let_another_go_first):
         printed = run_command("cleanup_workflows", "--archive-to", str(tmp_path))
     assert "WorkflowRun: 0 removed" in printed
-    assert "8 runs left for the next time: in use, or changed meanwhile" in printed
+    assert "8 runs skipped because of concurrent changes; the next cleanup will retry" in printed
     assert others == [len(runs)]
     assert len(archives_in(tmp_path)) == (2 if has_archived else 1)
     assert verify(*map(str, archives_in(tmp_path)))[0] == 0
@@ -406,7 +406,7 @@ def test_a_directory_that_may_not_be_written_is_reported(hookflow: Hookflow, tmp
         pytest.skip("this user may write everywhere (root)")
     make_runs(8)
     hookflow.advance(31 * DAYS)
-    with pytest.raises(CommandError, match="may not write there"):
+    with pytest.raises(CommandError, match="has no permission to write there"):
         cleanup("--archive-to", str(tmp_path))
     assert archived() == set()
 
@@ -426,7 +426,7 @@ def test_a_full_disk_removes_nothing(hookflow: Hookflow, tmp_path: Path, process
         check=False,
     )
     assert done.returncode == 1
-    assert "File too large. Nothing was removed that is not in an archive; make room" in done.stderr
+    assert "File too large. Nothing was removed that is not in an archive; free some space" in done.stderr
     assert "WorkflowRun: 0 removed" in done.stdout
     assert contents() == before
     assert list(tmp_path.iterdir()) == []
@@ -449,7 +449,7 @@ def test_a_checkpoint_proves_the_runs_of_an_archive(hookflow: Hookflow, tmp_path
     rewrite(path, lambda lines: [line for line in lines if not (cut in line and '"seq":1,' not in line)])
     status, lines = verify("--without-database", "--checkpoint", str(checkpoint), str(path))
     assert status == 1
-    assert any(line.startswith(f"run {cut}: ends at #1, the checkpoint knows it up to #") for line in lines)
+    assert any(line.startswith(f"run {cut}: ends at #1, but the checkpoint has it up to #") for line in lines)
     with pytest.raises(SystemExit):
         run_command("hookflow_verify", "--checkpoint", str(checkpoint))
 

@@ -15,7 +15,7 @@ def test_a_deployment_without_an_archive_is_warned_of_what_it_gives_away() -> No
     for nothing in (None, ""):
         with override_settings(DJANGO_HOOKFLOW_ARCHIVE_DIR=nothing):
             assert find() == [
-                "DJANGO_HOOKFLOW_ARCHIVE_DIR is not configured: cleanup_workflows removes events for good."
+                "DJANGO_HOOKFLOW_ARCHIVE_DIR is not configured, so cleanup_workflows deletes events permanently."
             ]
             assert find(deploy=False) == []
 

@@ -181,7 +181,7 @@ def test_the_id_of_a_run_that_is_gone_is_not_used_again(hookflow: Hookflow) -> N
     assert cleanup()["WorkflowRun"] == 1
     before = contents()
     for data in ({}, {"other": "data"}):
-        with pytest.raises(ArchivedRun, match="run 'order-1' has been archived and its id is not used again"):
+        with pytest.raises(ArchivedRun, match="run 'order-1' has been archived and its ID cannot be reused"):
             once.trigger(data, run_id="order-1")
     assert contents() == before
     assert hookflow.run(once, run_id="order-2").status == "completed"
@@ -213,7 +213,7 @@ def test_a_run_that_somebody_holds_is_left_and_goes_the_next_time(hookflow: Hook
     with session() as other, other.transaction():
         other.execute("SELECT FROM django_hookflow_head WHERE run_uid = %s FOR NO KEY UPDATE", [held])
         printed = run_command("cleanup_workflows")
-        assert "1 run left for the next time: in use, or changed meanwhile" in printed
+        assert "1 run skipped because of concurrent changes; the next cleanup will retry" in printed
         assert archived() == set(runs) - {"order-9"}
     assert cleanup()["WorkflowRun"] == 1
     assert archived() == set(runs)
@@ -304,7 +304,7 @@ def test_a_directory_without_a_name_is_not_taken_for_no_archive(hookflow: Hookfl
     make_runs(8)
     hookflow.advance(31 * DAYS)
     before = contents()
-    with pytest.raises(CommandError, match="argument --archive-to: the name of the directory is empty"):
+    with pytest.raises(CommandError, match="argument --archive-to: the directory name is empty"):
         cleanup("--archive-to", "")
     assert contents() == before
 

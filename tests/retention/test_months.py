@@ -90,7 +90,7 @@ def is_table(name: str) -> bool:
 def test_a_month_that_is_over_goes_into_an_archive_and_out_of_the_log(months: Months, tmp_path: Path) -> None:
     detach_older(months, tmp_path)
     printed = archive(months.old, tmp_path)
-    assert f"Detached {months.old.name}: now a table of its own" in printed
+    assert f"Detached {months.old.name}: it is now a standalone table" in printed
     assert archived() == months.runs.keys()
     assert {uid: len(events) for uid, events in archived_in(tmp_path).items()} == months.lengths
     (file,) = archives_in(tmp_path)
@@ -129,7 +129,9 @@ def test_a_process_whose_clock_is_years_behind_can_still_start_a_run(months: Mon
 
 
 def test_months_go_in_the_order_of_time(months: Months, hookflow: Hookflow, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=f"{months.old.name} stays: older events are in {months.first.name}"):
+    with pytest.raises(
+        CommandError, match=f"{months.old.name} was not detached: older events are in {months.first.name}"
+    ):
         archive(months.old, tmp_path)
     detach_older(months, tmp_path)
     archive(months.old, tmp_path)
@@ -151,10 +153,10 @@ def test_months_go_in_the_order_of_time(months: Months, hookflow: Hookflow, tmp_
 def test_only_a_partition_whose_time_is_over_goes(months: Months, tmp_path: Path, name: str) -> None:
     name = months.next.name if name == "next" else name
     before = partitions()
-    with pytest.raises(CommandError, match="runs are still started in it, or will be|there is no partition"):
+    with pytest.raises(CommandError, match="it is the partition for current or future runs|there is no partition"):
         run_command("hookflow_partitions", "archive", name, "--archive-to", str(tmp_path))
     printed = psql("-c", f"CALL hookflow_detach_partition('{name}')")
-    assert "is not a partition of the log whose time is over" in printed.stderr
+    assert "is not a partition of a past month" in printed.stderr
     assert partitions() == before
 
 
@@ -162,7 +164,7 @@ def test_a_living_run_keeps_its_month_and_is_named(months: Months, tmp_path: Pat
     detach_older(months, tmp_path)
     for n in range(7):
         months.start(f"alive-{n}", 2)
-    with pytest.raises(CommandError, match=r"7 runs in it still under way: alive-\d, .* and 2 more"):
+    with pytest.raises(CommandError, match=r"it has 7 active runs: alive-\d, .* and 2 more"):
         archive(months.old, tmp_path)
     assert (archived(), archives_in(tmp_path)) == (set(), [])
     assert "its run" in psql("-c", f"CALL hookflow_detach_partition('{months.old.name}')").stderr
@@ -172,7 +174,7 @@ def test_a_living_run_keeps_its_month_and_is_named(months: Months, tmp_path: Pat
 def test_events_that_belong_to_no_run_do_not_go_unseen(months: Months, tmp_path: Path) -> None:
     detach_older(months, tmp_path)
     ask("DELETE FROM django_hookflow_head WHERE run_id = 'old-1'")
-    with pytest.raises(CommandError, match=f"it has events of run {months.runs['old-1']}, of which there is no head"):
+    with pytest.raises(CommandError, match=f"it has events of run {months.runs['old-1']}, which has no head"):
         archive(months.old, tmp_path)
     assert partitions()[1].name == months.old.name
 
@@ -187,10 +189,10 @@ def test_a_replay_that_comes_first_keeps_the_month(months: Months, tmp_path: Pat
     failed = months.runs["old-1"]
     with session() as operator, operator.transaction():
         append(failed, None, ("run.replayed", None, {"failed_seq": 5}), session=operator)
-        with pytest.raises(CommandError, match=f"{months.old.name} stays: its run old-1 is not archived"):
+        with pytest.raises(CommandError, match=f"{months.old.name} was not detached: its run old-1 is not archived"):
             archive(months.old, tmp_path)
     assert archived() == months.runs.keys() - {"old-1"}
-    with pytest.raises(CommandError, match="1 run in it still under way: old-1"):
+    with pytest.raises(CommandError, match="it has 1 active run: old-1"):
         archive(months.old, tmp_path)
     append(failed, None, TURN, FAILURE)
     archive(months.old, tmp_path)

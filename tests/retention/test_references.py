@@ -59,8 +59,8 @@ def test_a_protected_run_stays_and_is_named_and_the_others_go(runs: list[Workflo
 
     printed = run_command("cleanup_workflows")
 
-    assert f"run 'order-3' stays: testapp.Protecting {protecting.pk} refers to it and is protected" in printed
-    assert f"run 'order-5' stays: testapp.OwnedSeal {seal.pk} refers to it and is protected" in printed
+    assert f"run 'order-3' was kept: testapp.Protecting {protecting.pk} refers to it with on_delete=PROTECT" in printed
+    assert f"run 'order-5' was kept: testapp.OwnedSeal {seal.pk} refers to it with on_delete=PROTECT" in printed
     assert "WorkflowRun: 6 removed" in printed
     assert {run.run_id for run in WorkflowRun.objects.all()} == {"order-3", "order-5"}
     assert Owned.objects.count() == 2  # of runs that stay nothing goes
@@ -71,7 +71,7 @@ def test_where_nobody_answers_the_run_stays_and_is_named(runs: list[WorkflowRun]
 
     printed = run_command("cleanup_workflows")
 
-    assert "run 'order-4' stays: testapp_unanswered refers to it" in printed
+    assert "run 'order-4' was kept: testapp_unanswered refers to it" in printed
     assert "WorkflowRun: 7 removed" in printed
 
 
@@ -120,5 +120,5 @@ def test_a_row_that_comes_meanwhile_is_for_the_next_time(
 
     printed = run_command("cleanup_workflows")
 
-    assert "8 runs left for the next time: in use, or changed meanwhile" in printed
+    assert "8 runs skipped because of concurrent changes; the next cleanup will retry" in printed
     assert WorkflowRun.objects.count() == 8

@@ -71,7 +71,7 @@ def test_the_others_learn_whom_it_takes(
     refused = deploy(guarded.web, **SETTINGS).manage(*command.format(directory=tmp_path).split())
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [
-        f"CommandError: the database role of this process may not {what}: use one that is granted hookflow_owner"
+        f"CommandError: the database role of this process is not allowed to {what}: use a role that is a member of hookflow_owner"
     ]
 
 

@@ -82,5 +82,5 @@ def test_a_schema_that_stays_open_to_all_is_not_called_safe(dba: DBA) -> None:
 
 def test_without_a_log_it_says_where_it_looked(dba: DBA) -> None:
     tried = dba.try_to_apply(dba.create_database(), ROLES)
-    assert "there is no table django_hookflow_event on the search_path (public)" in tried.stderr
+    assert "no table django_hookflow_event on the search_path (public)" in tried.stderr
     assert "HINT:  Apply the migrations first" in tried.stderr

@@ -80,8 +80,8 @@ def test_what_the_application_planted_is_refused(dba: DBA, owned: tuple[Database
     refused = dba.try_to_apply(database, ROLES)
     web.execute(drop)
     assert refused.returncode != 0
-    assert f"there is what does not belong to {dba.role('owner')}: {what}\n" in refused.stderr
-    assert "HINT:  Find out who made it" in refused.stderr
+    assert f"the tables of the log have objects that do not belong to {dba.role('owner')}: {what}\n" in refused.stderr
+    assert "HINT:  Find out who created them" in refused.stderr
     owners = database.rows(
         "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relname LIKE 'django%%hookflow%%'"
     )
@@ -115,7 +115,7 @@ def test_a_function_that_a_migration_replaced_waits_for_roles(dba: DBA) -> None:
     guarded = dba.create_guarded()
     guarded.database.execute("ALTER FUNCTION hookflow_start SECURITY INVOKER RESET search_path")
     seen = errors_of(guarded.database)["django_hookflow.E025"]
-    assert "it runs as its caller, others of roles.sql do not" in seen
+    assert "it runs as its caller, unlike the other functions in roles.sql" in seen
     dba.apply(guarded.database, ROLES)
     assert errors_of(guarded.database) == {}
 
@@ -130,7 +130,7 @@ def test_a_login_that_only_reads_finds_everything(dba: DBA) -> None:
     seen = errors_of(guarded.analyst)
     assert seen.keys() == {"django_hookflow.E025", "django_hookflow.E027"}
     assert "function hookflow_append(" in seen["django_hookflow.E025"]
-    assert "view hookflow_operations (its query)" in seen["django_hookflow.E025"]
+    assert "view hookflow_operations (different query)" in seen["django_hookflow.E025"]
 
 
 def test_a_log_in_a_schema_whose_name_is_quoted(dba: DBA) -> None:

@@ -34,8 +34,8 @@ def test_the_application_is_confined(dba: DBA, guarded: Guarded) -> None:
         f"guards on, privileges on for {dba.role('web')}, hash chain on, signed checkpoints off, archive off"
     )
     (message,) = describe(layers)
-    assert (message.id, message.msg) == ("django_hookflow.I030", f"What protects the event log: {layers.text}.")
-    assert str(message.hint).startswith("Checkpoints: without them a removed run")
+    assert (message.id, message.msg) == ("django_hookflow.I030", f"Protection of the event log: {layers.text}.")
+    assert str(message.hint).startswith("Checkpoints: without them, removed or truncated runs")
 
 
 def test_owners_are_not(guarded: Guarded) -> None:
@@ -43,7 +43,7 @@ def test_owners_are_not(guarded: Guarded) -> None:
     assert look_as(guarded.deployer).way_around == "owns the tables of the log, or can act as their owner"
     warning = list(describe(look_as(guarded.deployer)))[-1]
     assert warning.id == "django_hookflow.W030"
-    assert "whoever has the application's credentials can change the log" in warning.msg
+    assert "anyone with the application's credentials can change the log" in warning.msg
     assert str(warning.hint).startswith("Run migrations_sql/roles.sql")
 
 
@@ -67,8 +67,8 @@ def test_checkpoints_and_an_archive_count_when_they_are_there(dba: DBA, settings
     )
     settings.DJANGO_HOOKFLOW_ARCHIVE_DIR = "/var/lib/archive"
     layers = look_as(guarded.web)
-    assert layers.text.endswith("signed checkpoints on, the last of 2026-05-01, archive on")
-    assert [message.hint for message in describe(layers)] == ["Every layer is on."]
+    assert layers.text.endswith("signed checkpoints on (last made on 2026-05-01), archive on")
+    assert [message.hint for message in describe(layers)] == ["All protections are on."]
     assert "Guards: see E021." in str(next(describe(look_as(guarded.web, guards=False))).hint)
 
 

@@ -338,7 +338,7 @@ class TestAsyncFunctions:
                 _ = ctx.step.atomic("atomic", note, 1)
 
         run = hookflow.run(atomic)
-        assert "Django has no transactions in async code" in run.error_message
+        assert "Django does not support transactions in async code" in run.error_message
         assert did == []
 
     def test_on_doubt_may_be_async(self, hookflow: Hookflow) -> None:
@@ -370,18 +370,21 @@ class TestMisuse:
     @pytest.mark.parametrize(
         ("misuse", "problem"),
         [
-            (lambda ctx: asyncio.sleep(1), "the workflow waits for time to pass: use ctx.step.sleep"),
-            (lambda ctx: asyncio.wait_for(ctx.step.run("a", note, 1), 1), "waits for time to pass"),
-            (lambda ctx: asyncio.to_thread(print), "the workflow waits for a thread"),
+            (lambda ctx: asyncio.sleep(1), "the workflow sleeps outside a step: use ctx.step.sleep"),
+            (lambda ctx: asyncio.wait_for(ctx.step.run("a", note, 1), 1), "sleeps outside a step"),
+            (lambda ctx: asyncio.to_thread(print), "the workflow uses a thread"),
             (
                 lambda ctx: User.objects.acount(),
-                "the workflow waits for a thread, such as the database's: do that in a step",
+                "the workflow uses a thread, for example for a database query: do that in a step",
             ),
-            (lambda ctx: asyncio.Event().wait(), "the workflow awaits something that is no step and does not come"),
+            (
+                lambda ctx: asyncio.Event().wait(),
+                "the workflow awaits something that is not a step and never completes",
+            ),
             (lambda ctx: ctx.step.run("", note, 1), "step id '' is empty"),
             (lambda ctx: asyncio.gather(ctx.step.run("a", note, 1), ctx.step.run("a", note, 1)), "a"),
             (lambda ctx: ctx.step.run("a", inside, ctx), "step 'b' was called inside step 'a'"),
-            (lambda ctx: left_behind(ctx), "the workflow has ended, and nobody has awaited 'a'"),
+            (lambda ctx: left_behind(ctx), "the workflow ended without awaiting 'a'"),
         ],
     )
     def test_is_refused(self, hookflow: Hookflow, misuse: Any, problem: str) -> None:

@@ -126,7 +126,10 @@ class TestMap:
 
     @pytest.mark.parametrize(
         ("arguments", "problem"),
-        [({"max_workers": 0}, "max_workers is 0"), ({"key": lambda _: "same"}, "two items have the key 'same'")],
+        [
+            ({"max_workers": 0}, "max_workers must be a whole number .*, not 0"),
+            ({"key": lambda _: "same"}, "two items have the key 'same'"),
+        ],
     )
     def test_is_checked_as_a_plain_one(self, hookflow: Hookflow, arguments: Any, problem: str) -> None:
         @workflow(workflow_id="tests.async_groups.checked")
@@ -183,7 +186,7 @@ class TestParallel:
                     group.run("same", double, 2)
             except DuplicateStep as error:
                 refusal = str(error)
-            with pytest.raises(ValueError, match="on_error is 'none'"):
+            with pytest.raises(ValueError, match="on_error must be .*, not 'none'"):
                 step.parallel(on_error="none")
             return refusal
 

@@ -251,7 +251,7 @@ class TestFailures:
         bad: list[tuple[dict[str, Any], type[Exception], str]] = [
             ({"workflow": "tests.nobody"}, UnknownWorkflow, "no workflow is registered as 'tests.nobody'"),
             ({"workflow": print}, TypeError, "is not a workflow"),
-            ({"data": [1]}, WorkflowError, "is started with a dict, not list"),
+            ({"data": [1]}, WorkflowError, "the data of a child must be a dict, not list"),
             ({"data": {"a": object()}}, NotSerializable, "cannot be recorded"),
             ({"run_id": ""}, ValueError, "run_id '' is empty"),
             ({"on_cancel": "explode"}, ValueError, "'cancel' or 'abandon'"),
@@ -283,7 +283,7 @@ class TestIds:
         invoice.trigger(run_id="taken")
         run = hookflow.run(order, {"run_id": "taken"})
         assert (run.status, run.error_type) == ("failed", f"django_hookflow.exceptions.{ChildConflict.__name__}")
-        assert "'taken' exists and was not started by step 'invoice'" in run.error_message
+        assert "'taken' already exists and was not started by step 'invoice'" in run.error_message
         assert run_of("taken").parent is None
         check()
 

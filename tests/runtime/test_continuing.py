@@ -75,9 +75,9 @@ class TestContinuing:
     ) -> None:
         rounds.trigger({"number": 1, "until": 2}, "r")
         hookflow.drive("r")
-        with pytest.raises(OperationRefused, match="cannot signal run r, it goes on as run r~2"):
+        with pytest.raises(OperationRefused, match="cannot signal run r: it continues as run r~2"):
             run_of("r").signal("go")
-        with pytest.raises(OperationRefused, match="cannot rewind run r, it goes on as run r~2"):
+        with pytest.raises(OperationRefused, match="cannot rewind run r: it continues as run r~2"):
             run_of("r").rewind(to_step="work")
 
     def test_a_signal_at_the_moment_of_continuing_is_not_lost(self, hookflow: Hookflow) -> None:
@@ -139,7 +139,7 @@ class TestRefusals:
         rounds.trigger({"number": 1, "until": 2}, "r")
         run = hookflow.drive("r")
         assert run.status == "failed"
-        assert "run r cannot go on as 'r~2': another run has that id" in run.error_message
+        assert "run r cannot continue as 'r~2': another run has that ID" in run.error_message
         assert hookflow.drive("r~2").result == {"rounds": 1, "more": None}
 
     def test_ids_that_look_like_a_successor_s(self, hookflow: Hookflow, rounds: Workflow) -> None:

@@ -174,12 +174,12 @@ def test_a_moment_in_the_past_is_over_at_once_and_recorded(hookflow: Hookflow, m
 @pytest.mark.parametrize(
     ("moment", "problem"),
     [
-        (NAIVE, "has no time zone, so that nobody knows when it is: use ctx.now(), "),
+        (NAIVE, "has no time zone: use ctx.now(), "),
         (datetime.datetime(9999, 12, 31, tzinfo=UTC), "is more than a hundred years ahead"),
-        (datetime.datetime.max.replace(tzinfo=datetime.timezone(-timedelta(hours=9))), "or no date in UTC"),
-        (datetime.date(2030, 1, 1), "the moment is a datetime with a time zone, not datetime.date(2030, 1, 1)"),
-        ("2030-01-01", "the moment is a datetime with a time zone, not '2030-01-01'"),
-        (None, "the moment is a datetime with a time zone, not None"),
+        (datetime.datetime.max.replace(tzinfo=datetime.timezone(-timedelta(hours=9))), "or cannot be converted to UTC"),
+        (datetime.date(2030, 1, 1), "the moment must be a datetime with a time zone, not datetime.date(2030, 1, 1)"),
+        ("2030-01-01", "the moment must be a datetime with a time zone, not '2030-01-01'"),
+        (None, "the moment must be a datetime with a time zone, not None"),
     ],
 )
 def test_what_is_no_moment_is_refused(hookflow: Hookflow, moment: Any, problem: str) -> None:

@@ -86,7 +86,7 @@ def test_a_workflow_whose_call_would_not_run_it_is_refused() -> None:
         yield ctx.step.run("a", int)
 
     for function in (generator, async_generator):
-        with pytest.raises(InvalidWorkflow, match=f"{function.__name__} has a yield"):
+        with pytest.raises(InvalidWorkflow, match=f"{function.__name__} is a generator function"):
             workflow(function)
 
 

@@ -119,13 +119,13 @@ class TestMisuse:
                 pass
             group.run("late", done.append, 1)
 
-        assert "step 'late' was asked of a group outside of its block" in self.run(hookflow, use)
+        assert "step 'late' was added to a group outside its with block" in self.run(hookflow, use)
 
     def test_without_a_block(self, hookflow: Hookflow) -> None:
         def use(ctx: WorkflowContext, done: list[int]) -> None:
             ctx.step.parallel().options(timeout=5).run("lone", done.append, 1)
 
-        assert "step 'lone' was asked of a group outside of its block" in self.run(hookflow, use)
+        assert "step 'lone' was added to a group outside its with block" in self.run(hookflow, use)
 
     @pytest.mark.parametrize("inside", [True, False])
     def test_entered_twice(self, hookflow: Hookflow, inside: bool) -> None:
@@ -138,7 +138,7 @@ class TestMisuse:
             with group:
                 group.run("second", done.append, 1)
 
-        assert "a group is entered once" in self.run(hookflow, use)
+        assert "a group can only be entered once" in self.run(hookflow, use)
 
     def test_its_options_are_of_the_same_group(self, hookflow: Hookflow) -> None:
         @workflow(workflow_id="tests.group_edges.options")
@@ -146,7 +146,7 @@ class TestMisuse:
             with ctx.step.parallel() as group:
                 patient = group.options(timeout=60)
                 handles = [patient.run("a", str, 1), group.run("b", str, 2)]
-            with pytest.raises(HookFlowException, match="outside of its block"):
+            with pytest.raises(HookFlowException, match="outside its with block"):
                 patient.run("c", str, 3)
             return [handle.result() for handle in handles]
 

@@ -219,9 +219,9 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("call", "error"),
         [
-            (lambda ctx: ctx.step.parallel(max_workers=0), "max_workers is 0"),
-            (lambda ctx: ctx.step.parallel(max_workers=True), "max_workers is True"),
-            (lambda ctx: ctx.step.parallel(on_error="ignore"), "on_error is 'ignore'"),
+            (lambda ctx: ctx.step.parallel(max_workers=0), "max_workers must be a whole number .*, not 0"),
+            (lambda ctx: ctx.step.parallel(max_workers=True), "max_workers must be a whole number .*, not True"),
+            (lambda ctx: ctx.step.parallel(on_error="ignore"), "on_error must be .*, not 'ignore'"),
             (lambda ctx: ctx.step.map("m", str, [1, 1], key=str), "two items have the key '1'"),
             (lambda ctx: ctx.step.map("", str, [1]), "step"),
             (lambda ctx: ctx.step.map("m", str, 7), "not iterable"),

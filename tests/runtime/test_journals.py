@@ -150,7 +150,7 @@ def test_code_that_does_not_fit_the_history_diverges_alike(hookflow: Hookflow, o
     with pytest.raises(Diverged) as divergence:
         steps.run("new", enter, "new")
     assert (divergence.value.recorded, divergence.value.asked, asked) == ("atomic", "new", [])
-    with pytest.raises(Diverged, match="the code asks for it as 'run'"):
+    with pytest.raises(Diverged, match="the code calls it as 'run'"):
         steps.run("nap", enter, "nap")
 
 
@@ -167,7 +167,7 @@ def test_an_event_is_recorded_or_it_is_the_end_of_the_history(
             pass_over(journal, data)
         assert (asked, LedgerEntry.objects.filter(account="last").exists()) == ([], False), "it is not even done"
     elif isinstance(journal, HistoryJournal):
-        with pytest.raises(EndOfHistory, match="the code goes on with step 'last'") as end:
+        with pytest.raises(EndOfHistory, match="the code continues with step 'last'") as end:
             pass_over(journal, data)
         assert (end.value.step_id, journal.over, events_of(run_id)) == ("last", True, before)
         assert (asked, LedgerEntry.objects.filter(account="last").exists()) == ([], False), "it is not even done"
@@ -268,7 +268,7 @@ def test_nothing_is_appended_when_nothing_fits(hookflow: Hookflow, open_journal:
 
 def test_a_history_of_nothing_is_a_run_that_has_not_begun() -> None:
     journal = HistoryJournal(WorkflowRun().id, [])
-    with pytest.raises(EndOfHistory, match="goes on with step 'plain'"):
+    with pytest.raises(EndOfHistory, match="continues with step 'plain'"):
         pass_over(journal, {"n": 1, "last": "run"})
 
 

@@ -81,7 +81,7 @@ def test_a_run_that_takes_every_worker_down_fails_in_the_end(hookflow: Hookflow)
     hookflow.crash("charge", when="before", times=1000)
     run = hookflow.run(order, {"order_id": "5"})
     assert run.status == "failed"
-    assert run.error_message.startswith("10 turns in a row got no further: their workers were lost, or")
+    assert run.error_message.startswith("10 turns in a row made no progress: their workers were lost, or")
     [entry] = DeadLetterEntry.objects.all()
     hookflow.stub("charge", {"id": "ch_1"})
     entry.replay()

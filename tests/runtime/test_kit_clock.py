@@ -65,7 +65,7 @@ def test_after_a_test_process_was_killed_the_next_begins_at_the_present(process_
 def test_time_is_moved_in_no_other_database(process_environment: dict[str, str], in_tests: str) -> None:
     refused = run(MOVE, process_environment, in_tests.format(name=own_name()))
     assert refused.returncode == 1
-    assert f"time is not moved in the database {own_name()!r}" in refused.stderr.splitlines()[-1]
+    assert f"refusing to change the clock of the database {own_name()!r}" in refused.stderr.splitlines()[-1]
     assert not is_moved()
 
 

@@ -160,7 +160,7 @@ def test_what_is_no_report_is_refused(offloader: Offloader, server: Server, said
     before = WorkflowEvent.objects.count()
     response = report(offloader.published[0], said)
     assert response.status_code == 400
-    assert response.json()["error"].startswith("the body is not a report of QStash")
+    assert response.json()["error"].startswith("the body is not a QStash callback")
     assert WorkflowEvent.objects.count() == before
 
 
@@ -216,7 +216,7 @@ def test_a_report_that_is_lost_fails_the_attempt_and_one_that_is_late_changes_no
     assert offloader.deliver(run_id) == "suspended"
     [failed] = [event for event in offloader.hookflow.events(run_id) if event.type == "step.failed"]
     assert failed.facts["error"] == "django_hookflow.runtime.offloading.AnswerMissing"
-    assert failed.payload["message"].endswith("was handed to QStash, which reported no answer within 390 s")
+    assert failed.payload["message"].endswith("was sent through QStash, which reported no answer within 390 s")
     assert_nothing_changes(answered(200), (200, "stale"), offloader)
     offloader.deliver(run_id)
     first, second = offloader.published
@@ -281,7 +281,7 @@ def test_a_stub_takes_the_place_of_the_request(offloader: Offloader, server: Ser
 
 def test_nothing_but_a_call_is_offloaded(offloader: Offloader) -> None:
     run = offloader.run(wrong, {})
-    assert "step 'look': options(offload=True) is for ctx.step.call and no other step" in run.error_message
+    assert "step 'look': options(offload=True) only works with ctx.step.call" in run.error_message
 
 
 def test_a_step_that_is_rewound_is_asked_for_anew(offloader: Offloader, server: Server) -> None:

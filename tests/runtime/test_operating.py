@@ -86,7 +86,7 @@ class TestCancel:
 
     def test_a_completed_run_cannot_be_cancelled(self, hookflow: Hookflow) -> None:
         run = hookflow.run(operated)
-        with pytest.raises(OperationRefused, match=f"cannot cancel run {run.run_id}, it is completed"):
+        with pytest.raises(OperationRefused, match=f"cannot cancel run {run.run_id}: it is completed"):
             run.cancel()
 
     def test_a_step_under_way_is_recorded_and_the_next_does_not_begin(self, hookflow: Hookflow) -> None:
@@ -394,7 +394,7 @@ class TestDivergence:
         assert (event.facts["recorded"], event.facts["asked"]) == ("b", "x")
         assert (
             run.error_message
-            == "step 'b' is recorded, but the code has not asked for it and asks for 'x', which is not recorded"
+            == "step 'b' is recorded, but the code did not call it and calls 'x', which is not recorded"
         )
 
 

@@ -56,7 +56,7 @@ def test_a_result_that_is_gone_ends_the_replay_with_a_clear_error(hookflow: Hook
     run = replay(hookflow, run)
     assert run.status == "failed"
     assert run.error_message == (
-        "the record of step 'look-up' has been redacted, so the run cannot be replayed; start a new one"
+        "the record of step 'look-up' has been redacted, so this run cannot continue: trigger a new one"
     )
     assert list(diff()) == []
 
@@ -66,4 +66,4 @@ def test_so_does_trigger_data_that_is_gone(hookflow: Hookflow) -> None:
     run.events.get(seq=1).redact(reason="erasure")
     run = replay(hookflow, run)
     assert run.status == "failed"
-    assert run.error_message.startswith("the data the run was triggered with has been redacted")
+    assert run.error_message.startswith("the trigger data of this run has been redacted")

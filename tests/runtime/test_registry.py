@@ -146,7 +146,7 @@ def test_partials_callable_objects_and_methods_work_under_an_id() -> None:
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (functools.partial(add, 1), "has no name to make an id of: give it one with @workflow(workflow_id=…)"),
+        (functools.partial(add, 1), "has no name to use as its ID: set one with @workflow(workflow_id=…)"),
         (Adding(), "has no name to make an id of"),
         ("tests.named", "is not a function: use @workflow, or @workflow(workflow_id=…)"),
         (Adding, "is not a function"),
@@ -188,5 +188,5 @@ def test_a_policy_that_would_fail_at_the_first_failure_is_refused_where_it_is_wr
 
 def test_what_is_no_policy_is_refused_where_it_is_written() -> None:
     policy: Any = 3
-    with pytest.raises(InvalidWorkflow, match=r"retry is 3: it must be a django_hookflow\.Retry"):
+    with pytest.raises(InvalidWorkflow, match=r"retry must be a django_hookflow\.Retry, not 3"):
         workflow(retry=policy)(lambda ctx: None)

@@ -250,7 +250,7 @@ class TestSending:
     def test_a_run_that_is_over_or_unknown_is_refused(self, hookflow: Hookflow, asking: Workflow) -> None:
         run_id = asking.trigger()
         run_of(run_id).cancel()
-        with pytest.raises(OperationRefused, match="cannot signal run .*, it is cancelled"):
+        with pytest.raises(OperationRefused, match="cannot signal run .*: it is cancelled"):
             run_of(run_id).signal("approval")
         with pytest.raises(UnknownRun):
             asking.signal("nobody", "approval")

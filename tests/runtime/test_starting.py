@@ -109,16 +109,16 @@ class TestLater:
     @pytest.mark.parametrize(
         ("when", "error", "problem"),
         [
-            ({"delay": 1, "at": timezone.now()}, ValueError, "delay and at are both given"),
-            ({"delay": -1}, ValueError, "trigger: delay is -1, it is from 0 to"),
+            ({"delay": 1, "at": timezone.now()}, ValueError, "delay and at cannot be combined"),
+            ({"delay": -1}, ValueError, "trigger: delay must be from 0 to"),
             (
                 {"delay": float("nan")},
                 TypeError,
-                "trigger: delay is a finite number of seconds or a timedelta, not nan",
+                "trigger: delay must be a finite number of seconds or a timedelta, not nan",
             ),
             ({"delay": "60"}, TypeError, "not '60'"),
             ({"delay": True}, TypeError, "not True"),
-            ({"at": 60}, TypeError, "trigger: at: the moment is a datetime with a time zone, not 60"),
+            ({"at": 60}, TypeError, "trigger: at: the moment must be a datetime with a time zone, not 60"),
             ({"at": timezone.now().replace(tzinfo=None)}, ValueError, "has no time zone"),
             ({"at": timezone.now() + timedelta(days=365_00 * 2)}, ValueError, "more than a hundred years ahead"),
             ({"unique": ""}, InvalidText, "unique '' is empty"),
@@ -190,7 +190,7 @@ class TestOneAtATime:
                 return run_of(failed).rewind(to_step="work")
             return operating.replay(letter, from_start=action == "restart", actor=None, reason="")
 
-        with pytest.raises(OperationRefused, match=f"run {other} is under way with its unique key"):
+        with pytest.raises(OperationRefused, match=f"run {other} is active with the same unique key"):
             go_on()
         assert run_of(failed).status == "failed"
         hookflow.drive(other)

@@ -114,7 +114,7 @@ def test_what_cannot_be_found_again_is_refused_and_nothing_is_written(hookflow: 
         (RunKey(run_uid=uuid4(), key=b"k"), "save it first"),
         (gone, "save it first"),
         ([thing, "shop.order"], "not a saved model instance"),
-        ([entry() for _ in range(6)], "at most 5 things"),
+        ([entry() for _ in range(6)], "at most 5 subjects"),
         (LedgerEntry, "model"),
         (17, "model"),
         ("shop.order", "model"),
@@ -143,7 +143,7 @@ def test_a_composite_key_is_refused_with_the_way_out() -> None:
             class Meta:
                 app_label = "testapp"
 
-        with pytest.raises(WorkflowError, match=r"a testapp\.Line cannot be the subject .* several columns"):
+        with pytest.raises(WorkflowError, match=r"a testapp\.Line cannot be the subject .* composite primary key"):
             references_to(Line(order=1, number=2))
 
 

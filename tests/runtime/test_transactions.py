@@ -135,7 +135,7 @@ def test_a_transaction_left_open_takes_no_record_with_it(
     connection.close()  # and with it what was not committed
     run = WorkflowRun.objects.get(run_id=run_id)
     assert (run.status, LedgerEntry.objects.count()) == ("failed", 0)
-    assert "a transaction was begun by hand and not ended" in run.error_message
+    assert "a transaction was opened manually and not closed" in run.error_message
     failure = ["step.failed begin", "run.failed begin"] if in_a_step else ["run.failed"]
     assert hookflow.history(run_id)[1:] == ["step.completed first", *failure]
 
@@ -166,7 +166,7 @@ def test_a_step_inside_a_transaction_of_the_workflow_is_an_error(hookflow: Hookf
 
     run = hookflow.run(around)
     assert run.status == "failed"
-    assert "step 'inside' was called inside a transaction of the workflow" in run.error_message
+    assert "step 'inside' was called inside a transaction opened by the workflow" in run.error_message
     assert not LedgerEntry.objects.exists()
 
 

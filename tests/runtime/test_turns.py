@@ -421,7 +421,7 @@ def test_a_step_whose_kind_changes_diverges(hookflow: Hookflow) -> None:
     changed = True
     run = hookflow.drive(run_id)
     assert run.status == "diverged"
-    assert run.error_message == "step 'work' is recorded as 'run', but the code asks for it as 'atomic'"
+    assert run.error_message == "step 'work' is recorded as 'run', but the code calls it as 'atomic'"
     assert calls == [1]
     changed = False
     run.resume()
@@ -460,7 +460,7 @@ def test_changed_code_is_safe_or_diverges(hookflow: Hookflow, steps_after: list[
         assert (result.answer, run.status) == ("diverged", "diverged")
         assert types(hookflow, run_id)[before:] == ["turn.started", "run.diverged"]
         assert calls == ["a", "b"]
-        assert "is recorded, but the code has not asked for it" in run.error_message
+        assert "is recorded, but the code did not call it" in run.error_message
     else:
         assert run.status == "completed"
 
@@ -557,5 +557,5 @@ def test_an_id_belongs_to_one_function() -> None:
 
     with pytest.raises(InvalidWorkflow, match="taken by"):
         workflow(workflow_id="tests.taken")(other)
-    with pytest.raises(InvalidWorkflow, match="cannot stand in a URL"):
+    with pytest.raises(InvalidWorkflow, match="cannot be used in a URL"):
         workflow(workflow_id="a/b")(other)

@@ -138,7 +138,7 @@ def test_what_does_not_go_on_by_itself_is_refused(hookflow: Hookflow, status: st
         hookflow.drive(run.run_id)
     else:
         getattr(run, {"paused": "pause", "cancelled": "cancel"}[status])()
-    with pytest.raises(OperationRefused, match=f"cannot wake run {run.run_id}, it is {status}"):
+    with pytest.raises(OperationRefused, match=f"cannot wake run {run.run_id}: it is {status}"):
         run.wake()
 
 

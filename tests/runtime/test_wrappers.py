@@ -222,7 +222,7 @@ class TestErrors:
 
         run = self.run(hookflow, project, types.SimpleNamespace(**{method: forgets}))
         assert run.status == "failed"
-        assert "returned None, and the work did not: return call()" in run.error_message
+        assert "returned None, but the wrapped work did not: return call()" in run.error_message
 
     def test_a_result_may_be_another(self, hookflow: Hookflow, project: Project) -> None:
         assert self.run(hookflow, project, OnlySteps(lambda work, call: call() + 1)).result == 2
@@ -276,8 +276,8 @@ BAD = {
     "missing": ("project_of_nobody.Wrapper", "cannot be loaded (ModuleNotFoundError"),
     "no_dot": ("wrapper", "cannot be loaded (ImportError"),
     "empty": ("", "cannot be loaded (ImportError"),
-    "useless": ("decimal.Decimal", "which has none of them"),
-    "function": ("json.dumps", "which has none of them"),
+    "useless": ("decimal.Decimal", "which has none of these methods"),
+    "function": ("json.dumps", "which has none of these methods"),
 }
 
 
@@ -294,7 +294,9 @@ class TestSetting:
         settings.DJANGO_HOOKFLOW_WRAPPERS = [path]
         [found] = [each for each in run_checks() if each.id == "django_hookflow.E012"]
         assert problem in found.msg
-        assert str(found.hint).startswith("Name a class or an object with any of the methods turn, step, send")
+        assert str(found.hint).startswith(
+            "List dotted paths of classes or objects with any of the methods turn, step, send"
+        )
         settings.DJANGO_HOOKFLOW_WRAPPERS = []
         run_id = bad.trigger()
         settings.DJANGO_HOOKFLOW_WRAPPERS = [path]

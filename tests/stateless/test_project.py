@@ -182,7 +182,7 @@ for ask in (WorkflowRun.objects.count, DeadLetterEntry.objects.first, lambda: li
 def test_queries_say_what_is_missing(on_sqlite: Shop) -> None:
     refused = [line for line in on_sqlite.run("shell", "-c", ORM).splitlines() if line.startswith("REFUSED")]
     assert len(refused) == 4
-    assert all("needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False" in line for line in refused)
+    assert all("needs the event log, but DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False" in line for line in refused)
 
 
 ADMIN = """

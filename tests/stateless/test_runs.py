@@ -183,7 +183,7 @@ def test_a_run_that_fails_is_logged_and_not_delivered_again(post: Post, caplog: 
     failing.trigger()
     response = post.deliver()
     assert (response.status_code, answer_of(response)) == (489, "failed")
-    assert response.json()["error"].endswith("retry this message in QStash's dead letter queue to have it go on")
+    assert response.json()["error"].endswith("retry this message in QStash's dead letter queue to continue the run")
     assert len(post.published) == 1
     assert "bad order" in caplog.text
     assert any(record.levelno == logging.ERROR for record in caplog.records)
@@ -269,7 +269,7 @@ def test_what_needs_the_log_fails_with_its_sentence(post: Post, caplog: pytest.L
     needy.trigger({"what": what})
     assert answer_of(post.deliver()) == "failed"
     assert did == []
-    assert "needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False" in caplog.text
+    assert "needs the event log, but DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False" in caplog.text
 
 
 @pytest.mark.parametrize("given", [{"label": "x"}, {"actor": "ada"}])

@@ -20,7 +20,7 @@ from django_hookflow.exceptions import NeedsLog
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
 
 SENTENCE = (
-    "needs the event log, and DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, with a PostgreSQL database, "
+    "needs the event log, but DJANGO_HOOKFLOW_PERSISTENCE_ENABLED is False: set it to True, use a PostgreSQL database, "
     "and run manage.py migrate"
 )
 

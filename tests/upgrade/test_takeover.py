@@ -168,7 +168,7 @@ def test_foreign_keys_of_the_project_go_on_working(upgraded: Project) -> None:
 
 def test_cleanup_does_what_their_on_delete_says(upgraded: Project) -> None:
     printed = upgraded.manage("cleanup_workflows", "--days-old", "0")
-    assert "run 'failed' stays: shop.Receipt 1 refers to it and is protected" in printed
+    assert "run 'failed' was kept: shop.Receipt 1 refers to it with on_delete=PROTECT" in printed
     left = {
         run_id
         for (run_id,) in rows(

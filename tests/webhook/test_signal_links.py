@@ -112,7 +112,7 @@ class TestUsing:
     def test_two_clicks_are_one_signal(self, client: Client, link: str) -> None:
         assert client.post(link, {"n": "1"}).status_code == 200
         second = client.post(link, {"n": "2"})
-        assert (second.status_code, heading(second)) == (409, "This link has been used")
+        assert (second.status_code, heading(second)) == (409, "This link has already been used")
         assert client.get(link).status_code == 409
         assert [value for value, _ in signals()] == [{"n": "1"}]
 
@@ -175,7 +175,7 @@ class TestRefused:
         content = SignalLink.read(link.split("/")[-2])
         nobody = SignalLink(content.run_uid.__class__(int=1), content.name, content.id, content.until)
         response = client.post(path_of(nobody.url()))
-        assert (response.status_code, heading(response)) == (404, "This link leads nowhere")
+        assert (response.status_code, heading(response)) == (404, "This link does not exist")
 
     def test_the_run_has_been_archived(self, client: Client, link: str, hookflow: Hookflow) -> None:
         client.post(link)
@@ -340,7 +340,7 @@ class TestMaking:
         ],
     )
     def test_what_is_no_time(self, expires: Any, error: type[Exception]) -> None:
-        with pytest.raises(error, match="expires is "):
+        with pytest.raises(error, match="expires must be "):
             end_of(expires, timezone.now())
 
     def test_what_cannot_be_made(self, hookflow: Hookflow, settings: Any) -> None:

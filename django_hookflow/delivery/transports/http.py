@@ -39,7 +39,8 @@ class HttpTransport:
         webhook_url("")
         if not conf.qstash_current_signing_key:
             raise NotConfigured(
-                "QSTASH_CURRENT_SIGNING_KEY", "the http transport signs with it; set it to any long random text"
+                "QSTASH_CURRENT_SIGNING_KEY",
+                "the http transport signs messages with it; set it to a long random string",
             )
 
     def withdraw(self, run_uid: UUID) -> None:
@@ -74,13 +75,13 @@ class HttpTransport:
         status, location = answer.status, answer.headers.get("Location")
         if 200 <= status < 300:
             return
-        problem = f"POST {named(url)} was answered {status}: {answer.text:.500}"
+        problem = f"POST {named(url)} returned {status}: {answer.text:.500}"
         if status == NON_RETRYABLE:
             raise Undeliverable(problem)
         if 300 <= status < 400 and location:
             problem = (
                 f"POST {named(url)} was redirected to {_target(url, location)!r:.300}: set DJANGO_HOOKFLOW_DOMAIN and "
-                "DJANGO_HOOKFLOW_WEBHOOK_PATH so that no redirect is needed (SECURE_SSL_REDIRECT wants https)"
+                "DJANGO_HOOKFLOW_WEBHOOK_PATH to a URL that does not redirect (SECURE_SSL_REDIRECT requires https)"
             )
         raise SendFailed(problem, retry_after=retry_after_seconds(answer.headers))
 

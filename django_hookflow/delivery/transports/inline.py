@@ -24,7 +24,9 @@ class InlineTransport:
 
     def send(self, message: Message) -> None:
         if self._receive is None:
-            raise SendFailed("only a relay runs turns inline: start manage.py hookflow_relay --transport inline")
+            raise SendFailed(
+                "with the inline transport, turns run in the relay: start manage.py hookflow_relay --transport inline"
+            )
         delivery: dict[str, object] = {"transport": self.name, "attempt": message.attempt}
         try:
             result = self._receive(
@@ -33,4 +35,4 @@ class InlineTransport:
         except Exception as error:
             raise SendFailed(f"the turn of {message} raised {type(error).__name__}: {error}") from error
         if result.retry_after is not None:
-            raise SendFailed(f"the turn of {message} answered {result.answer!r}", retry_after=result.retry_after)
+            raise SendFailed(f"the turn of {message} returned {result.answer!r}", retry_after=result.retry_after)

@@ -39,9 +39,9 @@ RETRY_DELAY_MS = "min(60000, 2000 * pow(5, retried))"
 _REAL_QSTASH = re.compile(r"https?://([^/]*[.@])?upstash\.io(:|/|$)", re.IGNORECASE)
 _HINTS = {
     400: "; check that DJANGO_HOOKFLOW_DOMAIN can be reached from the internet",
-    401: "; check QSTASH_TOKEN, and QSTASH_URL: each region has tokens of its own",
-    412: "; a limit of the QStash plan",
-    429: "; the plan's messages a day, or too many at once",
+    401: "; check QSTASH_TOKEN and QSTASH_URL: each region has its own tokens",
+    412: "; a limit of your QStash plan was reached",
+    429: "; the rate limit or daily limit of your QStash plan was reached",
 }
 
 
@@ -128,7 +128,9 @@ def _ask(asked: Asked) -> Answer:
 def _refuse_in_tests() -> None:
     """Raises SendFailed where a project's own tests would reach the real QStash, and not a server of their own."""
     if is_test_environment() and _REAL_QSTASH.match(base_url()):
-        raise SendFailed("tests send nothing to QStash; django_hookflow.testing delivers in their process")
+        raise SendFailed(
+            "tests do not send messages to QStash; use django_hookflow.testing to run workflows in the test process"
+        )
 
 
 def base_url() -> str:

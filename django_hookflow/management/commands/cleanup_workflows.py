@@ -26,23 +26,30 @@ MODELS = ("WorkflowRun", "WorkflowEvent", "StepExecution", "DeadLetterEntry")
 
 class Command(LogCommand):
     help = (
-        "Removes runs that ended (completed, failed, cancelled) before the threshold, with their events, steps and dead "
-        "letters, and old dead letters of runs that stay. A run that has not ended is never removed. With an archive "
-        "configured, events are archived first. The id of a removed run is not used again."
+        "Removes runs that completed, failed or were cancelled before the threshold, with their events, steps and "
+        "dead letters, and old dead letters of the runs that are kept. Never removes an active run. If an archive "
+        "directory is configured, events are archived first. The ID of a removed run is not reused."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days-old", type=_days, default=30, metavar="N", help="threshold in days (default: 30)")
-        parser.add_argument("--dry-run", action="store_true", help="remove nothing; print what would be removed")
+        parser.add_argument(
+            "--days-old", type=_days, default=30, metavar="N", help="remove what is older than N days (default: 30)"
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="print what would be removed, without removing anything"
+        )
         parser.add_argument(
             "--archive-to",
             type=_name_of_directory,
             metavar="DIR",
-            help="first archive the events of each run in this directory (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)",
+            help=(
+                "archive the events of each run in this directory before removing them (default: "
+                "DJANGO_HOOKFLOW_ARCHIVE_DIR)"
+            ),
         )
         only = parser.add_mutually_exclusive_group()
         only.add_argument("--dlq-only", action="store_true", help="remove only dead letters")
-        only.add_argument("--workflows-only", action="store_true", help="remove only runs; their dead letters stay")
+        only.add_argument("--workflows-only", action="store_true", help="remove only runs, and keep their dead letters")
 
     def handle(self, *args: Any, **options: Any) -> None:
         before = moment_before(options["days_old"])
@@ -50,7 +57,7 @@ class Command(LogCommand):
             due = self._count(before, options)
             for model in MODELS:
                 self.stdout.write(f"{model}: {due[model]} would be removed")
-            self.stdout.write("Nothing was removed: this was a dry run")
+            self.stdout.write("Dry run: nothing was removed")
             return
         done = Cleaned()
         try:
@@ -60,7 +67,11 @@ class Command(LogCommand):
         if done.broken:
             raise CommandError(
                 "\n".join(
-                    [*done.broken, "Their events are not as they were recorded: see hookflow_verify --run RUN_ID."]
+                    [
+                        *done.broken,
+                        "These runs were not removed because their events have been altered. Run hookflow_verify "
+                        "--run RUN_ID for details.",
+                    ]
                 )
             )
         self.stdout.write("Done")
@@ -101,15 +112,17 @@ class Command(LogCommand):
         for sentence in done.held[:NAMED]:
             self.stdout.write(sentence)
         if len(done.held) > NAMED:
-            self.stdout.write(f"… and {len(done.held) - NAMED:,} more that rows of the project protect")
+            self.stdout.write(f"… and {len(done.held) - NAMED:,} more runs kept because other rows refer to them")
         if done.left:
-            self.stdout.write(f"{counted(done.left, 'run')} left for the next time: in use, or changed meanwhile")
+            self.stdout.write(
+                f"{counted(done.left, 'run')} skipped because of concurrent changes; the next cleanup will retry"
+            )
 
 
 def _name_of_directory(text: str) -> str:
     """Not the empty text of a variable that is not set: to remove without an archive has to be meant."""
     if not text:
-        raise argparse.ArgumentTypeError("the name of the directory is empty")
+        raise argparse.ArgumentTypeError("the directory name is empty")
     return text
 
 
@@ -119,5 +132,5 @@ def _days(text: str) -> int:
     except ValueError:
         days = -1
     if days < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid number of days: use a whole number, 0 or more")
     return days

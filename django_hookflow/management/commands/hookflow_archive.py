@@ -30,41 +30,45 @@ from django_hookflow.retention.proving import (
 
 
 class Command(LogCommand):
-    help = "Verifies archives of the event log, or prints what is in one."
+    help = "Verifies archives of the event log, or prints the contents of one."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(dest="action", required=True, metavar="verify|show")
         verify = commands.add_parser(
             "verify",
-            help="recompute every hash, and compare with the manifest and with the tombstones in the database; exits with 1 "
-            "if anything is not as it was",
+            help=(
+                "recompute every hash and compare it with the manifest and the tombstones in the database; exit with "
+                "status 1 if anything differs"
+            ),
         )
         verify.add_argument(
-            "files", nargs="*", type=Path, metavar="FILE", help="NAME.jsonl.gz, with its manifest beside it"
+            "files", nargs="*", type=Path, metavar="FILE", help="NAME.jsonl.gz, with its manifest in the same directory"
         )
         verify.add_argument(
             "--all",
             type=Path,
             metavar="DIR",
-            help="verify every archive in this directory, and that every archived run is in one of them",
+            help="verify every archive in this directory, and check that none of the archived runs is missing",
         )
         verify.add_argument(
-            "--checkpoint", type=Path, metavar="FILE", help="a checkpoint that the runs have to agree with"
+            "--checkpoint", type=Path, metavar="FILE", help="also compare the runs with this checkpoint"
         )
         verify.add_argument("--without-database", action="store_true", help="do not compare with the database")
-        show = commands.add_parser("show", help="print the events, one line each")
+        show = commands.add_parser("show", help="print the events, one per line")
         show.add_argument("file", type=Path, metavar="FILE")
-        show.add_argument("--run", metavar="RUN_ID", help="only the run with this id")
+        show.add_argument("--run", metavar="RUN_ID", help="only the run with this ID")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "show":
             self._show(options["file"], options["run"])
             return
         if (options["all"] is None) == (not options["files"]):
-            raise CommandError("give the archives to verify, or --all and the directory that holds all of them")
+            raise CommandError("specify either the archives to verify or --all DIR")
         if options["all"] is not None and options["without_database"]:
-            raise CommandError("--all asks the database which runs were archived: leave out --without-database")
+            raise CommandError(
+                "--all cannot be combined with --without-database: it reads the list of archived runs from the database"
+            )
         if options["all"] is not None and not options["all"].is_dir():
             raise CommandError(f"--all {options['all']}: not a directory")
         if options["checkpoint"] is not None:
@@ -133,7 +137,7 @@ class Command(LogCommand):
         except (OSError, Unreadable, EOFError, UnicodeError) as error:
             raise CommandError(f"{path}: {error}") from error
         if run_id is not None and not shown:
-            raise CommandError(f"{path} has no run with the id {run_id!r}")
+            raise CommandError(f"{path} does not contain run {run_id!r}")
 
 
 def _run_id_of(event: dict[str, Any]) -> str:

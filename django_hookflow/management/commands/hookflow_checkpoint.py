@@ -17,13 +17,14 @@ from django_hookflow.terminals import counted
 
 class Command(LogCommand):
     help = (
-        "Writes a signed statement of where the hash chain of every run ends. Keep the file where whoever owns the "
-        "database cannot write: hookflow_verify --checkpoint FILE then finds a run that was removed, cut short or rewritten."
+        "Writes a signed checkpoint: the latest hash of every run. Store the file where the owner of the database "
+        "cannot change it. hookflow_verify --checkpoint FILE then detects runs that were removed, truncated or "
+        "rewritten."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--output", type=Path, required=True, metavar="FILE", help="the file to write, which must not exist yet"
+            "--output", type=Path, required=True, metavar="FILE", help="file to write; must not exist yet"
         )
 
     def handle(self, *, output: Path, **options: Any) -> None:

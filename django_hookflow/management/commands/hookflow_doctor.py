@@ -18,15 +18,15 @@ PALETTE = {"ok": "SUCCESS", "info": "HTTP_INFO", "warning": "WARNING", "error": 
 
 class Command(BaseCommand):
     help = (
-        "Looks at keys, public address, schema, guards, roles, clocks, partitions, relay, runs and more, and says how to put "
-        "right what is wrong. Changes nothing and shows no secret. Exits with 0 if there are no errors (there may be "
-        "warnings), 1 if there are, and 2 if the database cannot be examined."
+        "Checks keys, public address, schema, guards, roles, clocks, partitions, relay, runs and more, and suggests a "
+        "fix for each problem. Makes no changes and prints no secrets. Exits with status 0 if there are no errors "
+        "(warnings are allowed), 1 if there are errors, and 2 if the database cannot be examined."
     )
     # It is what one runs when a check fails, so no check may keep it from running.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+        parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
         parser.add_argument(
             "--only",
             nargs="+",
@@ -34,9 +34,9 @@ class Command(BaseCommand):
             default=[],
             choices=list(AREAS),
             metavar="AREA",
-            help=f"look only at these areas: {', '.join(AREAS)}",
+            help=f"check only these areas: {', '.join(AREAS)}",
         )
-        parser.add_argument("--offline", action="store_true", help="ask neither QStash nor the public address")
+        parser.add_argument("--offline", action="store_true", help="do not contact QStash or the public address")
 
     def handle(self, *args: Any, only: list[str], offline: bool, **options: Any) -> None:
         examined: list[Examined] = []

@@ -27,23 +27,25 @@ PAUSE = 1.0
 
 class Command(LogCommand):
     help = (
-        "Writes the events of the log to standard output or a file, one line of JSON each, those of a run in their order. "
-        "With --follow it goes on with new events, until SIGTERM, SIGINT, or until nobody reads its output any more."
+        "Writes the events of the log to standard output or a file, one JSON object per line; the events of each run "
+        "are in order. With --follow, keeps writing new events until SIGTERM, SIGINT, or until its output is closed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--since",
             metavar="POSITION|DATE",
-            help="only events above a position, or recorded at a date (ISO) or later",
+            help="only events after this position, or recorded at or after this date (ISO 8601)",
         )
-        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this id")
+        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this ID")
+        parser.add_argument("--type", action="append", metavar="TYPE", help="only events of this type; can be repeated")
         parser.add_argument(
-            "--type", action="append", metavar="TYPE", help="only events of this type; may be given several times"
+            "--format", choices=FORMATS, default="jsonl", help="output format: jsonl, or CloudEvents 1.0 envelopes"
         )
-        parser.add_argument("--format", choices=FORMATS, default="jsonl", help="jsonl, or CloudEvents 1.0 envelopes")
-        parser.add_argument("--follow", action="store_true", help="go on with events as they are committed")
-        parser.add_argument("--output", metavar="FILE", help="write to this file, which must not exist yet")
+        parser.add_argument(
+            "--follow", action="store_true", help="keep running and write new events as they are committed"
+        )
+        parser.add_argument("--output", metavar="FILE", help="write to this file; must not exist yet")
 
     def handle(self, *args: Any, **options: Any) -> None:
         feed = _find_feed(options["run"], options["type"], options["since"])
@@ -89,7 +91,7 @@ def _parse_moment(text: str | None) -> datetime.datetime | None:
         moment = datetime.datetime.combine(day, datetime.time())
     if moment is None:
         raise CommandError(
-            f"--since {text!r} is neither a position nor a date: give a number, or a date such as 2026-05-01T12:00:00Z"
+            f"--since {text!r} is not a position or a date: use a number, or a date such as 2026-05-01T12:00:00Z"
         )
     return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
@@ -105,6 +107,6 @@ def _opened(path: str | None, standard: IO[str]) -> Iterator[IO[str]]:
         with Path(path).open("x", encoding="utf-8", newline="\n") as file:
             yield file
     except FileExistsError as error:
-        raise CommandError(f"{path} exists: choose another name, or remove it") from error
+        raise CommandError(f"{path} already exists: choose another name or remove it") from error
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from error

@@ -22,24 +22,27 @@ from django_hookflow.retention.partitions import (
 
 class Command(LogCommand):
     help = (
-        "Lists the partitions of the event log, adds those of the next months, archives those of months that are over."
+        "Lists the partitions of the event log, adds partitions for the coming months, and archives those of past "
+        "months."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(dest="action", required=True, metavar="list|add|archive")
-        commands.add_parser("list", help="print the partitions, oldest first; numbers of events are estimates")
+        commands.add_parser("list", help="list the partitions, oldest first; event counts are estimates")
         add = commands.add_parser(
-            "add", help="add a partition for each of the next months that has none, beside running work"
+            "add", help="add the missing partitions for the coming months; safe while runs are active"
         )
         add.add_argument(
-            "--months", type=int, default=3, metavar="N", choices=range(1, 121), help="how many months (default: 3)"
+            "--months", type=int, default=3, metavar="N", choices=range(1, 121), help="number of months (default: 3)"
         )
         archive = commands.add_parser(
-            "archive", help="archive the runs of the oldest partition, if all of them have ended, and detach it"
+            "archive", help="archive the runs of the oldest partition and detach it, once all of them have ended"
         )
         archive.add_argument("name", metavar="NAME")
-        archive.add_argument("--archive-to", metavar="DIR", help="where to (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)")
-        archive.add_argument("--drop", action="store_true", help="drop the detached table as well")
+        archive.add_argument(
+            "--archive-to", metavar="DIR", help="archive directory (default: DJANGO_HOOKFLOW_ARCHIVE_DIR)"
+        )
+        archive.add_argument("--drop", action="store_true", help="also drop the detached table")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "add":
@@ -60,11 +63,11 @@ class Command(LogCommand):
         for name in added:
             self.stdout.write(f"Added {name}")
         if not added:
-            self.stdout.write("Nothing to add: each of these months has its partition")
+            self.stdout.write("Nothing to add: all partitions already exist")
 
     def _archive(self, name: str, directory: str | None, drop: bool) -> None:
         if not directory:
-            raise CommandError("no archive directory: give --archive-to DIR, or set DJANGO_HOOKFLOW_ARCHIVE_DIR")
+            raise CommandError("no archive directory: use --archive-to DIR or set DJANGO_HOOKFLOW_ARCHIVE_DIR")
         broken: list[str] = []
         total = count_living(name) if self.stderr.isatty() else 0
         try:
@@ -78,7 +81,7 @@ class Command(LogCommand):
         except PartitionRefused as error:
             raise CommandError("\n".join([*broken, str(error)])) from error
         self.stdout.write(
-            f"Dropped {name}" if drop else f"Detached {name}: now a table of its own, to be dropped or moved"
+            f"Dropped {name}" if drop else f"Detached {name}: it is now a standalone table that you can drop or move"
         )
 
 

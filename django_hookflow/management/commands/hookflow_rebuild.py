@@ -22,24 +22,24 @@ JOBS = 2
 
 class Command(LogCommand):
     help = (
-        "Folds the event log into the projections again (runs, waits, dead letters), in place and beside running work. "
-        "Writes only the rows that differ from the log, and prints how many did."
+        "Rebuilds the projections (runs, waits, dead letters) from the event log, in place and without stopping "
+        "active runs. Writes only the rows that differ from the log, and prints how many it repaired."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--check",
             action="store_true",
-            help="change nothing; print a line for each row that differs, and exit with 1 if there are any",
+            help="make no changes; print each row that differs, and exit with status 1 if there are any",
         )
-        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this id")
+        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this ID")
         parser.add_argument(
             "--jobs",
             type=int,
             default=JOBS,
             choices=range(1, 17),
             metavar="N",
-            help="how many connections work side by side (default: %(default)s); 1 is gentler on the server",
+            help="number of parallel connections (default: %(default)s); 1 puts the least load on the server",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -63,7 +63,7 @@ class Command(LogCommand):
                 self.stdout.write(str(difference))
         progress.hide()
         compared = f"{counted(runs, 'run')} compared with the log: {counted(differences, 'difference')}"
-        self.stdout.write(f"{compared}, which hookflow_rebuild repairs" if differences else compared)
+        self.stdout.write(f"{compared}. Run hookflow_rebuild to repair." if differences else compared)
         if differences:
             sys.exit(1)
 

@@ -18,16 +18,18 @@ from django_hookflow.runtime.turn import beginning
 
 class Command(LogCommand):
     help = (
-        "Sends the messages that are due: all of them with the transports http and inline, and with qstash those that "
-        "could not be published or got lost. Run as many as you like. On SIGTERM or SIGINT it finishes what it is sending, "
-        "and the step of a turn that it runs itself."
+        "Sends due messages: all of them with the http and inline transports, and with qstash those that were not "
+        "published or got lost. You can run several relays at once. On SIGTERM or SIGINT, the relay finishes what it "
+        "is sending (with inline, the current step) and exits."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="make one pass over what is due now, for cron")
-        parser.add_argument("--transport", choices=TRANSPORTS, help="instead of DJANGO_HOOKFLOW_TRANSPORT")
+        parser.add_argument("--once", action="store_true", help="send what is due now and exit, for use from cron")
         parser.add_argument(
-            "--concurrency", type=int, default=8, metavar="N", help="how many messages are sent at a time (default: 8)"
+            "--transport", choices=TRANSPORTS, help="transport to use (default: DJANGO_HOOKFLOW_TRANSPORT)"
+        )
+        parser.add_argument(
+            "--concurrency", type=int, default=8, metavar="N", help="number of messages to send at a time (default: 8)"
         )
 
     def handle(self, *, once: bool, transport: str | None, concurrency: int, **options: Any) -> None:
@@ -45,12 +47,12 @@ class Command(LogCommand):
     def _run_once(self, relay: Relay) -> None:
         sent = relay.run_once()
         if relay.failed:
-            raise CommandError(f"{sent} sent, {relay.failed} failed and will be sent again", returncode=1)
+            raise CommandError(f"{sent} sent, {relay.failed} failed and will be retried", returncode=1)
         self.stdout.write(f"Done: {sent} sent")
 
     def _run_forever(self, relay: Relay) -> None:
         self.stdout.write(
-            f"Relay started: transport {relay.transport.name}, {relay.concurrency} at a time. Ctrl-C stops it."
+            f"Relay started: transport {relay.transport.name}, {relay.concurrency} at a time. Press Ctrl-C to stop."
         )
         self.stdout.flush()
         relay.run_forever()

@@ -20,12 +20,12 @@ LONG_SECRET, SHOWN = 16, 4
 
 
 class Command(BaseCommand):
-    help = "Prints every setting of django-hookflow: required or not, default, current value. Secrets are masked."
+    help = "Lists all django-hookflow settings with their defaults and current values. Secrets are masked."
     # It is what one looks at when a check fails, so no check may keep it from running.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print a JSON array, for programs")
+        parser.add_argument("--json", action="store_true", help="print the settings as a JSON array")
 
     def handle(self, *args: Any, **options: Any) -> None:
         described = [describe(setting) for setting in SETTINGS.values()]
@@ -73,14 +73,14 @@ def render(entry: dict[str, Any]) -> str:
         *wrap("value:   ", show(entry["value"])),
     ]
     if entry["fault"]:
-        lines += wrap("WRONG:   ", f"it {entry['fault']}, see manage.py check")
+        lines += wrap("invalid: ", f"the value {entry['fault']}; run manage.py check for details")
     return "\n".join(lines)
 
 
 def show(value: Any) -> str:
     if value is None:
         return "none"
-    return '"" (counts as none)' if value == "" else str(value)
+    return '"" (treated as not set)' if value == "" else str(value)
 
 
 def wrap(label: str, text: str) -> list[str]:

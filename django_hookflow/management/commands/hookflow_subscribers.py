@@ -17,14 +17,16 @@ from django_hookflow.terminals import counted
 
 class Command(LogCommand):
     help = (
-        "Calls the functions marked with @on_event with the events that they subscribe to, until SIGTERM or SIGINT. Run "
-        "as many as you like: each subscriber is served by one at a time."
+        "Calls @on_event functions with the events they subscribe to, until SIGTERM or SIGINT. You can run several "
+        "processes: each subscriber is handled by only one of them at a time."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         how = parser.add_mutually_exclusive_group()
-        how.add_argument("--once", action="store_true", help="deliver what is there now and exit, for cron")
-        how.add_argument("--list", action="store_true", help="print each subscriber and how far it has got, and exit")
+        how.add_argument(
+            "--once", action="store_true", help="deliver the events available now and exit, for use from cron"
+        )
+        how.add_argument("--list", action="store_true", help="list the subscribers with their positions, and exit")
 
     def handle(self, *args: Any, once: bool, list: bool, **options: Any) -> None:
         alias()  # what refuses that is not a failure of each subscriber
@@ -42,12 +44,12 @@ class Command(LogCommand):
             if delivery.failed:
                 failed = counted(delivery.failed, "subscriber")
                 raise CommandError(
-                    f"{counted(delivery.handed, 'event')} delivered; {failed} failed and will be tried again"
+                    f"{counted(delivery.handed, 'event')} delivered; {failed} failed and will be retried"
                 )
             self.stdout.write(f"Done: {counted(delivery.handed, 'event')} delivered")
             return
         names = ", ".join(subscription.name for subscription in delivery.subscriptions)
-        self.stdout.write(f"Subscribers: {names or 'none, because no function is marked with @on_event'}")
+        self.stdout.write(f"Subscribers: {names or 'none (no @on_event functions found)'}")
         self.stdout.flush()
         delivery.run_forever()
         self.stdout.write(

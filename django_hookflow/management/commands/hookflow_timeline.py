@@ -55,22 +55,22 @@ class View:
 
 class Command(LogCommand):
     help = (
-        "Shows what a run did, where the time went, what failed, and what happens next. Long stretches in which nothing "
-        "happened are collapsed."
+        "Shows what a run did, where the time went, what failed, and what happens next. Long idle periods are "
+        "collapsed."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("run_id", metavar="RUN_ID")
-        parser.add_argument("--events", action="store_true", help="also list the events")
-        parser.add_argument("--json", action="store_true", help="print JSON, for other programs")
+        parser.add_argument("--events", action="store_true", help="also print the events")
+        parser.add_argument("--json", action="store_true", help="print JSON")
         when = parser.add_mutually_exclusive_group()
-        when.add_argument("--follow", action="store_true", help="redraw it as the run goes on, until it ends")
+        when.add_argument("--follow", action="store_true", help="keep updating until the run ends")
         when.add_argument(
             "--as-of",
             type=read_moment,
             metavar="SEQ|TIME",
-            help="show it as it was after its first SEQ events, or at a time",
+            help="show the run as it was after its first SEQ events, or at a given time",
         )
 
     def handle(self, *, run_id: str, follow: bool, as_of: int | datetime.datetime | None, **options: Any) -> None:
@@ -145,7 +145,9 @@ def read_moment(text: str) -> int | datetime.datetime:
         return int(text)
     moment = parse_datetime(text)
     if moment is None:
-        raise ArgumentTypeError(f"{text!r} is neither the number of an event nor a time such as 2026-01-31T12:00")
+        raise ArgumentTypeError(
+            f"{text!r} is not an event number or a time: use a number such as 57, or a time such as 2026-01-31T12:00"
+        )
     return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
@@ -178,10 +180,12 @@ def _reason_missing(run_id: str) -> str:
         raise UnknownRun(run_id)
     if head.archived_at is not None:
         return (
-            f"run {run_id!r} was archived on {head.archived_at:%Y-%m-%d} with {counted(head.last_seq, 'event')}: if archives "
-            f"are kept, hookflow_archive show FILE --run {run_id} prints them"
+            f"run {run_id!r} was archived on {head.archived_at:%Y-%m-%d} with {counted(head.last_seq, 'event')}. If "
+            f"they were archived to a file, hookflow_archive show FILE --run {run_id} prints them"
         )
-    return f"run {run_id!r} is not in the projections: hookflow_rebuild --run {run_id} folds them from the log again"
+    return (
+        f"run {run_id!r} is missing from the projections. To rebuild them from the log: hookflow_rebuild --run {run_id}"
+    )
 
 
 def _as_json(view: View, indent: int | None = 2) -> str:
@@ -204,4 +208,4 @@ def _as_json(view: View, indent: int | None = 2) -> str:
 def _iso(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         return value.isoformat()
-    raise TypeError(f"{value!r} is not for JSON")
+    raise TypeError(f"{value!r} is not JSON serializable")

@@ -27,14 +27,15 @@ Moment = datetime.datetime | None
 
 class Command(LogCommand):
     help = (
-        "Recomputes the hash of every event in the database, without locks and beside running work, and compares the ends "
-        "of the chains with their heads and with checkpoints. Names run, seq and what is wrong; exits with 1 if anything is."
+        "Recomputes the hash of every event in the database and compares the end of each hash chain with the head of "
+        "its run and with checkpoints. Takes no locks and is safe while runs are active. Prints each problem with its "
+        "run and seq, and exits with status 1 if there are any."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this id")
+        parser.add_argument("--run", metavar="RUN_ID", help="only the run with this ID")
         parser.add_argument(
-            "--since", type=read_moment, metavar="DATE", help="only runs triggered at this date or later"
+            "--since", type=read_moment, metavar="DATE", help="only runs triggered on or after this date"
         )
         parser.add_argument("--until", type=read_moment, metavar="DATE", help="only runs triggered before this date")
         parser.add_argument(
@@ -43,24 +44,28 @@ class Command(LogCommand):
             action="append",
             default=[],
             metavar="FILE",
-            help="prove that the log is the one of this checkpoint; may be given several times, the oldest first",
+            help="check that the log still matches this checkpoint; can be repeated, oldest first",
         )
         parser.add_argument(
             "--archives",
             type=Path,
             metavar="DIR",
-            help="the archives of runs that were retired since the checkpoint: each has to be in one of them",
+            help=(
+                "directory with the archives of runs that were archived after the checkpoint; each run must be in one "
+                "of them"
+            ),
         )
 
     def handle(self, *, run: str | None, checkpoint: list[Path], archives: Path | None, **options: Any) -> None:
         bounds = options["since"], options["until"]
         if run is not None and any(bounds):
-            raise CommandError("--run is for one run, --since and --until are for many: give one or the other")
+            raise CommandError("--run cannot be combined with --since or --until")
         if archives is not None and not archives.is_dir():
             raise CommandError(f"--archives {archives}: not a directory")
         if archives is not None and not checkpoint:
             raise CommandError(
-                "--archives needs a --checkpoint to compare with: without one, use hookflow_archive verify --all"
+                "--archives needs a --checkpoint to compare with; to verify archives without a checkpoint, use "
+                "hookflow_archive verify --all"
             )
         compared, problems = self._prove(checkpoint, _selection(run, *bounds), archives)
         problems += self._verify(run, *bounds, may_be_gone=compared > 0)
@@ -113,7 +118,7 @@ def read_moment(text: str) -> datetime.datetime:
     """A date or a time of the command line, in the project's time zone unless it names another."""
     moment = parse_datetime(text)
     if moment is None:
-        raise ArgumentTypeError(f"{text!r} is not a date, such as 2026-01-31 or 2026-01-31T12:00")
+        raise ArgumentTypeError(f"{text!r} is not a valid date: use a format such as 2026-01-31 or 2026-01-31T12:00")
     return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 

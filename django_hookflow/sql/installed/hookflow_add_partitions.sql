@@ -17,8 +17,8 @@ DECLARE
 BEGIN
   SELECT * INTO v_all FROM hookflow_partitions() WHERE to_uid IS NULL;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'hookflow: the log has no partition that reaches to MAXVALUE'
-      USING ERRCODE = 'restrict_violation', HINT = 'Add one, see migrations_sql/README.md.';
+    RAISE EXCEPTION 'hookflow: the log has no partition with the upper bound MAXVALUE'
+      USING ERRCODE = 'restrict_violation', HINT = 'Add one as described in migrations_sql/README.md.';
   END IF;
   SELECT format('ALTER TABLE %s DROP CONSTRAINT django_hookflow_event_split; ', v_all.relation) INTO v_left
     FROM pg_constraint WHERE conrelid = v_all.relation AND conname = 'django_hookflow_event_split';
@@ -37,10 +37,10 @@ BEGIN
   -- One comparison with the key, for which the index has the answer.
   EXECUTE format('SELECT run_uid FROM %s WHERE NOT (%s) LIMIT 1', v_all.relation, split_part(v_side, ' AND ', 1)) INTO v_stray;
   IF v_stray IS NOT NULL THEN
-    RAISE EXCEPTION 'hookflow: % cannot be split at %: run % started, going by its id, on the other side of that', v_all.name,
+    RAISE EXCEPTION 'hookflow: % cannot be split at %: run % is on the wrong side according to the time in its ID', v_all.name,
       CASE WHEN v_low THEN v_first ELSE v_end END, v_stray
       USING ERRCODE = 'restrict_violation',
-        HINT = 'Was a clock in the future? Retire that run, once it has ended, with cleanup_workflows.';
+        HINT = 'A clock may have been wrong. Once that run has ended, remove it with cleanup_workflows.';
   END IF;
   CALL hookflow_take_moment(coalesce(v_left, '') || format('ALTER TABLE %s ADD CONSTRAINT django_hookflow_event_split CHECK (%s) NOT VALID',
     v_all.relation, v_side), p_lock_timeout, p_tries, v_why);
@@ -62,6 +62,6 @@ BEGIN
   IF v_why IS NOT NULL THEN
     RAISE EXCEPTION 'hookflow: % was not split: %', v_all.name, v_why
       USING ERRCODE = 'restrict_violation', HINT = CASE WHEN v_bomb IS NULL THEN 'Call it again.'
-        ELSE 'Call it again: until it succeeds, the CHECK django_hookflow_event_split refuses runs from ' || v_first || ' on.' END;
+        ELSE 'Call it again: until it succeeds, the CHECK django_hookflow_event_split rejects runs from ' || v_first || ' on.' END;
   END IF;
 END $procedure$;

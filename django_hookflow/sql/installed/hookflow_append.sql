@@ -15,7 +15,7 @@ BEGIN
   -- What was retained is read in the place of what was redacted, so only who may redact may say what that is.
   IF p_types && ARRAY['event.redacted', 'event.retained']
      AND NOT has_function_privilege(session_user, 'hookflow_redact(uuid, integer, text[], text, text)', 'EXECUTE') THEN
-    RAISE EXCEPTION 'hookflow: % may not redact', session_user USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION 'hookflow: % is not allowed to redact', session_user USING ERRCODE = 'insufficient_privilege';
   END IF;
   event.run_uid := p_run_uid;
   event.actor := p_actor;

@@ -11,17 +11,17 @@ DECLARE
 BEGIN
   SELECT * INTO v_part FROM hookflow_partitions() WHERE name = p_partition;
   IF NOT FOUND OR v_part.until IS NULL OR v_part.until > hookflow_now() OR v_part.name = 'django_hookflow_event_past' THEN
-    RAISE EXCEPTION 'hookflow: % is not a partition of the log whose time is over', p_partition
+    RAISE EXCEPTION 'hookflow: % is not a partition of a past month', p_partition
       USING ERRCODE = 'restrict_violation', HINT = 'SELECT * FROM hookflow_partitions() lists them.';
   END IF;
   SELECT * INTO v_past FROM hookflow_partitions() WHERE from_uid IS NULL AND to_uid <= v_part.from_uid;
   IF FOUND THEN
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', v_past.relation) INTO v_used;
     IF v_used OR v_past.name <> 'django_hookflow_event_past' OR v_past.to_uid <> v_part.from_uid THEN
-      RAISE EXCEPTION 'hookflow: % stays: older events are in %', p_partition, v_past.name
+      RAISE EXCEPTION 'hookflow: % was not detached: older events are in %', p_partition, v_past.name
         USING ERRCODE = 'restrict_violation',
-          HINT = CASE WHEN v_past.name = 'django_hookflow_event_past' AND v_used THEN 'Retire its runs with cleanup_workflows.'
-                 ELSE 'Partitions are detached in the order of time.' END;
+          HINT = CASE WHEN v_past.name = 'django_hookflow_event_past' AND v_used THEN 'Remove its runs with cleanup_workflows.'
+                 ELSE 'Detach the older partitions first.' END;
     END IF;
   END IF;
   PERFORM hookflow_refuse_living(p_partition, v_part.from_uid, v_part.to_uid);

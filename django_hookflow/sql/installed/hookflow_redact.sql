@@ -14,7 +14,7 @@ DECLARE
   number   integer := 0;
 BEGIN
   IF p_path = '{}' THEN
-    RAISE EXCEPTION 'hookflow: a path with no key in it leads nowhere' USING ERRCODE = 'invalid_parameter_value';
+    RAISE EXCEPTION 'hookflow: the path must not be empty' USING ERRCODE = 'invalid_parameter_value';
   ELSIF btrim(coalesce(p_reason, ''), E' \t\r\n') = '' THEN
     RAISE EXCEPTION 'hookflow: a redaction needs a reason' USING ERRCODE = 'invalid_parameter_value';
   END IF;

@@ -9,7 +9,7 @@ DECLARE
 BEGIN
   SELECT run_id INTO v_run_id FROM hookflow_living_runs(p_from, p_to) LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'hookflow: % stays: its run % is not archived', p_partition, v_run_id
+    RAISE EXCEPTION 'hookflow: % was not detached: its run % is not archived', p_partition, v_run_id
       USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_partition_of_archived_runs';
   END IF;
 END $function$;

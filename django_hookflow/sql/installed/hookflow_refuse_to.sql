@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION hookflow_refuse_to(p_action text, p_run_uid uuid, p_r
  STABLE
 AS $function$
 BEGIN
-  RAISE EXCEPTION 'hookflow: cannot % run %, %', p_action,
+  RAISE EXCEPTION 'hookflow: cannot % run %: %', p_action,
     (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid), coalesce(p_reason, 'its state is unknown')
     USING ERRCODE = 'restrict_violation', CONSTRAINT = 'django_hookflow_operation_makes_sense';
 END $function$;

@@ -30,7 +30,7 @@ BEGIN
       SELECT * INTO v_known FROM django_hookflow_head WHERE run_id = v_new->>'run_id';
     END IF;
     IF v_new->>'step' IS NULL THEN
-      RAISE EXCEPTION 'hookflow: run % cannot go on as %: another run has that id',
+      RAISE EXCEPTION 'hookflow: run % cannot continue as %: another run has that ID',
         (SELECT run_id FROM django_hookflow_head WHERE run_uid = p_run_uid), quote_literal(v_new->>'run_id')
         USING ERRCODE = 'unique_violation', CONSTRAINT = 'django_hookflow_head_run_id_once';
     ELSIF EXISTS (SELECT FROM django_hookflow_workflowrun AS run

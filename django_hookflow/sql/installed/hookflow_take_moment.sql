@@ -14,7 +14,7 @@ BEGIN
       EXECUTE p_statements;
     EXCEPTION
       WHEN lock_not_available OR deadlock_detected THEN
-        p_failure := 'others have held it all the time: look for long transactions in pg_stat_activity';
+        p_failure := 'the table was locked by other transactions: look for long transactions in pg_stat_activity';
       WHEN OTHERS THEN
         p_failure := regexp_replace(SQLERRM, '^hookflow: ', '');
         RETURN;
