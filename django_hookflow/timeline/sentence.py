@@ -173,6 +173,8 @@ def _delivery(story: Story, present: Present) -> str:
     again = "again " if present.sent else ""
     overdue = "overdue, " if waited >= conf.overdue_seconds else ""
     condition = "" if overdue else "if none comes, "
+    if present.sent is not None and present.sent > 1:  # such as for a workflow that no process knows
+        condition = f"sent {count(present.sent, 'time')} in vain (see the logs), "
     return f"{sentence}; {overdue}{condition}a relay sends it {again}in {format_until(present.send_at, present.now)}"
 
 

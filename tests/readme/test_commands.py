@@ -37,6 +37,8 @@ def takes(command: list[str]) -> bool:
         case ["python", "manage.py", name, *options]:
             parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
             return parser.parse_args(options) is not None
+        case ["python", "-m", "django_hookflow", *options]:
+            return ends_well(options)
         case ["pip", "install", *_]:
             return True
         case ["python", "audit.py", *_]:
@@ -45,6 +47,13 @@ def takes(command: list[str]) -> bool:
             files = [following for option, following in itertools.pairwise(options) if option == "-f"]
             return all((REPOSITORY / file).exists() for file in files)
     return False
+
+
+def ends_well(options: list[str]) -> bool:
+    """Whether the package takes ``options`` and can say what they are for."""
+    with pytest.raises(SystemExit) as ended:
+        package_main([*options, "--help"])
+    return ended.value.code == 0
 
 
 def test_every_command_exists() -> None:
@@ -68,10 +77,9 @@ def test_an_option_that_does_not_exist_is_noticed() -> None:
     with pytest.raises(BaseException, match="--every-minute"):
         takes(["python", "manage.py", "hookflow_relay", "--every-minute"])
     assert not takes(["make", "coffee"])
+    assert not takes(["python", "-m", "django_hookflow", "coffee"])
 
 
 def test_the_demo_takes_what_the_makefile_hands_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        package_main(["demo", "--help"])
-    assert ended.value.code == 0
+    assert ends_well(["demo"])
     assert "--check" in capsys.readouterr().out
