@@ -580,7 +580,7 @@ def test_a_role_that_may_not_rebuild_learns_which_may(hookflow: Hookflow, superu
             cursor.execute("DROP OWNED BY tests_only_looks")
             cursor.execute("DROP ROLE tests_only_looks")
     assert messages(page) == (
-        "Nothing was done: the database role of this process may not rebuild projections: use one that is granted "
-        "hookflow_owner."
+        "Nothing was done: the database role of this process is not allowed to rebuild projections: use a role that is a "
+        "member of hookflow_owner."
     )
     assert logged() == []

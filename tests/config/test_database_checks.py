@@ -187,7 +187,7 @@ def test_an_old_server_is_told_with_its_version() -> None:
 
     assert (message.id, message.msg) == (
         "django_hookflow.E020",
-        "The database server is PostgreSQL 13; the event log needs 14 or newer.",
+        "The database server is PostgreSQL 13, but the event log needs 14 or newer.",
     )
 
 

@@ -59,7 +59,7 @@ def test_no_proxy_of_the_environment_stands_between(
 def test_489_is_put_off_for_a_day(server: Server) -> None:
     server.answers.append(Answer(489, b'{"error":"no such run"}', {"Upstash-NonRetryable-Error": "true"}))
 
-    with pytest.raises(Undeliverable, match=r"answered 489.*no such run") as failure:
+    with pytest.raises(Undeliverable, match=r"returned 489.*no such run") as failure:
         HttpTransport().send(MESSAGE)
 
     assert failure.value.retry_after == 86_400
@@ -73,7 +73,7 @@ def test_retry_after_is_honoured_in_both_forms_up_to_a_day(server: Server, value
     asked = value if value.isdigit() else formatdate(time() + 600, usegmt=True)
     server.answers.append(Answer(503, b'{"error":"later"}', {"Retry-After": asked}))
 
-    with pytest.raises(SendFailed, match="answered 503") as failure:
+    with pytest.raises(SendFailed, match="returned 503") as failure:
         HttpTransport().send(MESSAGE)
 
     assert failure.value.retry_after is not None

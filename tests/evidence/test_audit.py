@@ -178,8 +178,8 @@ def test_an_archive_of_which_a_byte_has_changed_is_not_the_one_of_its_manifest(e
     [
         ({"runs": []}, "the manifest has no such run, the file 'order-0' of 'shop.order' up to #8"),
         ({"events": 25}, "24 events, the manifest has 25"),
-        ({"lines": "django-hookflow-event-9"}, "its lines have the format 'django-hookflow-event-9', known is"),
-        ({"format": "tar"}, "has the format 'tar', known is 'django-hookflow-archive-1'"),
+        ({"lines": "django-hookflow-event-9"}, "its lines have the format 'django-hookflow-event-9', expected"),
+        ({"format": "tar"}, "has the format 'tar', expected 'django-hookflow-archive-1'"),
         ({"runs": 1}, "is not a manifest"),
         ({"file": "other.jsonl.gz"}, "does not match the digest in"),
     ],

@@ -229,7 +229,7 @@ def rebury(uid: UUID, archive: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("tampering", "problem"), [(rewrite, "#8: not the event"), (cut_tail, "ends at #5")])
+@pytest.mark.parametrize(("tampering", "problem"), [(rewrite, "#8: differs from the event in th"), (cut_tail, "ends at #5")])
 def test_an_archive_that_is_not_what_the_checkpoint_knows_is_found_by_the_script(
     tampering: Any, problem: str, uids: list[UUID], tmp_path: Path
 ) -> None:
@@ -404,5 +404,5 @@ def test_a_name_taken_meanwhile_is_left_alone_and_the_checkpoint_kept(tmp_path: 
     with pytest.raises(OutputExists, match="the complete file has been kept as ") as raised:
         write_and_be_overtaken(path)
     assert path.read_text() == "another's"
-    kept = Path(str(raised.value).rpartition(" in ")[2])
+    kept = Path(str(raised.value).rpartition(" as ")[2])
     assert kept.read_text() == "mine"

@@ -69,7 +69,7 @@ def test_the_names_of_a_run_are_covered_also_when_its_first_payload_is_redacted(
     redact(uid, None)
     tamper(f"UPDATE django_hookflow_head SET {column} = '{name}'")
     status, (problem,), _ = verify()
-    assert (status, f"its head has the {column} '{name}', it was started with" in problem) == (1, True)
+    assert (status, f"its head has the {column} '{name}', but it was started with" in problem) == (1, True)
 
 
 def forge(uid: UUID, type_: str, facts: dict[str, Any], payload: Any = None) -> None:

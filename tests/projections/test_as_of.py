@@ -152,5 +152,5 @@ def test_lists_and_counts_are_of_what_was_known_then() -> None:
 def test_only_slices_that_count_from_the_newest_can_be_taken() -> None:
     runs: Any = WorkflowRun.objects.as_of(timezone.now())
     for part in (slice(-1, None), slice(0, 4, 2), 3):
-        with pytest.raises(TypeError, match="sliced"):
+        with pytest.raises(TypeError, match="does not support negative indexes or steps"):
             runs[part]

@@ -382,7 +382,7 @@ def test_a_run_whose_chain_does_not_hold_is_evidence_and_stays(hookflow: Hookflo
         call_command("cleanup_workflows", "--archive-to", str(tmp_path), stdout=output)
     assert "WorkflowRun: 5 removed" in output.getvalue()
     for run_id in ("order-1", "order-3", "order-9"):
-        assert f"run '{run_id}' is left: " in str(raised.value)
+        assert f"run '{run_id}' was not archived: " in str(raised.value)
     assert archived() == set(runs) - {"order-1", "order-3", "order-9"}
     assert len(archived_in(tmp_path)) == 5
 

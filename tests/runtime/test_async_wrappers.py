@@ -294,7 +294,7 @@ class TestErrors:
 
         project.use(f=Forgets)
         run = hookflow.run(make(*KINDS[kind]))
-        assert "returned None, and the work did not: return await call()" in run.error_message
+        assert "returned None, but the wrapped work did not: return await call()" in run.error_message
 
     def test_one_that_is_cancelled_with_its_turn(self, hookflow: Hookflow) -> None:
         """The workflow fails while the step is at work."""

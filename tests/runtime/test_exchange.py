@@ -218,7 +218,7 @@ def test_nothing_of_a_failed_call_is_in_events_and_dead_letters(hookflow: Hookfl
 
 def test_what_a_failing_status_says_comes_back(server: Server) -> None:
     server.answers.append(Answer(429, b"slow down", {"Retry-After": "120"}))
-    with pytest.raises(CallFailed, match=r"answered 429 \(9 bytes\), asks to wait 120 s$") as failure:
+    with pytest.raises(CallFailed, match=r"answered 429 \(9 bytes\), retry after 120 s$") as failure:
         get(server.url)
     rebuilt = rebuild(describe(failure.value))
     assert isinstance(rebuilt, CallFailed)
