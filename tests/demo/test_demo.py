@@ -27,7 +27,7 @@ def field(demo: RunningDemo, name: str) -> str:
 
 def test_the_story_runs_once_and_every_promise_holds() -> None:
     with RunningDemo("--check") as demo:
-        demo.wait_for("started again as")
+        demo.wait_for("restarted as")
         processes = demo.descendants()
         assert demo.wait() == 0, demo.output
     story = demo.output
@@ -67,7 +67,7 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
             "order-5 .* replayed",
         ):
             assert re.search(told, demo.output)
-        for told in ("welcome-6 .* diverged", "order-1 .* rewound to fulfil"):
+        for told in ("welcome-6 .* diverged", "order-1 .* rewound to the step fulfil"):
             assert re.search(told, demo.output)
         link = re.findall(r"refund-7 .* waits for a decision: (\S+)", demo.output)[0]
         assert browser.get(link).text.count("<h1>Please confirm</h1>") == 1

@@ -229,7 +229,9 @@ def rebury(uid: UUID, archive: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("tampering", "problem"), [(rewrite, "#8: differs from the event in th"), (cut_tail, "ends at #5")])
+@pytest.mark.parametrize(
+    ("tampering", "problem"), [(rewrite, "#8: differs from the event in th"), (cut_tail, "ends at #5")]
+)
 def test_an_archive_that_is_not_what_the_checkpoint_knows_is_found_by_the_script(
     tampering: Any, problem: str, uids: list[UUID], tmp_path: Path
 ) -> None:
