@@ -85,6 +85,29 @@ def test_a_relay_is_stopped_in_mid_turn(
     check_is_finished_elsewhere(fleet)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc whether the relay has taken the signal")
+@pytest.mark.parametrize("workflow", ["toiling-in-a-group", "toiling-async"])
+def test_a_relay_is_stopped_while_steps_work_at_once(
+    database: Database, make_fleet: MakeFleet, outside: Outside, workflow: str
+) -> None:
+    """What has begun is finished and recorded, nothing else begins, and the next turn does the rest."""
+    fleet = make_fleet(database)
+    relay = fleet.start_relay("--transport", "inline", "--concurrency", "1")
+    outside.close_gate("written")
+    fleet.start(workflow, "run-1")
+    outside.wait_for_arrival("written")
+    relay.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: not catches(relay, signal.SIGTERM), "the relay has taken the signal")
+    outside.open_gate("written")
+    assert relay.process.wait(timeout=20) == 0
+    recorded = [event.removeprefix("step.completed ") for event in fleet.events("run-1")[len(BEGUN) :]]
+    assert "step-0" in recorded
+    assert len(recorded) < len(STEPS)
+    assert sorted(recorded) == sorted(fleet.ledger("run-1"))
+    assert database.value("SELECT count(*) FROM django_hookflow_lease") == 0
+    check_is_finished_elsewhere(fleet, in_order=False)
+
+
 def test_no_handlers_in_a_host_process(database: Database, make_fleet: MakeFleet) -> None:
     """Neither ``django.setup()`` nor a turn touches a signal, those with handlers of the host's least of all."""
     fleet = make_fleet(database)
@@ -92,11 +115,12 @@ def test_no_handlers_in_a_host_process(database: Database, make_fleet: MakeFleet
     assert json.loads(fleet.run(f"{WORKSHOP}.signals", "run-1")) == [[], [], "suspended"]
 
 
-def check_is_finished_elsewhere(fleet: Fleet) -> None:
+def check_is_finished_elsewhere(fleet: Fleet, *, in_order: bool = True) -> None:
     """By whoever is there next: no lease stands in the way, no step is run again, and nobody was abandoned."""
     fleet.start_relay("--transport", "inline")
     fleet.wait_for_status("completed", "run-1", timeout=15)
-    assert fleet.ledger("run-1") == STEPS
+    ledger = fleet.ledger("run-1")
+    assert (ledger if in_order else sorted(ledger)) == STEPS
     assert "turn.abandoned" not in fleet.events("run-1")
     fleet.check()
 

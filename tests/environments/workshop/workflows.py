@@ -72,6 +72,24 @@ def toiling(ctx: WorkflowContext) -> None:
         ctx.step.atomic(f"step-{number}", enter, ctx.run_id, f"step-{number}", 0.25)
 
 
+@workflow(workflow_id="toiling-in-a-group")
+def toiling_in_a_group(ctx: WorkflowContext) -> None:
+    """The same steps, two at a time."""
+    with ctx.step.parallel(max_workers=2) as group:
+        group.atomic("step-0", enter_and_wait, ctx.run_id, "step-0")
+        for number in range(1, 10):
+            group.atomic(f"step-{number}", enter, ctx.run_id, f"step-{number}", 0.25)
+
+
+@workflow(workflow_id="toiling-async")
+async def toiling_async(ctx: WorkflowContext) -> None:
+    """The same steps, awaited together."""
+    step: Any = ctx.step
+    first = step.atomic("step-0", enter_and_wait, ctx.run_id, "step-0")
+    others = (step.atomic(f"step-{n}", enter, ctx.run_id, f"step-{n}", 0.25) for n in range(1, 10))
+    await asyncio.gather(first, *others)
+
+
 @workflow(workflow_id="many-at-once")
 async def many_at_once(ctx: WorkflowContext) -> None:
     """Three branches of an async step, an atomic one, and one that asks the ORM from async code; one of them sleeps."""
