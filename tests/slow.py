@@ -12,13 +12,14 @@ import pytest
 TESTS = Path(__file__).parent
 #: Crashes at every statement and random schedules; servers that are stopped and crashed; a browser; the built wheel;
 #: databases that release 0.0.4 has filled, upgraded on two servers; every command as every role; cleanups that are cut
-#: short; dumps that are restored elsewhere; what a QStash does that is down or loses messages.
+#: short; dumps that are restored elsewhere; what a QStash does that is down or loses messages; commands that run on.
 SLOW_AREAS = tuple(
     TESTS / name
     for name in (
         *("browser", "crashes", "environments", "test_packaging.py", "upgrade"),
         *("roles/test_commands.py", "roles/test_upgrade.py", "roles/test_by_hand.py", "roles/test_odd_inputs.py"),
         *("retention/test_interrupted.py", "feed/test_memory.py", "feed/test_restored.py", "feed/test_schedules.py"),
+        *("feed/test_subscribers_command.py", "feed/test_export.py", "roles/test_planted.py", "stateless/test_project.py"),
         *("e2e/test_triggers.py", "e2e/test_crashes.py", "log/test_user_suite.py", "management/test_no_database.py"),
     )
 )

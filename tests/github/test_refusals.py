@@ -273,6 +273,7 @@ def test_a_dispatch_that_was_accepted_is_one_whatever_becomes_of_the_body(
         assert dispatch_workflow("octo/shop", "deploy.yml")["workflow_run_id"] is None
 
 
+@pytest.mark.slow  # ten seconds, in which a handshake is not over
 def test_a_handshake_that_fails_dispatches_nothing(settings: Settings) -> None:
     settings.GITHUB_PERSONAL_ACCESS_TOKEN = TOKEN
     with trickling(b"this is not TLS") as server:
