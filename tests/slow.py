@@ -18,8 +18,9 @@ SLOW_AREAS = tuple(
     for name in (
         *("browser", "crashes", "environments", "test_packaging.py", "upgrade"),
         *("roles/test_commands.py", "roles/test_upgrade.py", "roles/test_by_hand.py", "roles/test_odd_inputs.py"),
-        *("retention/test_interrupted.py", "feed/test_memory.py", "feed/test_restored.py", "feed/test_schedules.py"),
-        *("feed/test_subscribers_command.py", "feed/test_export.py", "roles/test_planted.py", "stateless/test_project.py"),
+        *("roles/test_planted.py", "retention/test_interrupted.py"),
+        *("feed/test_memory.py", "feed/test_restored.py", "feed/test_schedules.py"),
+        *("feed/test_subscribers_command.py", "feed/test_export.py", "stateless/test_project.py"),
         *("e2e/test_triggers.py", "e2e/test_crashes.py", "log/test_user_suite.py", "management/test_no_database.py"),
     )
 )
