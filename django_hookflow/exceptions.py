@@ -134,7 +134,7 @@ class NotMigrated(WorkflowError, CommandError, ProgrammingError):
 
     def __init__(self, missing: str, database: str) -> None:
         super().__init__(
-            f"{missing} does not exist in the database {database!r}: run manage.py migrate (if there is nothing to "
+            f"{missing} is missing from the database {database!r}: run manage.py migrate (if there is nothing to "
             "migrate, check this login's search_path, or whether tests run without migrations)"
         )
 

@@ -75,8 +75,8 @@ def test_it_stays_up_with_a_shop_to_order_from_and_an_admin_to_log_in_to() -> No
         assert "<h1>This link has already been used</h1>" in browser.get(link).text
         for told in (
             "furnish-8 .* one of them after a retry",
-            "furnish-8:parcel-.* its child, has ended",
-            "furnish-8:invoice-.* its child, waits for the payment",
+            "furnish-8:parcel-.* child run, completed",
+            "furnish-8:invoice-.* child run, waits for the payment",
             "parcel-9 .* starts in an hour",
             "couriers-10 .* asked three couriers in parallel",
         ):
@@ -108,7 +108,7 @@ def test_a_process_that_dies_by_itself_ends_the_demo_with_a_reason() -> None:
         relay = int(re.findall(r"pid (\d+)", demo.wait_for("relay"))[0])
         os.kill(relay, signal.SIGKILL)
         assert demo.wait() == 1
-    assert "demo: the relay process ended with status -9; it wrote:" in demo.output
+    assert "demo: the relay process exited with status -9; its output:" in demo.output
 
 
 def test_the_command_line_explains_itself() -> None:

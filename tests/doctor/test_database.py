@@ -55,7 +55,7 @@ def test_half_a_schema_is_a_finding_for_each_area_it_concerns() -> None:
         *("relay.not_migrated", "runs.not_migrated", "subscribers.not_migrated", "checkpoints.not_migrated")
     ]
     assert found.seen("relay.not_migrated").startswith(
-        "This area could not be checked: django_hookflow_outbox does not exist in the database 'default': run manage.py migrate"
+        "This area could not be checked: django_hookflow_outbox is missing from the database 'default': run manage.py migrate"
     )
 
 

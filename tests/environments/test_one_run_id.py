@@ -56,6 +56,6 @@ def test_different_data(database: Database, make_fleet: MakeFleet, outside: Outs
     assert len(started) == 1
     assert len(outcomes) == TOTAL
     (text,) = texts
-    assert all(part in text for part in ("'order-1'", "other data", "use a new run_id"))
+    assert all(part in text for part in ("'order-1'", "different data", "use a new run_id"))
     assert database.rows("SELECT data FROM django_hookflow_workflowrun") == [({"number": started[0]},)]
     check_ran_once(fleet)

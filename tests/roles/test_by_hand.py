@@ -138,7 +138,7 @@ def test_commands_that_look_work_and_those_that_write_say_so(deploy: Deploy, gua
     assert (looked.returncode, looked.stderr) == (0, "")
     refused = shop.manage("hookflow_rebuild")
     assert refused.returncode != 0
-    assert "may not rebuild projections" in refused.stderr
+    assert "is not allowed to rebuild projections" in refused.stderr
     as_owner = deploy(guarded.deployer, DJANGO_HOOKFLOW_TRANSPORT="inline")
     rebuilt = as_owner.manage("hookflow_rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr

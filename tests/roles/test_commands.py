@@ -48,7 +48,7 @@ def test_who_may_run_it(deploy: Deploy, guarded: Guarded, tmp_path: Path, comman
             assert done.returncode == 0, f"{login}: {done.stderr}"
         else:
             assert done.returncode != 0, f"{login}: {done.stdout}"
-            assert "permission denied" in done.stderr or "may not" in done.stderr, f"{login}: {done.stderr}"
+            assert "permission denied" in done.stderr or "is not allowed to" in done.stderr, f"{login}: {done.stderr}"
             assert list(tmp_path.iterdir()) == [tmp_path / "log"], f"{login} leaves something behind"
 
 
