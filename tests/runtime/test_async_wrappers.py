@@ -26,6 +26,8 @@ from tests.runtime.conftest import Project
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ONCE = Retry(max_attempts=1)
+#: Its own class before Python 3.11.
+NAME_OF_TIMEOUT = "TimeoutError" if asyncio.TimeoutError is TimeoutError else "asyncio.exceptions.TimeoutError"
 tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
 did: list[str] = []
 made_before = itertools.count()
@@ -236,7 +238,7 @@ class TestErrors:
         ("error", "said"),
         [
             (OSError("no disk"), "OSError: no disk"),
-            (asyncio.TimeoutError("slow"), "TimeoutError: slow"),
+            (asyncio.TimeoutError("slow"), f"{NAME_OF_TIMEOUT}: slow"),
             (StopIteration("empty"), "RuntimeError: coroutine raised StopIteration"),
         ],
     )
