@@ -49,6 +49,10 @@ class Member:
     def has_ended(self) -> bool:
         return self.outcome is not None and not self.outcome.is_waiting
 
+    @property
+    def has_failed(self) -> bool:
+        return self.outcome is not None and self.outcome.error is not None
+
 
 class Batch:
     """``scope`` names, in the log, what the steps that wait are waited for by; None: each for itself.
@@ -130,8 +134,8 @@ class Batch:
 
     def _record_and_leave(self) -> None:
         """Records what is left, but for failures: mostly they are the run's, too, which is recorded in one call with them."""
-        failed = [member for member in self._unrecorded if member.outcome is not None and member.outcome.error]
-        self._unrecorded = [member for member in self._unrecorded if member not in failed]
+        failed = [member for member in self._unrecorded if member.has_failed]
+        self._unrecorded = [member for member in self._unrecorded if not member.has_failed]
         self._record()
         for member in failed:
             assert member.step is not None

@@ -181,12 +181,10 @@ class Execution:
 
         Until then a lost worker takes them with it, as it does with an outcome that it was about to record.
         """
-        if not self.journal.saves_commits:
-            self.append(*events)
-            self.newest = self.journal.seq
-            return
         progress, self._progress = self._progress, None
         self._left += events if progress is None else (progress, *events)
+        if not self.journal.saves_commits:
+            self.record_left()
 
     def record_left(self) -> None:
         """Records what was left, if anything was. Raises TurnLost."""
