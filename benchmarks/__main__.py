@@ -94,7 +94,7 @@ def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figur
         *of_crowd,
         *of_herd,
         *measure_webhook(conninfo, runs=2 if quick else 100, rounds=1 if quick else 5),
-        *measure_storage(5 if quick else 500),
+        *measure_storage(50 if quick else 500),
         *measure_children(10 if quick else 1_000, rounds=1 if quick else 5),
         *measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3),
         *measure_verifying(rounds=1 if quick else 3),

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import datetime
 import logging
+import selectors
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
+from typing import Any
 
 from django.db import DatabaseError, Error, connections
 
@@ -277,6 +279,17 @@ def _keep_connections(*, is_checked: bool) -> None:
     for connection in connections.all(initialized_only=True):
         if connection.settings_dict["CONN_MAX_AGE"] == 0:
             connection.close_at = None
-        if is_checked and connection.connection is not None:
+        if connection.connection is not None and (is_checked or _was_told_something(connection)):
             connection.errors_occurred = True  # then Django asks
         connection.close_if_unusable_or_obsolete()
+
+
+def _was_told_something(connection: Any) -> bool:
+    """Whether the server has said anything since its last answer. That is how it ends a session, at any time."""
+    if connection.vendor != "postgresql":
+        return False
+    if connection.connection.closed:
+        return True
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.connection, selectors.EVENT_READ)
+        return bool(selector.select(0))

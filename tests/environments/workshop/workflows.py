@@ -17,7 +17,7 @@ from tests.environments.workshop.work import (
     read_ledger,
 )
 
-QUICK = Retry(first_delay=0.1, factor=1, jitter=0)
+QUICK = Retry(max_attempts=10, first_delay=0.1, factor=1, jitter=0)
 
 
 @workflow(workflow_id="ten-steps")
