@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,12 +67,22 @@ def running_server(**options: str) -> Iterator[Server]:
         shutil.rmtree(directory)
 
 
-@contextmanager
-def running_pgbouncer(database: Database, server_connections: int) -> Iterator[Database]:
-    """``database`` through a PgBouncer in transaction mode; clients share so many connections to the server."""
+def pgbouncer() -> str:
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed (Debian's package of that name)")
+    return program
+
+
+def pgbouncer_version() -> tuple[int, ...]:
+    told = subprocess.run([pgbouncer(), "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(int(part) for part in told.split()[1].split("."))
+
+
+@contextmanager
+def running_pgbouncer(database: Database, server_connections: int) -> Iterator[Database]:
+    """``database`` through a PgBouncer in transaction mode; clients share so many connections to the server."""
+    program = pgbouncer()
     user = unprivileged_user() if os.geteuid() == 0 else None  # it refuses to run as root
     parts = conninfo_to_dict(database.conninfo)
     named = {"host": "host", "port": "port", "user": "user", "password": "password", "dbname": "dbname"}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.database import Database
 from tests.environments.conftest import MakeFleet
-from tests.environments.servers import running_pgbouncer
+from tests.environments.servers import pgbouncer_version, running_pgbouncer
 
 SERVER_CONNECTIONS = 2
 RUNS = [f"run-{number}" for number in range(12)]
@@ -18,6 +18,10 @@ ENTRY = {"DISABLE_SERVER_SIDE_CURSORS": True}
 LEDGER = ["plain-1", "atomic-1", "plain-2", "atomic-2", "flaky", "flaky", "plain-3", "atomic-3", "plain-4"]
 #: What PgBouncer itself keeps per client and sets when it hands a connection on.
 TRACKED = {"application_name", "client_encoding", "DateStyle", "standard_conforming_strings", "TimeZone"}
+
+
+#: From here on it carries prepared statements over; of earlier ones a part of these tests is skipped.
+CARRIES_PREPARED = (1, 21)
 
 
 @pytest.fixture
@@ -59,6 +63,25 @@ def test_prepared_statements_that_it_does_not_carry_over(bouncer: Database, make
             "atomic-3",
         ]
     fleet.check()
+
+
+def test_prepared_statements_that_it_carries_over(bouncer: Database, make_fleet: MakeFleet) -> None:
+    """Then nothing fails for them, and the server's sessions have them under the names that it gave."""
+    found = pgbouncer_version()
+    if found < CARRIES_PREPARED:
+        pytest.skip(f"PgBouncer {'.'.join(map(str, found))} carries no prepared statements over; that came with 1.21")
+    fleet = make_fleet(bouncer, ENTRY, DJANGO_HOOKFLOW_TRANSPORT="inline", DJANGO_HOOKFLOW_PREPARED_STATEMENTS=True)
+    fleet.start_relay("--concurrency", "4")
+    fleet.start("ten-steps", *RUNS)
+    fleet.wait_for_status("completed", *RUNS, timeout=60)
+    for run_id in RUNS:
+        assert fleet.ledger(run_id) == LEDGER
+        assert fleet.events(run_id).count("step.failed flaky") == 1
+    prepared = bouncer.rows("SELECT name, statement FROM pg_prepared_statements")
+    assert {name.split("_")[0] for name, _ in prepared} == {"PGBOUNCER"}
+    assert any("hookflow_complete" in statement for _, statement in prepared)
+    fleet.check()
+    assert "prepared" not in fleet.log()
 
 
 def check_no_session_state(bouncer: Database, database: Database) -> None:
