@@ -39,6 +39,7 @@ DECLARE
   event    django_hookflow_event%ROWTYPE;
   v_now    timestamptz := hookflow_now();
   v_digest bytea;
+  v_events django_hookflow_event[];
 BEGIN
   -- What was retained is read in the place of what was redacted, so only who may redact may say what that is.
   IF p_types && ARRAY['event.redacted', 'event.retained']
@@ -76,19 +77,31 @@ BEGIN
       event.hash := hookflow_event_hash(event.hash, p_run_uid, event.seq, event.recorded_at, 1::smallint,
         event.type, event.step_id, p_actor, event.facts::text, v_digest);
     END IF;
+    IF cardinality(p_types) > 1 THEN
+      event.position := nextval('django_hookflow_event_position_seq');
+      v_events := v_events || event;
+    END IF;
+  END LOOP;
+  IF event.seq IS NULL THEN
+    RAISE EXCEPTION 'hookflow: nothing to append to run %', p_run_uid USING ERRCODE = 'not_null_violation';
+  END IF;
+  IF cardinality(p_types) = 1 THEN
     INSERT INTO django_hookflow_event
       (recorded_at, run_uid, seq, version, type, step_id, actor, facts, payload, salt, hash)
     VALUES (event.recorded_at, event.run_uid, event.seq, 1, event.type, event.step_id, event.actor, event.facts, event.payload,
             event.salt, event.hash)
     RETURNING position INTO event.position;
     PERFORM hookflow_project(event);
-  END LOOP;
-  IF event.seq IS NULL THEN
-    RAISE EXCEPTION 'hookflow: nothing to append to run %', p_run_uid USING ERRCODE = 'not_null_violation';
-  END IF;
-  -- Of several events the first locked the head and checked; where they end is written once, for to find a row that one
-  -- transaction has updated thousands of times takes ever longer.
-  IF cardinality(p_types) > 1 THEN
+  ELSE
+    -- Several events are written by one statement, which costs each of them far less. The first locked the head and checked;
+    -- where they end is written once, for to find a row that one transaction has updated thousands of times takes ever longer.
+    INSERT INTO django_hookflow_event
+      (position, recorded_at, run_uid, seq, version, type, step_id, actor, facts, payload, salt, hash)
+    SELECT e.position, e.recorded_at, e.run_uid, e.seq, 1, e.type, e.step_id, e.actor, e.facts, e.payload, e.salt, e.hash
+    FROM unnest(v_events) AS e;
+    FOREACH event IN ARRAY v_events LOOP
+      PERFORM hookflow_project(event);
+    END LOOP;
     UPDATE django_hookflow_head AS head SET last_seq = event.seq, head_hash = event.hash,
       fence_seq = CASE WHEN p_expected_seq IS NULL THEN fence_seq ELSE event.seq END
     WHERE run_uid = p_run_uid;
