@@ -26,12 +26,12 @@ from django_hookflow.sql import load
 from tests.evidence.exporting import archive, edit_lines, edit_manifest, export, manifest_of, run_audit
 from tests.evidence.tampering import make_run
 from tests.log.calls import append, ask, head_of, start
+from tests.log.strategies import any_facts, words
 
 if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
@@ -41,7 +41,7 @@ events = st.lists(
         st.sampled_from(["turn.started", "note", "größer"]),
         st.none() | words,
         st.none() | values,
-        st.dictionaries(words, values, max_size=3),
+        any_facts(values),
     ),
     max_size=6,
 )
