@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
             found["profile"] = measure_profile(conninfo, rounds=rounds, calls=calls)
             print(format_profile(found["profile"]))
         else:
-            figures = measure(conninfo, options)
-            found["figures"] = [figure.as_json() for figure in figures]
-            print(format_figures(figures))
+            found["figures"] = []
+            for figures in measure(conninfo, options):
+                print(format_figures(figures), end="\n\n", flush=True)
+                found["figures"] += [figure.as_json() for figure in figures]
         close_connections()
-    print(f"\nin {time.monotonic() - started:.0f} s")
+    print(f"in {time.monotonic() - started:.0f} s")
     if options.json:
         options.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
@@ -65,45 +67,35 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(conninfo: str, options: argparse.Namespace) -> list[Figure]:
+def measure(conninfo: str, options: argparse.Namespace) -> Iterator[list[Figure]]:
     if options.peers:
-        return measure_peers(conninfo, runs=200, lone=3, rounds=5)
-    if options.crowd:
-        return measure_crowd(conninfo, woken=50_000, triggered=5_000)
-    return measure_everything(conninfo, quick=options.quick, events=options.events)
+        yield measure_peers(conninfo, runs=200, lone=3, rounds=5)
+    elif options.crowd:
+        yield measure_crowd(conninfo, woken=50_000, triggered=5_000)
+    else:
+        yield from measure_everything(conninfo, quick=options.quick, events=options.events)
 
 
-def measure_everything(conninfo: str, *, quick: bool, events: int) -> list[Figure]:
+def measure_everything(conninfo: str, *, quick: bool, events: int) -> Iterator[list[Figure]]:
     # In this order: the first look into the outbox, later ones empty the projections, and the last one writes rows
     # that no log knows.
-    counted = count_ten_step_run()
-    of_long_run = measure_long_run(100 if quick else 10_000)
-    of_latency = measure_latency(conninfo, runs=1 if quick else 15, idle=0.2 if quick else IDLE)
-    of_crowd = measure_crowd(
-        conninfo,
-        woken=20 if quick else 5_000,
-        triggered=20 if quick else 5_000,
-        seconds_to_make=1.0 if quick else 20.0,
-    )
-    of_herd = measure_herd(10 if quick else 2_000)
-    return [
-        *commits.measure_commits(conninfo, commits.QUICK if quick else commits.Amounts()),
-        *counted,
-        *of_long_run,
-        *of_latency,
-        *of_crowd,
-        *of_herd,
-        *measure_webhook(conninfo, runs=2 if quick else 100, rounds=1 if quick else 5),
-        *measure_storage(50 if quick else 500),
-        *measure_children(10 if quick else 1_000, rounds=1 if quick else 5),
-        *measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3),
-        *measure_verifying(rounds=1 if quick else 3),
-        *measure_beside(conninfo, seconds=0.2 if quick else 5),
-        *measure_cleaning(1_300 if quick else 130_000),
-        *measure_roles(conninfo, appends=50 if quick else 1_500, rounds=1 if quick else 9),
-        *measure_run_page(200 if quick else 10_000),
-        *measure_listing(2_000 if quick else 1_000_000, rounds=1 if quick else 5),
-    ]
+    yield count_ten_step_run()
+    yield measure_long_run(100 if quick else 10_000)
+    yield measure_latency(conninfo, runs=1 if quick else 15, idle=0.2 if quick else IDLE)
+    crowd = 20 if quick else 5_000
+    yield measure_crowd(conninfo, woken=crowd, triggered=crowd, seconds_to_make=1.0 if quick else 20.0)
+    yield measure_herd(10 if quick else 2_000)
+    yield commits.measure_commits(conninfo, commits.QUICK if quick else commits.Amounts())
+    yield measure_webhook(conninfo, runs=2 if quick else 100, rounds=1 if quick else 5)
+    yield measure_storage(50 if quick else 500)
+    yield measure_children(10 if quick else 1_000, rounds=1 if quick else 5)
+    yield measure_rebuild(1_300 if quick else events, rounds=1 if quick else 3)
+    yield measure_verifying(rounds=1 if quick else 3)
+    yield measure_beside(conninfo, seconds=0.2 if quick else 5)
+    yield measure_cleaning(1_300 if quick else 130_000)
+    yield measure_roles(conninfo, appends=50 if quick else 1_500, rounds=1 if quick else 9)
+    yield measure_run_page(200 if quick else 10_000)
+    yield measure_listing(2_000 if quick else 1_000_000, rounds=1 if quick else 5)
 
 
 if __name__ == "__main__":
