@@ -81,7 +81,7 @@ def measure_everything(conninfo: str, *, quick: bool, events: int) -> Iterator[l
     # that no log knows.
     yield count_ten_step_run()
     yield measure_long_run(100 if quick else 10_000)
-    yield measure_latency(conninfo, runs=1 if quick else 15, idle=0.2 if quick else IDLE)
+    yield measure_latency(conninfo, runs=1 if quick else 9, idle=0.2 if quick else IDLE)
     crowd = 20 if quick else 5_000
     yield measure_crowd(conninfo, woken=crowd, triggered=crowd, seconds_to_make=1.0 if quick else 20.0)
     yield measure_herd(10 if quick else 2_000)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from benchmarks import project
 from benchmarks.report import Figure
+from benchmarks.webhook import web_process
 
 #: Seconds: longer than a relay that finds nothing pauses at most.
 IDLE = 2.5
@@ -21,15 +22,23 @@ def measure_latency(conninfo: str, *, runs: int, idle: float = IDLE) -> list[Fig
     with relay(conninfo):
         timed_run()  # what is done once is done
         busy = [timed_run() for _ in range(runs)]
-        lone = []
-        for _ in range(runs):
-            time.sleep(idle)
-            lone.append(timed_run())
+        lone = list(lone_runs(runs, idle))
+    with web_process(conninfo, "None") as port, relay(conninfo, port):
+        timed_run()
+        by_http = list(lone_runs(runs, idle))
     return [
         Figure("a ten-step run after another, trigger to completion", median(end for _, end in busy), "ms"),
         Figure("a ten-step run alone, trigger to completion", median(end for _, end in lone), "ms"),
         Figure("its first turn begins after the trigger", median(begin for begin, _ in lone), "ms", at_most=10),
+        Figure("a ten-step run alone, by HTTP", median(end for _, end in by_http), "ms"),
+        Figure("its first turn begins after the trigger, by HTTP", median(begin for begin, _ in by_http), "ms"),
     ]
+
+
+def lone_runs(runs: int, idle: float) -> Iterator[tuple[float, float]]:
+    for _ in range(runs):
+        time.sleep(idle)
+        yield timed_run()
 
 
 def median(seconds: Iterable[float]) -> float:
@@ -51,8 +60,9 @@ def timed_run() -> tuple[float, float]:
 
 
 @contextmanager
-def relay(conninfo: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.relaying", conninfo]
+def relay(conninfo: str, port: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """One that runs turns inline, or sends messages to the web process that listens on ``port``."""
+    command = [sys.executable, "-m", "benchmarks.relaying", conninfo, *([] if port is None else [str(port)])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
