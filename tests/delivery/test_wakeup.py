@@ -11,8 +11,9 @@ from django_hookflow import WorkflowContext, workflow
 from django_hookflow.delivery import relay as relays
 from django_hookflow.delivery import wakeup
 from django_hookflow.delivery.relay import Relay
-from django_hookflow.models import WorkflowRun
+from django_hookflow.models import WorkflowEvent, WorkflowRun
 from django_hookflow.runtime.receiving import receive
+from django_hookflow.runtime.turn import beginning
 from tests.delivery.test_relay import running
 from tests.log.calls import ask
 from tests.waiting import wait_until
@@ -142,15 +143,23 @@ def test_turns_share_a_connection_also_where_requests_do_not() -> None:
     assert len(set(backends)) == 1
 
 
-def test_a_connection_that_broke_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "TRUSTED_FOR", 0.0)
-    with running(Relay("inline", receive, concurrency=1)):
+@pytest.mark.parametrize("trusted_for", [0.0, NEVER])
+def test_a_connection_that_broke_is_replaced(monkeypatch: pytest.MonkeyPatch, trusted_for: float) -> None:
+    """Before a turn uses it, however short a time ago it was fine: an attempt would be spent on it."""
+    monkeypatch.setattr(relays, "TRUSTED_FOR", trusted_for)
+    with running(Relay("inline", receive, concurrency=1, beginning=beginning)):
         for _ in range(2):
             run_id = noting.trigger()
-            wait_until(lambda: is_completed(run_id), "the run is completed")  # noqa: B023
+            wait_until(lambda: is_completed(run_id), f"the run is completed, on one of {backends}")  # noqa: B023
             ask("SELECT pg_terminate_backend(%s)", backends[-1])
+            wait_until(lambda: not exists_backend(backends[-1]), "the session has ended")
     assert len(set(backends)) == 2
     assert WorkflowRun.objects.filter(status="completed").count() == 2
+    assert WorkflowEvent.objects.filter(type="turn.started").count() == 2
+
+
+def exists_backend(pid: int) -> bool:
+    return bool(ask("SELECT FROM pg_stat_activity WHERE pid = %s", pid))
 
 
 def looks(statements: list[str]) -> int:

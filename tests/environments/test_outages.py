@@ -138,19 +138,6 @@ def test_a_connection_killed_while_a_turn_is_claimed(database: Database, make_fl
     assert relay.is_running()
 
 
-def test_connections_killed_while_a_relay_is_idle(database: Database, make_fleet: MakeFleet) -> None:
-    """A worker does not begin on the dead connection that it has used a moment ago: no attempt of a step is spent on it."""
-    fleet = make_fleet(database)
-    fleet.start_relay("--transport", "inline", "--concurrency", "1")
-    fleet.start("ten-steps", "run-1")
-    wait_until(lambda: fleet.events("run-1")[-1] == "step.suspended rest", "the run sleeps")
-    assert kill_connections(database) > 0
-    fleet.wait_for_status("completed", "run-1")
-    assert fleet.events("run-1").count("step.failed flaky") == 1, fleet.log()  # which fails the first time by itself
-    assert "ended early" not in fleet.log()
-    fleet.check()
-
-
 def test_connections_killed_all_the_time(database: Database, make_fleet: MakeFleet) -> None:
     """A dozen times, wherever the runs happen to be. Nothing but time is lost."""
     fleet = make_fleet(database, DJANGO_HOOKFLOW_LEASE_SECONDS=LEASE, DJANGO_HOOKFLOW_OVERDUE_SECONDS=LEASE)
