@@ -159,8 +159,8 @@ SETTINGS: dict[str, Setting] = {
             "DJANGO_HOOKFLOW_PREPARED_STATEMENTS",
             "auto",
             _AUTO,
-            "whether to use server-side prepared statements for turns and steps; auto: if the connection has a "
-            "prepare_threshold",
+            "whether to use server-side prepared statements for turns and steps; auto: as the prepare_threshold of the "
+            "connection's OPTIONS says, and without one unless a pooler is in between",
         ),
         Setting("DJANGO_HOOKFLOW_TURN_BUDGET", 10, _NUMBER, "seconds after which a turn starts no more steps", least=0),
         Setting(

@@ -144,13 +144,16 @@ class _Standing(threading.local):
 
 _standing = _Standing()
 
+#: The ``prepare_threshold`` of a session on which psycopg prepares what it is told to and nothing else: so often no statement is run.
+HOT_ALONE = sys.maxsize
+
 
 def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
     """What the statement answers: for the few that are run for every turn and every step.
 
-    Its arguments are bound by the server, and unless the connection prepares statements none is left prepared there, so
-    this goes through poolers that give each transaction another session. It passes by Django's cursors, which bind on the
-    client and register type loaders anew each time; but whoever looks at queries sees these, too.
+    Its arguments are bound by the server, which prepares it where the session stays the same. Behind a pooler that gives each
+    transaction another one nothing is prepared. It passes by Django's cursors, which bind on the client and register type
+    loaders anew each time; but whoever looks at queries sees these, too.
     """
     using = alias()
     connection = connections[using]
@@ -164,9 +167,12 @@ def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
     with connection.wrap_database_errors:
-        cursor = _standing_cursor(using, connection.connection)
+        cursor = _standing_cursor(connection)
+        prepare = conf.prepared_statements
+        if prepare is None and cursor.connection.prepare_threshold == HOT_ALONE:
+            prepare = True
         try:
-            cursor.execute(statement, arguments, prepare=conf.prepared_statements)
+            cursor.execute(statement, arguments, prepare=prepare)
         except (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement):
             # A pooler has put another session behind the connection: on this one nothing is prepared any more.
             cursor.connection.prepare_threshold = None
@@ -177,14 +183,25 @@ def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]
     return answer
 
 
-def _standing_cursor(using: str, session: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
-    cursor = _standing.cursors.get(using)
+def _standing_cursor(connection: Any) -> psycopg.Cursor[Any]:
+    session = connection.connection
+    cursor = _standing.cursors.get(connection.alias)
     if cursor is None or cursor.connection is not session or cursor.closed:
-        cursor = _standing.cursors[using] = psycopg.Cursor(session)
-        if conf.prepared_statements and session.prepare_threshold is None:
-            # Django forbids psycopg to prepare anything, then; so often nobody else runs a statement.
-            session.prepare_threshold = sys.maxsize
+        cursor = _standing.cursors[connection.alias] = psycopg.Cursor(session)
+        if session.prepare_threshold is None and _is_to_prepare(connection, cursor):
+            session.prepare_threshold = HOT_ALONE
     return cursor
+
+
+def _is_to_prepare(connection: Any, cursor: psycopg.Cursor[Any]) -> bool:
+    """As the setting says or, where it leaves that open, the connection's OPTIONS; else where no pooler is between: one that
+    gives each transaction another session cannot say which it is, and makes a number up."""
+    if conf.prepared_statements is not None:
+        return conf.prepared_statements
+    if "prepare_threshold" in connection.settings_dict["OPTIONS"]:
+        return False
+    cursor.execute("SELECT pg_backend_pid()")
+    return cursor.fetchone() == (cursor.connection.info.backend_pid,)
 
 
 def repeated_on_conflict(call: Callable[P, R]) -> Callable[P, R]:

@@ -39,19 +39,24 @@ def forget_prepared() -> None:
     connection.connection.pgconn.exec_(b"DEALLOCATE ALL")
 
 
-def test_nothing_is_prepared_unless_the_connection_says_so() -> None:
-    run_uid = start()
-    for seq in range(1, 8):
-        append(run_uid, seq)
-    assert prepared() == []
-
-
-def test_by_the_setting_the_hot_statements_are_prepared_and_no_others(settings: Any) -> None:
-    settings.DJANGO_HOOKFLOW_PREPARED_STATEMENTS = True
+@pytest.mark.parametrize("setting", ["auto", True])
+def test_the_hot_statements_are_prepared_and_no_others(settings: Any, setting: Any) -> None:
+    settings.DJANGO_HOOKFLOW_PREPARED_STATEMENTS = setting
     append(start(), 1)
     for _ in range(10):
         ask("SELECT 1 AS one")
     assert ["hookflow_start" in prepared()[0], "hookflow_complete" in prepared()[1], len(prepared())] == [True, True, 2]
+
+
+@pytest.mark.parametrize("threshold", [None, 100])
+def test_what_the_connection_says_of_preparing_holds(monkeypatch: pytest.MonkeyPatch, threshold: int | None) -> None:
+    monkeypatch.setitem(
+        connection.settings_dict, "OPTIONS", {**connection.settings_dict["OPTIONS"], "prepare_threshold": threshold}
+    )
+    run_uid = start()
+    for seq in range(1, 8):
+        append(run_uid, seq)
+    assert prepared() == []
 
 
 def test_the_setting_can_forbid_what_the_connection_allows(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
