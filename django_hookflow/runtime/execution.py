@@ -100,7 +100,8 @@ class Execution:
         self._progressed_at = clock.monotonic()
         #: In which the database may be asked, where the workflow's code runs in an event loop.
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
-        #: What is to be recorded with the next append: that steps failed for good, which mostly is the run's failure, too.
+        #: What is to be recorded with the next append: that steps were cancelled, or failed for good, which mostly is the run's
+        #: failure, too.
         self._left: list[NewEvent] = []
         #: How many steps are at work beside the one that is being recorded.
         self.in_flight = 0
@@ -186,15 +187,28 @@ class Execution:
         if not self.journal.saves_commits:
             self.record_left()
 
+    def withdraw(self, step_id: str) -> None:
+        """The workflow has cancelled the step: what is recorded of it is taken back, with the next append."""
+        if self.held:
+            self.held = [event for event in self.held if event.step_id != step_id]
+        if self.journal.saves_commits and self.history.forget(step_id):
+            self._left.insert(0, NewEvent(types.STEP_SUPERSEDED, step_id))
+
+    def has_left(self) -> bool:
+        """Whether something is to be recorded with the next append."""
+        return bool(self._left)
+
     def record_left(self) -> None:
         """Records what was left, if anything was. Raises TurnLost."""
         if not self._left:
             return
+        has_failed = self._left[-1].type == types.STEP_FAILED
         try:
             self.append()
         except DatabaseError as refusal:
             raise self.journal.lose(f"the database refuses to record that a step failed: {refusal}") from refusal
-        self.newest = self.journal.seq
+        if has_failed:
+            self.newest = self.journal.seq
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
