@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import threading
 import uuid
+from asyncio import _get_running_loop
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -298,6 +300,12 @@ class Execution:
         problem = self._find_other_place()
         if problem is not None:
             return problem
+        is_async = self.held is not None
+        if not is_async and _get_running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+            return (
+                "was called in an event loop that the workflow runs itself: make the workflow async def and await the step, "
+                "or run the loop inside a step"
+            )
         if self.journal.over:
             return (
                 "was called after its turn had ended: the workflow caught StepCompleted or TurnLost; do not catch "
