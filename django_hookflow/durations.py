@@ -27,11 +27,16 @@ def in_seconds(duration: Any) -> Any:
 def checked_seconds(name: str, duration: Any) -> float:
     """A duration of at most a hundred years, in seconds; raises TypeError or ValueError, which begin with its ``name``."""
     seconds = in_seconds(duration)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not is_finite(seconds):
         raise TypeError(f"{name} must be a finite number of seconds or a timedelta, not {duration!r:.100}")
     if not 0 <= seconds <= MAX_SLEEP:
         raise ValueError(f"{name} must be from 0 to {MAX_SLEEP}, not {duration!r:.100}")
     return seconds
+
+
+def is_finite(number: float) -> bool:
+    """Whether it is neither NaN nor an infinity; an int is neither, however large."""
+    return isinstance(number, int) or math.isfinite(number)
 
 
 def checked_moment(whose: str, moment: Any) -> str:

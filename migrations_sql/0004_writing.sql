@@ -112,6 +112,9 @@ BEGIN
   ELSIF 'step.suspended' = ANY (p_types) THEN
     seq := hookflow_take_signals(p_run_uid);
   END IF;
+  IF 'step.superseded' = ANY (p_types) THEN
+    handed_on := hookflow_hand_on(p_run_uid, event.seq);
+  END IF;
   IF hookflow_ends_run(event.type) THEN
     DELETE FROM django_hookflow_outbox WHERE run_uid = p_run_uid;
     handed_on := hookflow_hand_on(p_run_uid, event.seq);

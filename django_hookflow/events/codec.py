@@ -156,7 +156,7 @@ def _way_out(value: Any) -> str:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         return "record value.astimezone(datetime.timezone.utc)"
     if inspect.isawaitable(value):
-        return "it is a coroutine that was not awaited: call the async function with asgiref.sync.async_to_sync"
+        return "it is a coroutine that was not awaited: await it, or call the async function with asgiref.sync.async_to_sync"
     if hasattr(value, "_meta") and hasattr(value, "pk"):
         return "return its pk, or a dict of the values later steps need"
     if hasattr(value, "values_list"):

@@ -5,7 +5,8 @@ a time: what is recorded is answered first, in the order of the log; then what i
 functions together and everything else one after another; what has ended is recorded, and answered, one by one. So the
 order in which a workflow learns of outcomes is that of the log, in a replay as the first time. What waits (a sleep, a
 signal, a child, a backoff) lets the others go on; only when nothing else is left do the waits begin, in one append, and the
-turn ends. There is no second engine: a step is begun and recorded by :class:`.steps.StepManager`.
+turn ends. A step whose coroutine is cancelled is withdrawn: a replay cancels it at the same place and finds nothing of it.
+There is no second engine: a step is begun and recorded by :class:`.steps.StepManager`.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class AsyncPass:
         self._asked: list[AskedStep] = []
         self._in_flight: list[InFlight] = []
         self._count = 0
+        self._is_over = False
         self.waiting: list[AskedStep] = []
         execution.held = []
         execution.aside = loop.standing_still
@@ -107,10 +109,15 @@ class AsyncPass:
     def run(self, workflow: Coroutine[Any, Any, T]) -> T:
         """What the workflow comes to; raises what ends its turn before."""
         task = self._loop.create_task(workflow)
-        self._loop.run_ready()
-        while not task.done():
-            self._go_on()
+        try:
             self._loop.run_ready()
+            while not task.done():
+                self._go_on()
+                self._loop.run_ready()
+        finally:
+            self._is_over = True
+        if task.cancelled():
+            raise RuntimeError("the workflow's coroutine was cancelled, by itself or by something it awaited")
         result = task.result()
         left = [each.step_id for each in self._unanswered()]
         if left:
@@ -122,7 +129,8 @@ class AsyncPass:
 
     def _unanswered(self) -> Iterable[AskedStep]:
         recorded, in_flight = (each for *_, each in self._recorded), (each.asked for each in self._in_flight)
-        return *recorded, *self._asked, *self.waiting, *in_flight
+        asked = (*recorded, *self._asked, *self.waiting, *in_flight)
+        return (each for each in asked if not each.future.cancelled())
 
     async def ask(
         self,
@@ -151,7 +159,26 @@ class AsyncPass:
             self._asked.append(asked)
         else:
             limit.queue.append(asked)
-        return await asked.future
+        try:
+            return await asked.future
+        except asyncio.CancelledError:
+            if asked.future.cancelled() and not self._is_over:
+                self._withdraw(asked)
+            raise
+
+    def _withdraw(self, asked: AskedStep) -> None:
+        """Nobody awaits the step any more: it does not begin, its work is cancelled, and it waits no longer."""
+        for in_flight in self._in_flight:
+            if in_flight.asked is asked:
+                in_flight.task.cancel()
+        for steps in (self._asked, self.waiting):
+            if asked in steps:
+                steps.remove(asked)
+        if asked.limit is not None and asked in asked.limit.queue:
+            asked.limit.queue.remove(asked)
+        elif asked.record is None or not asked.record.has_ended:
+            self.release(asked)
+        self.execution.withdraw(asked.step_id)
 
     async def ask_all(self, handles: list[Handle[Any]], limit: Limit, on_error: OnError) -> None:
         """Has the steps of a group performed at once; raises the first failure, in the order asked, when all have ended."""
@@ -202,7 +229,8 @@ class AsyncPass:
         if self._recorded:
             *_, recorded = heapq.heappop(self._recorded)
             recorded.limit = None  # it takes nobody's place
-            self._perform(recorded)
+            if not recorded.future.cancelled():
+                self._perform(recorded)
         elif ended := next((each for each in self._in_flight if each.task.done()), None):
             self._in_flight.remove(ended)
             self._record(ended)
@@ -251,6 +279,9 @@ class AsyncPass:
 
     def _record(self, ended: InFlight) -> None:
         self.execution.in_flight = len(self._in_flight)
+        if ended.asked.future.cancelled():
+            ended.task.cancelled() or ended.task.exception()  # which is nobody's
+            return
         with self._outcome_for(ended.asked):
             recorded = attempt(ended.step, ended.task.result, ended.began)
             ended.step.end_turn_if_last()
@@ -267,7 +298,7 @@ class AsyncPass:
         execution = self.execution
         # A doubt is said again, last, so that it is the run's status: a turn that went on with other steps has changed that.
         held = sorted([*(execution.held or ()), *filter(None, map(_doubt_of, self.waiting))], key=_is_doubt)
-        if not held:
+        if not held and not execution.has_left():
             raise execution.journal.lose(f"step {(self.waiting or self._asked)[0].step_id!r} still waits")
         held = [_in_scope(self._scope(), event) for event in held]
         try:

@@ -75,7 +75,7 @@ def successor_of(execution: Execution, workflow_id: str, continuation: Continuat
 def encoded_data(data: Any) -> str:
     """The JSON text of what a run is to be started with. Raises WorkflowError and NotSerializable, as ``trigger`` does."""
     if data is not None and not isinstance(data, dict):
-        raise WorkflowError(f"the data of a child must be a dict, not {type(data).__name__}: {data!r:.80}")
+        raise WorkflowError(f"the data of a run must be a dict, not {type(data).__name__}: {data!r:.80}")
     return codec.encode(data or {}, path="data", limit=conf.max_payload_size)
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import threading
 import uuid
+from asyncio import _get_running_loop
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -100,7 +102,8 @@ class Execution:
         self._progressed_at = clock.monotonic()
         #: In which the database may be asked, where the workflow's code runs in an event loop.
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
-        #: What is to be recorded with the next append: that steps failed for good, which mostly is the run's failure, too.
+        #: What is to be recorded with the next append: that steps were cancelled, or failed for good, which mostly is the run's
+        #: failure, too.
         self._left: list[NewEvent] = []
         #: How many steps are at work beside the one that is being recorded.
         self.in_flight = 0
@@ -186,15 +189,28 @@ class Execution:
         if not self.journal.saves_commits:
             self.record_left()
 
+    def withdraw(self, step_id: str) -> None:
+        """The workflow has cancelled the step: what is recorded of it is taken back, with the next append."""
+        if self.held:
+            self.held = [event for event in self.held if event.step_id != step_id]
+        if self.journal.saves_commits and self.history.forget(step_id):
+            self._left.insert(0, NewEvent(types.STEP_SUPERSEDED, step_id))
+
+    def has_left(self) -> bool:
+        """Whether something is to be recorded with the next append."""
+        return bool(self._left)
+
     def record_left(self) -> None:
         """Records what was left, if anything was. Raises TurnLost."""
         if not self._left:
             return
+        has_failed = self._left[-1].type == types.STEP_FAILED
         try:
             self.append()
         except DatabaseError as refusal:
             raise self.journal.lose(f"the database refuses to record that a step failed: {refusal}") from refusal
-        self.newest = self.journal.seq
+        if has_failed:
+            self.newest = self.journal.seq
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
@@ -284,6 +300,12 @@ class Execution:
         problem = self._find_other_place()
         if problem is not None:
             return problem
+        is_async = self.held is not None
+        if not is_async and _get_running_loop() is not None and not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+            return (
+                "was called in an event loop that the workflow runs itself: make the workflow async def and await the step, "
+                "or run the loop inside a step"
+            )
         if self.journal.over:
             return (
                 "was called after its turn had ended: the workflow caught StepCompleted or TurnLost; do not catch "

@@ -82,6 +82,8 @@ class History:
         self.turn_failures = 0
         self._signals: dict[int, ReceivedSignal] = {}
         self._taken: set[int] = set()
+        #: By which signals steps were completed since the history was read.
+        self._learned: dict[str | None, int] = {}
         #: Facts and payloads of what the workflow said of its progress since the last event of a step.
         self.progressed: list[tuple[str, str | None]] = []
         self._renamed = renamed or {}
@@ -101,7 +103,10 @@ class History:
         if event.type == types.SIGNAL_RECEIVED:
             self._add_signal(event)
         elif event.type == types.STEP_COMPLETED:
-            self._taken.add(json.loads(event.facts).get("by", 0))
+            by = self._learned[event.step_id] = json.loads(event.facts).get("by", 0)
+            self._taken.add(by)
+        elif event.type == types.STEP_SUPERSEDED:
+            self._taken.discard(self._learned.pop(event.step_id, 0))
 
     def next_signal(self, name: str) -> ReceivedSignal | None:
         """The oldest signal of this name that no step has taken."""
@@ -118,6 +123,15 @@ class History:
         """The record of a step; the workflow has asked for it now."""
         self._unasked.pop(step_id, None)
         return self.steps.get(step_id)
+
+    def forget(self, step_id: str) -> bool:
+        """Takes back what is recorded of a step, with the signal that it took; False if nothing is."""
+        record = self.steps.pop(step_id, None)
+        if record is None:
+            return False
+        self._taken.discard(self._learned.pop(step_id, record.by))
+        self.superseded[step_id] += 1
+        return True
 
     def next_unasked(self) -> str | None:
         """The first recorded step the workflow has not asked for in this pass."""

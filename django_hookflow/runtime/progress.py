@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
+from django_hookflow.durations import is_finite
 from django_hookflow.events import types
 from django_hookflow.events.log import NewEvent
 from django_hookflow.texts import checked_note
@@ -26,7 +26,7 @@ def progress_event(done: Any, total: Any, note: Any) -> NewEvent:
 
 
 def _checked(name: str, number: Any) -> float:
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not is_finite(number):
         raise TypeError(f"ctx.progress: {name} must be a finite number, not {number!r:.100}")
     if not 0 <= number <= MOST:
         raise ValueError(f"ctx.progress: {name} must be from 0 to {MOST:,}, not {number!r:.100}")

@@ -8,7 +8,6 @@ the same call makes the same link in every replay.
 from __future__ import annotations
 
 import datetime
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -90,7 +89,7 @@ def end_of(expires: Any, now: datetime.datetime) -> float:
         expires = expires.total_seconds()
     if isinstance(expires, bool) or not isinstance(expires, (int, float)):
         raise TypeError(f"expires must be a number of seconds, a timedelta or an aware datetime, not {expires!r:.100}")
-    if not math.isfinite(expires) or not 0 < expires <= LONGEST_SECONDS:
+    if not 0 < expires <= LONGEST_SECONDS:
         raise ValueError(f"expires must be above 0 and at most ten years, not {expires!r:.100} seconds")
     return now.timestamp() + expires
 

@@ -80,6 +80,8 @@ class Verbs:
         other transports the turn makes it.
         """
         options = self._options
+        if not isinstance(method, str):
+            raise TypeError(f"step {step_id!r}: method must be text such as 'GET', not {method!r:.100}")
         if method.upper() in UNSAFE_METHODS and options.on_doubt is None:
             options = replace(options, on_doubt="retry")
         key = self.idempotency_key(step_id)
@@ -194,6 +196,8 @@ class Verbs:
                 "timeout must be a number of seconds or a timedelta, above 0 and at most ten years, not "
                 f"{timeout!r:.100}"
             )
+        if retry is not None and not hasattr(retry, "delay_after"):
+            raise ValueError(f"retry must be a django_hookflow.Retry, not {retry!r:.100}")
         if on_doubt is not None and on_doubt not in ("retry", "ask") and not callable(on_doubt):
             raise ValueError(f"on_doubt must be 'retry', 'ask' or a callable, not {on_doubt!r}")
         if on_doubt not in (None, "retry"):

@@ -251,7 +251,7 @@ class TestFailures:
         bad: list[tuple[dict[str, Any], type[Exception], str]] = [
             ({"workflow": "tests.nobody"}, UnknownWorkflow, "no workflow is registered as 'tests.nobody'"),
             ({"workflow": print}, TypeError, "is not a workflow"),
-            ({"data": [1]}, WorkflowError, "the data of a child must be a dict, not list"),
+            ({"data": [1]}, WorkflowError, "the data of a run must be a dict, not list"),
             ({"data": {"a": object()}}, NotSerializable, "cannot be recorded"),
             ({"run_id": ""}, ValueError, "run_id '' is empty"),
             ({"on_cancel": "explode"}, ValueError, "'cancel' or 'abandon'"),

@@ -99,6 +99,7 @@ def test_what_an_atomic_step_takes_back_is_recorded_with_its_failure(hookflow: H
         (("1",), "ctx.progress: done must be a finite number, not '1'"),
         ((None,), "ctx.progress: done must be a finite number, not None"),
         ((10**16,), "ctx.progress: done must be from 0 to"),
+        ((10**400,), "ctx.progress: done must be from 0 to"),
         ((2, 1), "ctx.progress: done (2) is greater than total (1)"),
         ((1, float("inf")), "ctx.progress: total must be a finite number, not inf"),
         ((1, 2, "x" * 256), "is longer than 255 characters"),

@@ -326,6 +326,7 @@ class TestMaking:
     @pytest.mark.parametrize(
         ("expires", "error"),
         [
+            (10**400, ValueError),
             (0, ValueError),
             (-1, ValueError),
             (float("nan"), ValueError),
