@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
@@ -15,7 +15,6 @@ from tests.admin.page import parse
 
 if TYPE_CHECKING:
     from django.test import Client
-    from pytest_django.fixtures import SettingsWrapper
 
 operations = admin.AdminSite(name="operations")
 operations.register(WorkflowRun, WorkflowRunAdmin)
@@ -37,7 +36,7 @@ RUNS = "/operations/django_hookflow/workflowrun/"
 
 @pytest.mark.parametrize("urls", [BesideOurs, BesideAnother])
 @pytest.mark.usefixtures("shop_code")
-def test_no_page_of_a_site_leads_to_another_site(superuser: Client, settings: SettingsWrapper, urls: type) -> None:
+def test_no_page_of_a_site_leads_to_another_site(superuser: Client, settings: Any, urls: type) -> None:
     settings.ROOT_URLCONF = urls
     key = start(actor="ada")
     fail(key)
