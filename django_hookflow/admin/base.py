@@ -33,6 +33,12 @@ def may_see_payloads(request: HttpRequest) -> bool:
     return request.user.has_perm(SEE_PAYLOADS)
 
 
+def admin_url(request: HttpRequest, name: str, *args: Any) -> str:
+    """The page of this name in the admin site that the request is in: a project may have several."""
+    match = request.resolver_match
+    return reverse(f"admin:django_hookflow_{name}", args=args, current_app=match.namespace if match else None)
+
+
 class ReadOnlyActionForm(ActionForm):
     """The admin's own. In Unfold the button beside it appears when its script, Alpine, knows what has been chosen."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import quote
+from django.db import router, transaction
 from django.urls import NoReverseMatch, reverse
 
 from django_hookflow import subjects
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:
     ModelAdmin = admin.ModelAdmin
+
+logger = logging.getLogger("django_hookflow")
 
 #: Runs in the table on a thing's page.
 SHOWN = 5
@@ -94,10 +98,23 @@ def shown_subjects(request: HttpRequest, site: AdminSite, references: list[Refer
 def show_subject(request: HttpRequest, site: AdminSite, reference: Reference) -> ShownSubject:
     """Its name and page for those who may see it there; for others, and where it has no page, its model and key."""
     model = subjects.model_of(reference)
-    thing = subjects.find(reference)
-    words = str(model._meta.verbose_name) if model else reference["type"]
+    if model is None:
+        return ShownSubject(reference["type"], reference["key"], "", is_gone=True)
+    words = str(model._meta.verbose_name)
+    try:
+        with transaction.atomic(using=router.db_for_read(model)):
+            thing = subjects.find(reference)
+            name, url = name_and_page(request, site, model, thing) if thing else ("", "")
+    except Exception:  # of the project's code or tables, for which the page of the run does not fail
+        logger.exception("The subject %s of a run cannot be shown.", as_text(reference))
+        return ShownSubject(words, reference["key"], "", is_gone=False)
+    return ShownSubject(words, name or reference["key"], url, is_gone=thing is None)
+
+
+def name_and_page(request: HttpRequest, site: AdminSite, model: type[Model], thing: Model) -> tuple[str, str]:
+    """What a thing is called and its page in this admin; nothing of it for who may not see it, or where it has no page."""
     for registered, its_admin in site._registry.items():  # noqa: SLF001 # get_model_admin() is of Django 5.0
-        if thing is None or registered._meta.concrete_model is not model:
+        if registered._meta.concrete_model is not model:
             continue
         if not its_admin.has_view_or_change_permission(request, thing):
             continue
@@ -106,8 +123,8 @@ def show_subject(request: HttpRequest, site: AdminSite, reference: Reference) ->
             url = reverse(view, args=(quote(thing.pk),), current_app=site.name)
         except NoReverseMatch:
             continue
-        return ShownSubject(words, str(thing)[:MAX_NAME] or reference["key"], url, is_gone=False)
-    return ShownSubject(words, reference["key"], "", is_gone=thing is None)
+        return str(thing)[:MAX_NAME], url
+    return "", ""
 
 
 def as_text(reference: Reference) -> str:

@@ -404,7 +404,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 def manifest_path(path: Path) -> Path:
     """Where the manifest of an archive is."""
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".jsonl") + ".manifest.json")
+    return path.parent / (path.name.removesuffix(".gz").removesuffix(".jsonl") + ".manifest.json")
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:

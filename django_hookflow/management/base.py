@@ -23,6 +23,10 @@ class LogCommand(BaseCommand):
             raise
         except UnknownRun as error:
             raise CommandError(f"{error}{did_you_mean(error.run_id, alias())}") from error
+        except UnicodeEncodeError as error:
+            if error.reason != "surrogates not allowed":  # as Python has the bytes of an argument that are no UTF-8
+                raise
+            raise CommandError(f"{error.object!r:.80} is not valid UTF-8: check the arguments") from error
         except HookFlowException as error:
             raise CommandError(str(error)) from error
         except (DatabaseError, InterfaceError, ImproperlyConfigured) as error:

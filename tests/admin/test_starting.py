@@ -104,6 +104,7 @@ REFUSED: list[tuple[dict[str, str], str]] = [
     ({"data": '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "deep"),
     ({"data": '{"a": {"$datetime": "no"}}'}, "beginning with $"),
     ({"data": '{"a": {"$decimal": "x"}}'}, "beginning with $"),
+    ({"data": '{"a": {"$uuid": []}}'}, "beginning with $"),
     ({"data": '{"a": {"$bytes": 7}}'}, "beginning with $"),
     ({"data": '{"$decimal": "1.5"}'}, "Data must be a JSON object, and this is"),
     ({"data": '{"card": {"token": "[masked]"}, "all": ["[masked]"]}'}, "the real one at data.card.token, data.all[0]."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 
 from django_hookflow import WorkflowContext, workflow
 from django_hookflow.models import WorkflowRun
@@ -108,3 +109,20 @@ def test_the_page_of_a_thing_costs_one_query_more(hookflow: Hookflow, superuser:
     with count_queries() as statements:
         superuser.get(f"{THINGS}{thing.pk}/change/")
     assert len([statement for statement in statements if "django_hookflow_" in statement]) == 1
+
+
+@pytest.mark.parametrize("fault", ["its name", "its table"])
+def test_a_thing_that_cannot_be_shown_does_not_hide_the_run(
+    hookflow: Hookflow, superuser: Client, thing: LedgerEntry, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The project's ``__str__`` raises, or its table is not there: the page has the model and the key."""
+    run = trigger("order-1", [thing, Group.objects.create(name="buyers")])
+    if fault == "its name":
+        monkeypatch.setattr(LedgerEntry, "__str__", lambda entry: entry.missing)
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE testapp_ledgerentry RENAME TO testapp_elsewhere_now")
+
+    shown = facts(parse(superuser.get(f"{RUNS}{run.pk}/change/")))["Subjects"]
+
+    assert shown == f"Ledger entry {thing.pk}, Group buyers"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 
-from django_hookflow.admin.base import may_see_payloads
+from django_hookflow.admin.base import admin_url, may_see_payloads
 from django_hookflow.admin.failures.causes import Causes, find_causes
 from django_hookflow.admin.filters import TimeFilter, database_time
 
@@ -45,7 +45,7 @@ def replay_url(request: HttpRequest, params: dict[str, Any], term: str) -> str:
     if not request.user.has_perm(OPERATE) or not request.user.has_perm(SEE_DEAD_LETTERS):
         return ""
     try:
-        url = reverse("admin:django_hookflow_deadletterentry_changelist")
+        url = admin_url(request, "deadletterentry_changelist")
     except NoReverseMatch:
         return ""
     return f"{url}?{urlencode({**{name: params[name] for name in KEPT if params.get(name)}, 'q': term})}"

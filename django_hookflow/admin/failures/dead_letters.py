@@ -223,7 +223,7 @@ class DeadLetterEntryAdmin(ReadOnlyAdmin):
         may = may_operate(request) and request.user.has_perm("django_hookflow.view_workflowrun")
         run = WorkflowRun.objects.only("id").filter(pk=entry.run_uid).first() if may and not entry.is_replayed else None
         try:
-            return operate_url(run, "replay") if run else ""
+            return operate_url(request, run, "replay") if run else ""
         except NoReverseMatch:
             return ""
 

@@ -17,10 +17,10 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.html import format_html
 
-from django_hookflow.admin.base import ReadOnlyAdmin
+from django_hookflow.admin.base import ReadOnlyAdmin, admin_url
 from django_hookflow.admin.operating.forms import ReasonForm
 from django_hookflow.admin.operating.many import RunAct, many_at_once
 from django_hookflow.admin.operating.operations import OPERATIONS, Operation
@@ -62,15 +62,15 @@ def operations_for(request: HttpRequest, run: WorkflowRun) -> list[Offer]:
         {
             "name": name,
             "label": operation.label,
-            "url": operate_url(run, name),
+            "url": operate_url(request, run, name),
             "reason_not": operation.why_not(situation),
         }
         for name, operation in OPERATIONS.items()
     ]
 
 
-def operate_url(run: WorkflowRun, name: str) -> str:
-    return reverse("admin:django_hookflow_workflowrun_operate", args=(run.pk, name))
+def operate_url(request: HttpRequest, run: WorkflowRun, name: str) -> str:
+    return admin_url(request, "workflowrun_operate", run.pk, name)
 
 
 class RunOperations(ReadOnlyAdmin):
@@ -111,7 +111,7 @@ class RunOperations(ReadOnlyAdmin):
                 return self._confirm(request, operation, situation, form)
             else:
                 self._carry_out(request, operation, situation, form)
-        return HttpResponseRedirect(run_url(run))
+        return HttpResponseRedirect(run_url(request, run))
 
     def _confirm(
         self, request: HttpRequest, operation: Operation, situation: Situation, form: ReasonForm
@@ -123,7 +123,7 @@ class RunOperations(ReadOnlyAdmin):
             "title": f"{operation.label}: run {situation.run.run_id}",
             "opts": self.opts,
             "run": situation.run,
-            "run_url": run_url(situation.run),
+            "run_url": run_url(request, situation.run),
             "operation": operation,
             "why_not": why_not,
             "what_happens": "" if why_not else operation.describe(situation),
@@ -142,7 +142,7 @@ class RunOperations(ReadOnlyAdmin):
             return
         self.log_change(request, situation.run, f"{operation.label}: {form.given_reason}")
         other = WorkflowRun.objects.filter(run_id=situation.other_run_id).first() if situation.other_run_id else None
-        link = format_html(' <a href="{}">{}</a>', run_url(other), other.run_id) if other else ""
+        link = format_html(' <a href="{}">{}</a>', run_url(request, other), other.run_id) if other else ""
         self.message_user(request, format_html("{}{}", operation.done, link), messages.SUCCESS)
 
     def _repeat(
@@ -157,8 +157,8 @@ class RunOperations(ReadOnlyAdmin):
         self.message_user(request, text, messages.WARNING)
 
 
-def run_url(run: WorkflowRun) -> str:
-    return reverse("admin:django_hookflow_workflowrun_change", args=(run.pk,))
+def run_url(request: HttpRequest, run: WorkflowRun) -> str:
+    return admin_url(request, "workflowrun_change", run.pk)
 
 
 def last_seq_of(run: WorkflowRun) -> int:

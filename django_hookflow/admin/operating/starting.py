@@ -15,9 +15,9 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 
-from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
+from django_hookflow.admin.base import ReadOnlyAdmin, admin_url, may_see_payloads
 from django_hookflow.admin.operating.forms import ReasonForm, refuse_constant
 from django_hookflow.conf import conf
 from django_hookflow.events import codec
@@ -95,7 +95,7 @@ class StartForm(ReasonForm):
             codec.encode(data, path="data", limit=conf.max_payload_size)
         except NotSerializable as error:
             raise forms.ValidationError(f"{error}.") from error
-        except (RecursionError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        except (RecursionError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             raise forms.ValidationError(f"A value that has a key beginning with $ cannot be read: {error}.") from error
         return data
 
@@ -149,7 +149,7 @@ class Starting(ReadOnlyAdmin):
         form = StartForm(request.POST)
         if form.is_valid() and (started := start(request, form, run)) is not None:
             self._say_started(request, started, form)
-            return HttpResponseRedirect(reverse("admin:django_hookflow_workflowrun_change", args=(started.pk,)))
+            return HttpResponseRedirect(admin_url(request, "workflowrun_change", started.pk))
         return self._show_form(request, run, form, [])
 
     def _show_form(
@@ -161,7 +161,7 @@ class Starting(ReadOnlyAdmin):
             "opts": self.opts,
             "title": f"Run again with other data: {run.run_id}" if run else "Start a run",
             "run": run,
-            "run_url": reverse("admin:django_hookflow_workflowrun_change", args=(run.pk,)) if run else "",
+            "run_url": admin_url(request, "workflowrun_change", run.pk) if run else "",
             "form": form,
             "notes": notes,
             "subjects": bool(run and run.subjects),

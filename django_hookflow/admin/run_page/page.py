@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseBadRequest
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 
-from django_hookflow.admin.base import ReadOnlyAdmin, may_see_payloads
+from django_hookflow.admin.base import ReadOnlyAdmin, admin_url, may_see_payloads
 from django_hookflow.admin.operating.pages import operations_for
 from django_hookflow.admin.operating.starting import may_start
 from django_hookflow.admin.run_page.as_of_choice import choose, times_of_events
@@ -135,7 +135,7 @@ def describe_actions(request: HttpRequest, run: WorkflowRun) -> dict[str, Any]:
     operations = operations_of(request, run)
     offered = [operation["name"] for operation in operations["offered"]]
     likely = next((name for name in ("resolve", "replay", "resume", "wake") if name in offered), "")
-    start = reverse("admin:django_hookflow_workflowrun_start_like", args=(run.pk,)) if may_start(request) else ""
+    start = admin_url(request, "workflowrun_start_like", run.pk) if may_start(request) else ""
     return {"operations": operations, "primary": likely, "start_like": start}
 
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from django_hookflow.feed.lines import FORMATS
 from django_hookflow.feed.output import Stopping, give_up
 from django_hookflow.feed.positions import Position
 from django_hookflow.feed.reader import Feed, RunFeed
 from django_hookflow.management.base import LogCommand
+from django_hookflow.management.moments import parse_moment, parse_number
 from django_hookflow.management.signals import stopped_by_signals
 
 #: Between two looks for new events, with --follow.
@@ -73,7 +72,8 @@ class Command(LogCommand):
 
 
 def _find_feed(run_id: str | None, types: list[str] | None, since: str | None) -> Feed | RunFeed:
-    position, moment = (int(since), None) if since and since.isdecimal() else (0, _parse_moment(since))
+    given = parse_number(since or "")
+    position, moment = (given, None) if given is not None else (0, _parse_moment(since))
     if run_id is not None:
         return RunFeed(run_id, after=position, types=types, since=moment)
     return Feed(Position.after(position), types=types, since=moment)
@@ -82,18 +82,12 @@ def _find_feed(run_id: str | None, types: list[str] | None, since: str | None) -
 def _parse_moment(text: str | None) -> datetime.datetime | None:
     if text is None:
         return None
-    try:
-        moment = parse_datetime(text)
-        day = None if moment else parse_date(text)
-    except ValueError:
-        moment = day = None
-    if day is not None:
-        moment = datetime.datetime.combine(day, datetime.time())
+    moment = parse_moment(text)
     if moment is None:
         raise CommandError(
             f"--since {text!r} is not a position or a date: use a number, or a date such as 2026-05-01T12:00:00Z"
         )
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    return moment
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from django_hookflow.runtime import stopping
 from django_hookflow.runtime.receiving import receive
 from django_hookflow.runtime.turn import beginning
 
+#: Each is a thread with a connection of its own.
+MAX_CONCURRENCY = 1_000
+
 
 class Command(LogCommand):
     help = (
@@ -33,8 +36,8 @@ class Command(LogCommand):
         )
 
     def handle(self, *, once: bool, transport: str | None, concurrency: int, **options: Any) -> None:
-        if concurrency < 1:
-            raise CommandError("--concurrency must be at least 1")
+        if not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise CommandError(f"--concurrency must be at least 1 and at most {MAX_CONCURRENCY:,}")
         relay = Relay(transport, receive, concurrency, beginning=beginning)
         relay.transport.check_configured()
         # A turn in flight in this very process finishes the step it is in; the rest of the run is announced for others.

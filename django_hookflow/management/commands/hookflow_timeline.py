@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from django_hookflow.events.database import alias
 from django_hookflow.exceptions import HookFlowException, UnknownRun
 from django_hookflow.management.base import LogCommand
+from django_hookflow.management.moments import parse_moment, parse_number
 from django_hookflow.models import Head, WorkflowRun
 from django_hookflow.projections.as_of import RunAsOf
 from django_hookflow.terminals import can_encode, counted, encodable, encoding_of
@@ -141,14 +140,14 @@ def cut_to_height(lines: list[str], height: int) -> list[str]:
 
 def read_moment(text: str) -> int | datetime.datetime:
     """``57``, or a time in the project's time zone unless it names another."""
-    if text.isdigit():
-        return int(text)
-    moment = parse_datetime(text)
+    if (seq := parse_number(text)) is not None:
+        return seq
+    moment = parse_moment(text)
     if moment is None:
         raise ArgumentTypeError(
             f"{text!r} is not an event number or a time: use a number such as 57, or a time such as 2026-01-31T12:00"
         )
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    return moment
 
 
 def _read(run_id: str, as_of: int | datetime.datetime | None) -> View:

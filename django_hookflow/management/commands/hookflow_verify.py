@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from django_hookflow.evidence.audit import Known, Problem
 from django_hookflow.evidence.proving import BrokenCheckpoint, prove
 from django_hookflow.evidence.verifying import count_runs, uids_between, verify
 from django_hookflow.exceptions import UnknownRun
 from django_hookflow.management.base import LogCommand
+from django_hookflow.management.moments import parse_moment
 from django_hookflow.management.progress import Progress
 from django_hookflow.retention.proving import prove_gone
 from django_hookflow.terminals import counted
@@ -115,11 +114,10 @@ class Command(LogCommand):
 
 
 def read_moment(text: str) -> datetime.datetime:
-    """A date or a time of the command line, in the project's time zone unless it names another."""
-    moment = parse_datetime(text)
+    moment = parse_moment(text)
     if moment is None:
         raise ArgumentTypeError(f"{text!r} is not a valid date: use a format such as 2026-01-31 or 2026-01-31T12:00")
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    return moment
 
 
 def _selection(run_id: str | None, since: Moment, until: Moment) -> Callable[[Known], bool]:
