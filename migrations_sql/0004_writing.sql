@@ -417,7 +417,7 @@ BEGIN
     IF NOT FOUND THEN
       SELECT actor INTO v_actor FROM django_hookflow_event AS event WHERE event.run_uid = p_run_uid AND event.seq = 1;
       IF (SELECT created FROM hookflow_start((v_new->>'run_uid')::uuid, v_new->>'run_id', v_new->>'workflow', v_new->'facts',
-            v_new->'payload', v_actor, p_grace, p_reach)) THEN
+            v_new->'payload', v_actor, p_grace, p_reach, v_new->>'unique')) THEN
         started := started || (v_new->>'run_uid')::uuid;
         PERFORM hookflow_append((v_new->>'run_uid')::uuid, NULL, ARRAY[sent.type], ARRAY[sent.step_id], ARRAY[sent.facts],
             ARRAY[coalesce(signal->'payload', sent.payload)], sent.actor)

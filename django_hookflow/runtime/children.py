@@ -59,7 +59,8 @@ class Continuation:
 
 
 def successor_of(execution: Execution, workflow_id: str, continuation: Continuation) -> NewRun:
-    """The run that goes on in the place of this one: with its label, subjects and timeout, and the signals nobody has taken."""
+    """The run that goes on in the place of this one: with its label, unique key, subjects and timeout, and the signals that
+    nobody has taken."""
     history, run_uid = execution.history, uuid7()
     begun = history.begun
     origin = begun.get("origin") or {}
@@ -68,7 +69,7 @@ def successor_of(execution: Execution, workflow_id: str, continuation: Continuat
     inherited = {name: origin[name] for name in _OF_ORIGIN if name in origin}
     facts["origin"] = {"kind": "continued", "run_id": begun["run_id"], **inherited}
     signals = [_carried(execution, run_uid, signal) for signal in history.untaken_signals()]
-    more = f'"signals":[{",".join(signals)}]'
+    more = f'"unique":{json.dumps(begun.get("unique"))},"signals":[{",".join(signals)}]'
     return _new_run(run_uid, new_id, workflow_id, facts, continuation.encoded, history.label, more)
 
 

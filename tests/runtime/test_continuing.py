@@ -36,6 +36,16 @@ def run_of(run_id: str) -> WorkflowRun:
 
 
 class TestContinuing:
+    def test_a_unique_key_is_the_chain_s(self, hookflow: Hookflow, rounds: Workflow) -> None:
+        data = {"number": 1, "until": 2, "more": True}
+        rounds.trigger(data, "r", unique="shop-7")
+        hookflow.drive("r")
+        assert hookflow.drive("r~2").completed_at is None
+        assert rounds.trigger(data, "other", unique="shop-7") == "r~2"
+        run_of("r~2").signal("more")
+        assert hookflow.drive("r~2").status == "completed"
+        assert rounds.trigger(data, "other", unique="shop-7") == "other"
+
     def test_the_successor_has_what_the_run_had(self, hookflow: Hookflow, rounds: Workflow) -> None:
         subject = LedgerEntry.objects.create(account="a", amount=1, reference="r")
         rounds.trigger({"number": 1, "until": 3}, "r", actor="ada", label="all rounds", subject=subject)
