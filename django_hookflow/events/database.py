@@ -135,25 +135,56 @@ def diagnosis(error: BaseException, field: str) -> str | None:
     return getattr(getattr(error.__cause__, "diag", None), field, None)
 
 
+#: The ``prepare_threshold`` of a session on which psycopg prepares what it is told to and nothing else: no statement is run
+#: so often.
+HOT_ALONE = sys.maxsize
+#: How many hot statements a session has run before anything is prepared on it: one that lives for a request would only lose.
+KEPT_AFTER = 20
+
+
+class _Hot:
+    """The hot statements of a thread on one session: a cursor, and how often it was used."""
+
+    def __init__(self, session: psycopg.Connection[Any]) -> None:
+        self.cursor = psycopg.Cursor(session)
+        self._uses = 0
+
+    def is_to_prepare(self, connection: Any) -> bool | None:
+        """Of the statement that is run now; None: as psycopg has it."""
+        self._uses += 1
+        session, setting = self.cursor.connection, conf.prepared_statements
+        if session.prepare_threshold is None and self._is_to_begin(connection, setting):
+            session.prepare_threshold = HOT_ALONE
+        return True if setting is None and session.prepare_threshold == HOT_ALONE else setting
+
+    def _is_to_begin(self, connection: Any, setting: bool | None) -> bool:
+        """As the setting says or, where it leaves that open, the connection's OPTIONS; else where the session is kept and no
+        pooler is between: one that gives each transaction another session cannot say which it is, and makes a number up."""
+        if setting is not None:
+            return setting and self._uses == 1
+        has_options = "prepare_threshold" in connection.settings_dict["OPTIONS"]
+        return self._uses == KEPT_AFTER and not has_options and self._is_direct()
+
+    def _is_direct(self) -> bool:
+        self.cursor.execute("SELECT pg_backend_pid()")
+        return self.cursor.fetchone() == (self.cursor.connection.info.backend_pid,)
+
+
 class _Standing(threading.local):
-    """A psycopg cursor for each connection of a thread, and the connection it is of."""
+    """What a thread has of each connection."""
 
     def __init__(self) -> None:
-        self.cursors: dict[str, psycopg.Cursor[Any]] = {}
+        self.hot: dict[str, _Hot] = {}
 
 
 _standing = _Standing()
-
-#: The ``prepare_threshold`` of a session on which psycopg prepares what it is told to and nothing else: so often no statement is run.
-HOT_ALONE = sys.maxsize
 
 
 def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
     """What the statement answers: for the few that are run for every turn and every step.
 
-    Its arguments are bound by the server, which prepares it where the session stays the same. Behind a pooler that gives each
-    transaction another one nothing is prepared. It passes by Django's cursors, which bind on the client and register type
-    loaders anew each time; but whoever looks at queries sees these, too.
+    Its arguments are bound by the server, which prepares it where the session is kept (:class:`_Hot`). It passes by Django's
+    cursors, which bind on the client and register type loaders anew each time; but whoever looks at queries sees these, too.
     """
     using = alias()
     connection = connections[using]
@@ -167,12 +198,10 @@ def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
     with connection.wrap_database_errors:
-        cursor = _standing_cursor(connection)
-        prepare = conf.prepared_statements
-        if prepare is None and cursor.connection.prepare_threshold == HOT_ALONE:
-            prepare = True
+        hot = _hot_of(connection)
+        cursor = hot.cursor
         try:
-            cursor.execute(statement, arguments, prepare=prepare)
+            cursor.execute(statement, arguments, prepare=hot.is_to_prepare(connection))
         except (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement):
             # A pooler has put another session behind the connection: on this one nothing is prepared any more.
             cursor.connection.prepare_threshold = None
@@ -183,25 +212,11 @@ def fetch_hot(statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]
     return answer
 
 
-def _standing_cursor(connection: Any) -> psycopg.Cursor[Any]:
-    session = connection.connection
-    cursor = _standing.cursors.get(connection.alias)
-    if cursor is None or cursor.connection is not session or cursor.closed:
-        cursor = _standing.cursors[connection.alias] = psycopg.Cursor(session)
-        if session.prepare_threshold is None and _is_to_prepare(connection, cursor):
-            session.prepare_threshold = HOT_ALONE
-    return cursor
-
-
-def _is_to_prepare(connection: Any, cursor: psycopg.Cursor[Any]) -> bool:
-    """As the setting says or, where it leaves that open, the connection's OPTIONS; else where no pooler is between: one that
-    gives each transaction another session cannot say which it is, and makes a number up."""
-    if conf.prepared_statements is not None:
-        return conf.prepared_statements
-    if "prepare_threshold" in connection.settings_dict["OPTIONS"]:
-        return False
-    cursor.execute("SELECT pg_backend_pid()")
-    return cursor.fetchone() == (cursor.connection.info.backend_pid,)
+def _hot_of(connection: Any) -> _Hot:
+    hot = _standing.hot.get(connection.alias)
+    if hot is None or hot.cursor.connection is not connection.connection or hot.cursor.closed:
+        hot = _standing.hot[connection.alias] = _Hot(connection.connection)
+    return hot
 
 
 def repeated_on_conflict(call: Callable[P, R]) -> Callable[P, R]:

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.db.utils import ProgrammingError
 
 from django_hookflow.events import log
+from django_hookflow.events.database import KEPT_AFTER
 from django_hookflow.runtime.trigger import uuid7
 from tests.log.calls import ask
 
@@ -39,9 +40,19 @@ def forget_prepared() -> None:
     connection.connection.pgconn.exec_(b"DEALLOCATE ALL")
 
 
-@pytest.mark.parametrize("setting", ["auto", True])
-def test_the_hot_statements_are_prepared_and_no_others(settings: Any, setting: Any) -> None:
-    settings.DJANGO_HOOKFLOW_PREPARED_STATEMENTS = setting
+def test_on_a_session_that_is_kept_the_hot_statements_are_prepared_and_no_others() -> None:
+    run_uid = start()
+    for seq in range(1, KEPT_AFTER - 1):
+        append(run_uid, seq)
+    assert prepared() == []
+    append(run_uid, KEPT_AFTER - 1)
+    for _ in range(10):
+        ask("SELECT 1 AS one")
+    assert ["hookflow_complete" in statement for statement in prepared()] == [True]
+
+
+def test_by_the_setting_they_are_prepared_at_once(settings: Any) -> None:
+    settings.DJANGO_HOOKFLOW_PREPARED_STATEMENTS = True
     append(start(), 1)
     for _ in range(10):
         ask("SELECT 1 AS one")
@@ -54,7 +65,7 @@ def test_what_the_connection_says_of_preparing_holds(monkeypatch: pytest.MonkeyP
         connection.settings_dict, "OPTIONS", {**connection.settings_dict["OPTIONS"], "prepare_threshold": threshold}
     )
     run_uid = start()
-    for seq in range(1, 8):
+    for seq in range(1, KEPT_AFTER + 5):
         append(run_uid, seq)
     assert prepared() == []
 
