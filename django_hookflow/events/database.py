@@ -148,22 +148,29 @@ class _Hot:
     def __init__(self, session: psycopg.Connection[Any]) -> None:
         self.cursor = psycopg.Cursor(session)
         self._uses = 0
+        self._prepares: bool | None = None
 
     def is_to_prepare(self, connection: Any) -> bool | None:
         """Of the statement that is run now; None: as psycopg has it."""
         self._uses += 1
-        session, setting = self.cursor.connection, conf.prepared_statements
-        if session.prepare_threshold is None and self._is_to_begin(connection, setting):
-            session.prepare_threshold = HOT_ALONE
-        return True if setting is None and session.prepare_threshold == HOT_ALONE else setting
+        if self._uses in (1, KEPT_AFTER):
+            self._prepares = self._decide(connection)
+        return self._prepares
 
-    def _is_to_begin(self, connection: Any, setting: bool | None) -> bool:
+    def _decide(self, connection: Any) -> bool | None:
         """As the setting says or, where it leaves that open, the connection's OPTIONS; else where the session is kept and no
         pooler is between: one that gives each transaction another session cannot say which it is, and makes a number up."""
-        if setting is not None:
-            return setting and self._uses == 1
-        has_options = "prepare_threshold" in connection.settings_dict["OPTIONS"]
-        return self._uses == KEPT_AFTER and not has_options and self._is_direct()
+        setting = conf.prepared_statements
+        if setting is None:
+            has_options = "prepare_threshold" in connection.settings_dict["OPTIONS"]
+            if has_options or self._uses < KEPT_AFTER or not self._is_direct():
+                return None
+        elif not setting or self._uses > 1:
+            return setting
+        session = self.cursor.connection
+        if session.prepare_threshold is None:
+            session.prepare_threshold = HOT_ALONE
+        return True
 
     def _is_direct(self) -> bool:
         self.cursor.execute("SELECT pg_backend_pid()")

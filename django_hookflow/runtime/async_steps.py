@@ -15,13 +15,14 @@ import asyncio
 import contextvars
 import datetime
 import heapq
+import inspect
 import json
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from django.db import DatabaseError
 
@@ -47,6 +48,7 @@ from django_hookflow.wrappers import is_async
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -102,6 +104,8 @@ class AsyncPass:
         self._in_flight: list[InFlight] = []
         self._count = 0
         self._is_over = False
+        #: Each call of a step by the workflow.
+        self.called: list[tuple[str, Coroutine[Any, Any, Any]]] = []
         self.waiting: list[AskedStep] = []
         execution.held = []
         execution.aside = loop.standing_still
@@ -119,13 +123,19 @@ class AsyncPass:
         if task.cancelled():
             raise RuntimeError("the workflow's coroutine was cancelled, by itself or by something it awaited")
         result = task.result()
-        left = [each.step_id for each in self._unanswered()]
+        left = [*self._forgotten(), *(each.step_id for each in self._unanswered())]
         if left:
             raise WorkflowError(
-                f"the workflow ended without awaiting {', '.join(map(repr, left))}: await tasks started with "
-                "create_task, or use asyncio.TaskGroup or asyncio.gather"
+                f"the workflow ended without awaiting {', '.join(map(repr, left))}: write 'await ctx.step…', and await "
+                "tasks started with create_task, or use asyncio.TaskGroup or asyncio.gather"
             )
         return result
+
+    def _forgotten(self) -> Iterator[str]:
+        for step_id, coroutine in self.called:
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+                yield step_id
 
     def _unanswered(self) -> Iterable[AskedStep]:
         recorded, in_flight = (each for *_, each in self._recorded), (each.asked for each in self._in_flight)
@@ -338,22 +348,38 @@ class _Outcome:
         return kind is not None and error is None
 
 
+def _to_be_awaited(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Has the pass know of each call, so that one which is not awaited does not go unnoticed."""
+
+    @wraps(verb)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        coroutine = verb(*args, **kwargs)
+        steps: Any = args[0]
+        steps.pass_.called.append((kwargs.get("step_id", args[1] if len(args) > 1 else ""), coroutine))
+        return coroutine
+
+    return call
+
+
 class AsyncStepManager:
     """``ctx.step`` of an async workflow: the same methods as :class:`.steps.StepManager`, to be awaited."""
 
     def __init__(self, pass_: AsyncPass, steps: StepManager) -> None:
-        self._pass = pass_
+        self.pass_ = pass_
         self._steps = steps
 
+    @_to_be_awaited
     async def run(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As in a sync workflow; ``fn`` may be async and then runs concurrently with other awaited steps."""
         work = partial(fn, *args, **kwargs)
-        return await self._pass.ask_request(StepRequest(step_id, "run", self._steps.policy, work=work))
+        return await self.pass_.ask_request(StepRequest(step_id, "run", self._steps.policy, work=work))
 
+    @_to_be_awaited
     async def atomic(self, step_id: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As in a sync workflow; ``fn`` must be a sync function because Django has no transactions in async code."""
-        return await self._pass.ask(step_id, partial(self._steps.atomic, step_id, fn, *args, **kwargs))
+        return await self.pass_.ask(step_id, partial(self._steps.atomic, step_id, fn, *args, **kwargs))
 
+    @_to_be_awaited
     async def call(
         self,
         step_id: str,
@@ -362,22 +388,26 @@ class AsyncStepManager:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        result: dict[str, Any] = await self._pass.ask(
+        result: dict[str, Any] = await self.pass_.ask(
             step_id, partial(self._steps.call, step_id, url, method, body, headers)
         )
         return result
 
+    @_to_be_awaited
     async def sleep(self, step_id: str, seconds: Duration) -> None:
-        await self._pass.ask(step_id, partial(self._steps.sleep, step_id, seconds))
+        await self.pass_.ask(step_id, partial(self._steps.sleep, step_id, seconds))
 
+    @_to_be_awaited
     async def sleep_until(self, step_id: str, moment: datetime.datetime) -> None:
-        await self._pass.ask(step_id, partial(self._steps.sleep_until, step_id, moment))
+        await self.pass_.ask(step_id, partial(self._steps.sleep_until, step_id, moment))
 
+    @_to_be_awaited
     async def wait_for_signal(
         self, step_id: str, name: str | None = None, timeout: Duration | None = None, default: Any = NO_DEFAULT
     ) -> Any:
-        return await self._pass.ask(step_id, partial(self._steps.wait_for_signal, step_id, name, timeout, default))
+        return await self.pass_.ask(step_id, partial(self._steps.wait_for_signal, step_id, name, timeout, default))
 
+    @_to_be_awaited
     async def child(
         self,
         step_id: str,
@@ -388,12 +418,13 @@ class AsyncStepManager:
         on_cancel: OnCancel = "cancel",
     ) -> Any:
         perform = partial(self._steps.child, step_id, workflow, data, run_id=run_id, on_cancel=on_cancel)
-        return await self._pass.ask(step_id, perform)
+        return await self.pass_.ask(step_id, perform)
 
     def parallel(self, *, max_workers: int | None = None, on_error: OnError = "raise") -> AsyncGroup:
         """As in a sync workflow: ``async with ctx.step.parallel() as group``. Async functions run concurrently."""
-        return AsyncGroup(self._pass, self._steps, max_workers, on_error)
+        return AsyncGroup(self.pass_, self._steps, max_workers, on_error)
 
+    @_to_be_awaited
     async def map(
         self,
         step_id: str,
@@ -405,7 +436,7 @@ class AsyncStepManager:
     ) -> list[Any]:
         """As in a sync workflow; the next child starts when one has ended. Async functions run concurrently."""
         handles, most = note_items(self._steps, step_id, work, items, key, max_workers)
-        await self._pass.ask_all(handles, Limit(most, is_of_children=isinstance(work, Workflow)), "raise")
+        await self.pass_.ask_all(handles, Limit(most, is_of_children=isinstance(work, Workflow)), "raise")
         return [handle.result() for handle in handles]
 
     def options(
@@ -418,7 +449,7 @@ class AsyncStepManager:
     ) -> AsyncStepManager:
         """As in a sync workflow; an async function is cancelled after its ``timeout``."""
         steps = self._steps.options(retry=retry, timeout=timeout, on_doubt=on_doubt, offload=offload)
-        return AsyncStepManager(self._pass, steps)
+        return AsyncStepManager(self.pass_, steps)
 
     def idempotency_key(self, step_id: str) -> str:
         return self._steps.idempotency_key(step_id)

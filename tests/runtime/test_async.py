@@ -385,6 +385,7 @@ class TestMisuse:
             (lambda ctx: asyncio.gather(ctx.step.run("a", note, 1), ctx.step.run("a", note, 1)), "a"),
             (lambda ctx: ctx.step.run("a", inside, ctx), "step 'b' was called inside step 'a'"),
             (lambda ctx: left_behind(ctx), "the workflow ended without awaiting 'a'"),
+            (lambda ctx: forgetting(ctx), "the workflow ended without awaiting 'b', 'c': write 'await ctx.step…'"),
         ],
     )
     def test_is_refused(self, hookflow: Hookflow, misuse: Any, problem: str) -> None:
@@ -418,6 +419,12 @@ async def left_behind(ctx: Any) -> None:
     task = asyncio.create_task(ctx.step.run("a", note, 1))
     await asyncio.sleep(0)
     del task
+
+
+async def forgetting(ctx: Any) -> None:
+    await ctx.step.run("a", note, 1)
+    ctx.step.run("b", note, 1)
+    ctx.step.sleep(step_id="c", seconds=1)
 
 
 def test_atrigger(hookflow: Hookflow) -> None:
