@@ -123,10 +123,13 @@ class Verbs:
         """Waits until the run receives the signal ``name``, by default the step ID, and returns its value.
 
         One that came before is taken at once: each signal is taken by one wait, in the order of the log. After ``timeout``
-        seconds, by the database's clock, the answer is ``default``; without one SignalTimedOut is raised.
+        seconds, by the database's clock, or that of ``options(timeout=…)``, the answer is ``default``; without one
+        SignalTimedOut is raised.
         """
         name = checked_signal_name(step_id if name is None else name)
-        seconds = None if timeout is None else checked_seconds(f"step {step_id!r}: timeout", timeout)
+        seconds = self._options.timeout
+        if timeout is not None:
+            seconds = checked_seconds(f"step {step_id!r}: timeout", timeout)
         self._execution.journal.check_has_log("ctx.step.wait_for_signal")
 
         def outcome(step: Recorded) -> Any:

@@ -188,6 +188,19 @@ class TestTime:
         assert asking.signal(run_id, "approval", "late, and before anybody looked") is True
         assert hookflow.drive(run_id).status == "completed"
 
+    @pytest.mark.parametrize(("own", "seconds"), [(None, 60), (30, 30), (0, 0)])
+    def test_the_timeout_of_the_options_counts_where_the_wait_has_none(
+        self, hookflow: Hookflow, own: float | None, seconds: float
+    ) -> None:
+        @workflow(workflow_id="tests.signals.options")
+        def waiting(ctx: WorkflowContext) -> Any:
+            return ctx.step.options(timeout=60).wait_for_signal("a", timeout=own, default="late")
+
+        run = hookflow.run(waiting)
+        assert run.result == "late"
+        [waited] = [event for event in hookflow.events(run.run_id) if event.type == "step.suspended"]
+        assert waited.facts["seconds"] == seconds
+
     def test_a_signal_after_the_timeout_is_kept_for_the_next_wait(self, hookflow: Hookflow) -> None:
         @workflow(workflow_id="tests.signals.late")
         def late(ctx: WorkflowContext) -> list[Any]:
