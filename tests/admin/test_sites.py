@@ -10,10 +10,12 @@ from django.urls import path
 
 from django_hookflow.admin import DeadLetterEntryAdmin, WorkflowRunAdmin
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
-from tests.admin.history import fail, start
+from tests.admin.history import complete, fail, start
 from tests.admin.page import parse
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
     from django.test import Client
 
 operations = admin.AdminSite(name="operations")
@@ -21,6 +23,21 @@ operations.register(WorkflowRun, WorkflowRunAdmin)
 operations.register(DeadLetterEntry, DeadLetterEntryAdmin)
 #: A first site that knows nothing of runs.
 others = admin.AdminSite(name="admin")
+
+
+class OfOneShop(WorkflowRunAdmin):
+    """As a project narrows its pages to what somebody is concerned with."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkflowRun]:
+        return super().get_queryset(request).filter(label="ours")
+
+
+shop = admin.AdminSite(name="shop")
+shop.register(WorkflowRun, OfOneShop)
+
+
+class OfAShop:
+    urlpatterns = [path("admin/", admin.site.urls), path("shop/", shop.urls)]
 
 
 class BesideOurs:
@@ -55,3 +72,13 @@ def test_no_page_of_a_site_leads_to_another_site(superuser: Client, settings: An
     assert superuser.post(f"{RUNS}{key}/operate/replay/", form)["Location"] == f"{RUNS}{key}/change/"
     page = parse(superuser.get(f"{RUNS}{key}/change/"))
     assert "/admin/" not in " ".join(link.attributes.get("href", "") for link in page.all("a"))
+
+
+@pytest.mark.usefixtures("shop_code")
+def test_runs_that_are_left_out_of_a_site_cannot_be_compared_with(superuser: Client, settings: Any) -> None:
+    settings.ROOT_URLCONF = OfAShop
+    key = start("ours", label="ours")
+    complete(start("theirs", label="theirs"), result="a secret of theirs")
+    url = f"/shop/django_hookflow/workflowrun/{key}/compare/"
+    assert "No other run of this workflow has completed." in parse(superuser.get(url)).text
+    assert "There is no run “theirs”." in parse(superuser.get(url, {"with": "theirs"})).text

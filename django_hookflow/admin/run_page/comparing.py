@@ -21,12 +21,13 @@ from django_hookflow.admin.run_page.run_state import RunState, read_state
 from django_hookflow.admin.run_page.run_values import Value, failure_of, results_of, values_of
 from django_hookflow.admin.status import status_badge
 from django_hookflow.durations import format_duration
-from django_hookflow.models import WorkflowRun
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
+    from django_hookflow.models import WorkflowRun
     from django_hookflow.timeline import Row
 
 #: Steps that are compared; a run of ten thousand has its own page.
@@ -177,7 +178,7 @@ class Comparing(ReadOnlyAdmin):
         if run is None:
             raise Http404
         asked = request.GET.get("with", "").strip()
-        other, problem = find_other(run, asked)
+        other, problem = find_other(self.get_queryset(request), run, asked)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -192,9 +193,8 @@ class Comparing(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/django_hookflow/compare.html", context)
 
 
-def find_other(run: WorkflowRun, asked: str) -> tuple[WorkflowRun | None, str]:
-    """The run to compare with, by its id or its key, or the last that completed; or why there is none."""
-    runs = WorkflowRun.objects.defer("data", "result")
+def find_other(runs: QuerySet[WorkflowRun], run: WorkflowRun, asked: str) -> tuple[WorkflowRun | None, str]:
+    """The one of ``runs`` to compare with, by its id or its key, or the last that completed; or why there is none."""
     if not asked:
         completed = runs.filter(workflow_id=run.workflow_id, status="completed").exclude(pk=run.pk)
         other = completed.order_by("-created_at").first()
