@@ -8,7 +8,7 @@ it looks at no more than :data:`LOOKED_AT` acts, found by an index that holds no
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -20,7 +20,7 @@ from django.urls import path
 from django.utils import timezone
 from psycopg import sql
 
-from django_hookflow.admin.base import ReadOnlyAdmin
+from django_hookflow.admin.base import ReadOnlyAdmin, is_narrowed
 from django_hookflow.admin.filters import format_moment, read_moment
 from django_hookflow.events import types
 from django_hookflow.events.database import cursor, database_now
@@ -188,7 +188,7 @@ class Activity(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         asked = ActivityFilter.of(request.GET)
-        answer = ActivityPage([]) if asked.problems else read_acts(asked)
+        answer = ActivityPage([]) if asked.problems else self._seen(request, read_acts(asked))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -206,6 +206,14 @@ class Activity(ReadOnlyAdmin):
         return TemplateResponse(
             request, "admin/django_hookflow/activity.html", context, status=400 if asked.problems else None
         )
+
+    def _seen(self, request: HttpRequest, answer: ActivityPage) -> ActivityPage:
+        """Without the runs that a project's subclass leaves out."""
+        runs = self.get_queryset(request)
+        if not is_narrowed(runs):
+            return answer
+        seen = set(runs.filter(pk__in={act.run_uid for act in answer.acts}).values_list("pk", flat=True))
+        return replace(answer, acts=[act for act in answer.acts if act.run_uid in seen])
 
 
 def times(asked: ActivityFilter) -> list[tuple[str, str, bool]]:

@@ -10,7 +10,7 @@ from django.urls import path
 
 from django_hookflow.admin import DeadLetterEntryAdmin, WorkflowRunAdmin
 from django_hookflow.models import DeadLetterEntry, WorkflowRun
-from tests.admin.history import complete, fail, start
+from tests.admin.history import ERROR, complete, fail, start
 from tests.admin.page import parse
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class BesideAnother:
 
 
 RUNS = "/operations/django_hookflow/workflowrun/"
+OF_THE_SHOP = "/shop/django_hookflow/workflowrun/"
 
 
 @pytest.mark.parametrize("urls", [BesideOurs, BesideAnother])
@@ -75,10 +76,30 @@ def test_no_page_of_a_site_leads_to_another_site(superuser: Client, settings: An
 
 
 @pytest.mark.usefixtures("shop_code")
-def test_runs_that_are_left_out_of_a_site_cannot_be_compared_with(superuser: Client, settings: Any) -> None:
-    settings.ROOT_URLCONF = OfAShop
-    key = start("ours", label="ours")
-    complete(start("theirs", label="theirs"), result="a secret of theirs")
-    url = f"/shop/django_hookflow/workflowrun/{key}/compare/"
-    assert "No other run of this workflow has completed." in parse(superuser.get(url)).text
-    assert "There is no run “theirs”." in parse(superuser.get(url, {"with": "theirs"})).text
+class TestRunsThatAreLeftOut:
+    """By a subclass that a project has registered in a site of its own."""
+
+    @pytest.fixture(autouse=True)
+    def of_a_shop(self, settings: Any) -> None:
+        settings.ROOT_URLCONF = OfAShop
+
+    def test_cannot_be_compared_with(self, superuser: Client) -> None:
+        key = start("ours", label="ours")
+        complete(start("theirs", label="theirs"), result="a secret of theirs")
+        url = f"{OF_THE_SHOP}{key}/compare/"
+        assert "No other run of this workflow has completed." in parse(superuser.get(url)).text
+        assert "There is no run “theirs”." in parse(superuser.get(url, {"with": "theirs"})).text
+
+    def test_have_no_share_in_the_causes_of_failures(self, superuser: Client) -> None:
+        fail(start("ours", label="ours"), error={**ERROR, "message": "of ours"})
+        fail(start("theirs", label="theirs"), "pay", error={**ERROR, "message": "of theirs"})
+        page = superuser.get(OF_THE_SHOP, {"status__exact": "failed"}).content.decode()
+        assert ("of ours" in page, "of theirs" in page) == (True, False)
+        everywhere = superuser.get("/admin/django_hookflow/workflowrun/", {"status__exact": "failed"}).content.decode()
+        assert ("of ours" in everywhere, "of theirs" in everywhere) == (True, True)
+
+    def test_are_not_in_the_activity(self, superuser: Client) -> None:
+        for name in ("ours", "theirs"):
+            start(name, label=name, actor="ada")
+        page = parse(superuser.get(f"{OF_THE_SHOP}activity/")).text
+        assert ("ours" in page, "theirs" in page) == (True, False)

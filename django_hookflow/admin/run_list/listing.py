@@ -19,7 +19,7 @@ from django.core.paginator import InvalidPage, Paginator
 from django.db import connections
 from django.db.models import Min, OuterRef, Q, Subquery
 
-from django_hookflow.admin.base import may_see_payloads
+from django_hookflow.admin.base import is_narrowed, may_see_payloads
 from django_hookflow.admin.counts import CAP, count_capped, first_of_each_status, format_count
 from django_hookflow.admin.failures.cause_links import causes_in_time
 from django_hookflow.admin.filters import TimeFilter, database_time
@@ -334,6 +334,8 @@ class RunChangeList(ChangeList):
         failures = DeadLetterEntry.objects.using(self.root_queryset.db).filter(is_replayed=False)
         if self.workflow:
             failures = failures.filter(workflow_id=self.workflow)
+        if is_narrowed(self.root_queryset):
+            failures = failures.filter(run_uid__in=self.root_queryset.values("pk"))
         if self.found is not None:
             failures = failures.filter(run_uid__in=self.found.run_uids)
         return causes_in_time(self, failures, self.time)
