@@ -103,3 +103,9 @@ class TestRunsThatAreLeftOut:
             start(name, label=name, actor="ada")
         page = parse(superuser.get(f"{OF_THE_SHOP}activity/")).text
         assert ("ours" in page, "theirs" in page) == (True, False)
+
+    def test_are_not_near_what_was_searched_for(self, superuser: Client) -> None:
+        for name in ("order-17", "order-18"):
+            start(name, label="ours" if name == "order-17" else "theirs")
+        page = parse(superuser.get(OF_THE_SHOP, {"q": "ordre-17"})).text
+        assert ("order-17" in page, "order-18" in page) == (True, False)

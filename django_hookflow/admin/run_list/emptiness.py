@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django_hookflow.admin.base import is_narrowed
 from django_hookflow.admin.filters import TimeFilter
 from django_hookflow.doctor.examination import examine
 from django_hookflow.registry import registered_workflows
@@ -40,7 +41,11 @@ def explain_empty(changelist: Any) -> Empty:
             has_runs=False, workflows=names[:MOST_NAMES], others=len(names[MOST_NAMES:]), findings=bad[:MOST_FINDINGS]
         )
     words = changelist.query.strip()
-    return Empty(True, find_similar_ids(words, runs.db) if words else [], list(without(changelist)))
+    similar = find_similar_ids(words, runs.db) if words else []
+    if is_narrowed(runs):
+        seen = set(runs.filter(run_id__in=similar).values_list("run_id", flat=True))
+        similar = [name for name in similar if name in seen]
+    return Empty(True, similar, list(without(changelist)))
 
 
 def without(changelist: Any) -> Any:
