@@ -52,6 +52,7 @@ class Stage:
     def play(self, cut: Cut | None = None) -> str:
         """A fresh run, cut at one place, delivered until it ends; its id."""
         self.wire.start_over(cut)
+        connection.close()  # what a session prepares depends on how long it has been kept
         run_id = order.trigger({"amount": 100, "payments": self.payments.url})
         self._signal(run_id, "hint")  # before anybody waits for it
         for _ in range(40):
