@@ -20,7 +20,7 @@ from django.urls import path
 from django.utils import timezone
 from psycopg import sql
 
-from django_hookflow.admin.base import ReadOnlyAdmin, is_narrowed
+from django_hookflow.admin.base import ReadOnlyAdmin, seen_of
 from django_hookflow.admin.filters import format_moment, read_moment
 from django_hookflow.events import types
 from django_hookflow.events.database import cursor, database_now
@@ -209,10 +209,7 @@ class Activity(ReadOnlyAdmin):
 
     def _seen(self, request: HttpRequest, answer: ActivityPage) -> ActivityPage:
         """Without the runs that a project's subclass leaves out."""
-        runs = self.get_queryset(request)
-        if not is_narrowed(runs):
-            return answer
-        seen = set(runs.filter(pk__in={act.run_uid for act in answer.acts}).values_list("pk", flat=True))
+        seen = seen_of(self.get_queryset(request), "pk", {act.run_uid for act in answer.acts})
         return replace(answer, acts=[act for act in answer.acts if act.run_uid in seen])
 
 

@@ -17,6 +17,8 @@ from django_hookflow.conf import is_stateless
 from django_hookflow.registry import registered_workflows
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
@@ -36,6 +38,13 @@ def may_see_payloads(request: HttpRequest) -> bool:
 def is_narrowed(rows: QuerySet[Any]) -> bool:
     """Whether a project's subclass leaves something out in its ``get_queryset``; ours leaves out nothing."""
     return bool(rows.query.where)
+
+
+def seen_of(rows: QuerySet[Any], column: str, values: Collection[Any]) -> Collection[Any]:
+    """Those of the values that are in these rows, where a project's subclass has narrowed them."""
+    if not is_narrowed(rows):
+        return values
+    return set(rows.filter(**{f"{column}__in": values}).values_list(column, flat=True))
 
 
 def admin_url(request: HttpRequest, name: str, *args: Any) -> str:

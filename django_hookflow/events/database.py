@@ -151,26 +151,25 @@ class _Hot:
         self._prepares: bool | None = None
 
     def is_to_prepare(self, connection: Any) -> bool | None:
-        """Of the statement that is run now; None: as psycopg has it."""
+        """Of the statement that is run now; None: as psycopg has it.
+
+        As the setting says or, where it leaves that open, the connection's OPTIONS; else where the session is kept and no
+        pooler is between: one that gives each transaction another session cannot say which it is, and makes a number up.
+        """
         self._uses += 1
-        if self._uses in (1, KEPT_AFTER):
-            self._prepares = self._decide(connection)
+        if self._uses == 1:
+            self._settle(conf.prepared_statements)
+        elif self._uses == KEPT_AFTER and self._prepares is None:
+            says_nothing = "prepare_threshold" not in connection.settings_dict["OPTIONS"]
+            if says_nothing and self._is_direct():
+                self._settle(True)
         return self._prepares
 
-    def _decide(self, connection: Any) -> bool | None:
-        """As the setting says or, where it leaves that open, the connection's OPTIONS; else where the session is kept and no
-        pooler is between: one that gives each transaction another session cannot say which it is, and makes a number up."""
-        setting = conf.prepared_statements
-        if setting is None:
-            has_options = "prepare_threshold" in connection.settings_dict["OPTIONS"]
-            if has_options or self._uses < KEPT_AFTER or not self._is_direct():
-                return None
-        elif not setting or self._uses > 1:
-            return setting
+    def _settle(self, prepares: bool | None) -> None:
+        self._prepares = prepares
         session = self.cursor.connection
-        if session.prepare_threshold is None:
+        if prepares and session.prepare_threshold is None:
             session.prepare_threshold = HOT_ALONE
-        return True
 
     def _is_direct(self) -> bool:
         self.cursor.execute("SELECT pg_backend_pid()")

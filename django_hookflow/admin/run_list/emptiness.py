@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django_hookflow.admin.base import is_narrowed
+from django_hookflow.admin.base import seen_of
 from django_hookflow.admin.filters import TimeFilter
 from django_hookflow.doctor.examination import examine
 from django_hookflow.registry import registered_workflows
@@ -42,10 +42,8 @@ def explain_empty(changelist: Any) -> Empty:
         )
     words = changelist.query.strip()
     similar = find_similar_ids(words, runs.db) if words else []
-    if is_narrowed(runs):
-        seen = set(runs.filter(run_id__in=similar).values_list("run_id", flat=True))
-        similar = [name for name in similar if name in seen]
-    return Empty(True, similar, list(without(changelist)))
+    seen = seen_of(runs, "run_id", similar)
+    return Empty(True, [name for name in similar if name in seen], list(without(changelist)))
 
 
 def without(changelist: Any) -> Any:
